@@ -1,0 +1,1 @@
+"""Amplified patch-level privacy bounds: numpy, scipy and dp_accounting, no torch."""

@@ -1,0 +1,1 @@
+"""Membership scores from what an adversary sees."""

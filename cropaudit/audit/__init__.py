@@ -1,0 +1,1 @@
+"""Games, estimators, the verdict and the run that ties them together."""

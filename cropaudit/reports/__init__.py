@@ -1,0 +1,1 @@
+"""One audit result, many formats."""

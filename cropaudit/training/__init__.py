@@ -1,0 +1,1 @@
+"""Data, crops, canaries, models, samplers and the DP-SGD loop."""
