@@ -1,0 +1,98 @@
+"""Class names of a folder, and the map from ids in masks to contiguous indices.
+
+Ids that occur in the read masks become 0, 1, 2... in their order; 255 and classes named unlabeled,
+unlabelled, void or ignore become `IGNORE`. Where only one class would be left beside an ignored 0,
+as in masks of 0 and 1 next to a class list with "0 unlabeled", 0 is the background instead.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cropaudit.errors import InputError
+from cropaudit.training.data import IGNORE
+
+__all__ = ["ClassMap", "map_classes", "read_names"]
+
+_UNLABELLED = frozenset({"unlabeled", "unlabelled", "void", "ignore"})
+_MOST = 255
+# "3 Road", "1 'person' 'person' 1" or "0 unlabeled unlabeled 0": id, name, and what COCO's lists
+# add behind it, a supercategory and whether the class is a thing.
+_LINE = re.compile(r"""(\d+)\s+(?:'([^']+)'|"([^"]+)"|(.+?))(?:\s+(?:'[^']*'|\S+)\s+[01])?""")
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Which id in the files is which index in memory; all other ids are ignored."""
+
+    ids: tuple[int, ...]
+    names: tuple[str, ...]
+
+    def apply(self, mask: NDArray[np.int32]) -> NDArray[np.uint8]:
+        """Returns the mask with contiguous indices and `IGNORE`."""
+        if not self.ids:
+            return np.full(mask.shape, IGNORE, dtype=np.uint8)
+        known = np.array(self.ids, dtype=np.int32)
+        index = np.searchsorted(known, mask).clip(max=len(known) - 1)
+        return np.where(known[index] == mask, index, IGNORE).astype(np.uint8)
+
+
+def map_classes(ids: Iterable[int], names: Mapping[int, str], where: Path) -> ClassMap:
+    """Returns the map for the ids that occur.
+
+    Args:
+        ids: Ids that occur in any mask.
+        names: Names of ids; an id without one is called "class 3".
+        where: The folder, for messages.
+
+    Raises:
+        InputError: If more than 255 or fewer than 2 classes are left.
+    """
+    occurring = sorted(set(ids) - {IGNORE})
+    names = {id_: names.get(id_, f"class {id_}") for id_ in occurring}
+    kept = [id_ for id_ in occurring if names[id_].strip().lower() not in _UNLABELLED]
+    if not kept:
+        raise InputError(f"masks in {where} must label at least one pixel, got none labelled")
+    if len(kept) == 1 and kept != [0] and 0 in names:
+        kept, names[0] = [0, *kept], "background"
+    if not 2 <= len(kept) <= _MOST:
+        only = f" ({names[kept[0]]}; {IGNORE} means ignore)" if len(kept) == 1 else ""
+        raise InputError(
+            f"masks in {where} must hold between 2 and {_MOST} classes, got {len(kept)}{only}"
+        )
+    return ClassMap(tuple(kept), tuple(names[id_] for id_ in kept))
+
+
+def read_names(root: Path) -> dict[int, str]:
+    """Reads ``classes.txt`` of a folder or of its parent; returns nothing where neither has one.
+
+    Raises:
+        InputError: If a line is not "id name", or an id stands twice.
+    """
+    for path in (root / "classes.txt", root.parent / "classes.txt"):
+        if path.is_file():
+            return _parse(path)
+    return {}
+
+
+def _parse(path: Path) -> dict[int, str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path} must be a readable UTF-8 text, got another file") from None
+    names: dict[int, str] = {}
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        match = _LINE.fullmatch(text)
+        if match is None:
+            raise InputError(f'{path} line {number} must be "id name", got {text[:60]!r}')
+        if int(match[1]) in names:
+            raise InputError(f"{path} line {number} must name a new id, got {match[1]} again")
+        names[int(match[1])] = match[2] or match[3] or match[4]
+    return names

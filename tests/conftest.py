@@ -1,0 +1,27 @@
+"""Fixtures that several test folders share: where the real photographs are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _real_data(name: str) -> Path:
+    """Returns a folder of photographs, or skips: CROPAUDIT_DATA, else shared/data beside us."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    root = Path(os.environ.get("CROPAUDIT_DATA", beside)) / name
+    if not root.is_dir():
+        pytest.skip(
+            f"REAL PHOTOGRAPHS ABSENT: no folder {root}; set CROPAUDIT_DATA to their parent"
+        )
+    return root
+
+
+@pytest.fixture(scope="session")
+def camvid_root() -> Path:
+    return _real_data("camvid-subset")
+
+
+@pytest.fixture(scope="session")
+def coco_root() -> Path:
+    return _real_data("coco-cc-subset")
