@@ -18,6 +18,7 @@ __all__ = [
     "FixedSizePatch",
     "HalfSensitivityShortcut",
     "Mechanism",
+    "PatchMechanism",
     "PoissonPatch",
     "ReplaceOneShortcut",
     "SamplerName",
@@ -82,18 +83,6 @@ class PoissonPatch(_Base):
         """Returns the dominating pair of one step."""
         q, rho = self.sample_rate, self.inclusion
         return StepPair((q * (1 - rho), 1 - q, q * rho), (q, 1 - q, 0.0), self.noise_multiplier)
-
-    def played_pair(self, miss_gradient: float) -> StepPair:
-        """Returns the pair that a canary plays whose missing crops give 0 or -1.
-
-        Raises:
-            InputError: If ``miss_gradient`` is neither 0 nor -1.
-        """
-        require(miss_gradient in (0.0, -1.0), "miss gradient", "0 or -1", miss_gradient)
-        if miss_gradient == -1.0:
-            return self.pair()
-        r = self.record_rate
-        return StepPair((0.0, 1 - r, r), (r, 1 - r, 0.0), self.noise_multiplier)
 
 
 @dataclass(frozen=True)
@@ -164,6 +153,7 @@ class HalfSensitivityShortcut(_Base):
         return StepPair((1 - r, 0.0, r), (1.0, 0.0, 0.0), 2 * self.noise_multiplier)
 
 
+PatchMechanism = PoissonPatch | FixedSizePatch | ShufflePatch
 Mechanism = (
     PoissonPatch
     | FixedSizePatch
@@ -183,7 +173,7 @@ def patch_mechanism(
     inclusion: float,
     steps: int,
     epochs: int | None = None,
-) -> PoissonPatch | FixedSizePatch | ShufflePatch:
+) -> PatchMechanism:
     """Returns the patch-level mechanism of a sampler.
 
     Args:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from cropaudit.accounting.accountant import epsilon_at
 from cropaudit.accounting.mechanisms import (
     AddRemoveShortcut,
-    FixedSizePatch,
     HalfSensitivityShortcut,
     Mechanism,
+    PatchMechanism,
     PoissonPatch,
     ReplaceOneShortcut,
-    ShufflePatch,
 )
 
 __all__ = ["Shortcut", "ShortcutEpsilon", "shortcut_epsilons", "shortcuts"]
@@ -51,7 +50,7 @@ class ShortcutEpsilon:
     why_invalid: str
 
 
-def shortcuts(mechanism: PoissonPatch | FixedSizePatch | ShufflePatch) -> tuple[Shortcut, ...]:
+def shortcuts(mechanism: PatchMechanism) -> tuple[Shortcut, ...]:
     """Returns the short cuts that a user of this mechanism may be tempted by."""
     values = (
         mechanism.noise_multiplier,
@@ -69,9 +68,7 @@ def shortcuts(mechanism: PoissonPatch | FixedSizePatch | ShufflePatch) -> tuple[
     return tuple(found)
 
 
-def shortcut_epsilons(
-    mechanism: PoissonPatch | FixedSizePatch | ShufflePatch, delta: float
-) -> tuple[ShortcutEpsilon, ...]:
+def shortcut_epsilons(mechanism: PatchMechanism, delta: float) -> tuple[ShortcutEpsilon, ...]:
     """Returns what each short cut would claim at ``delta``."""
     return tuple(
         ShortcutEpsilon(item.name, epsilon_at(item.mechanism, delta), item.why_invalid)

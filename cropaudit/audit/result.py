@@ -1,7 +1,7 @@
 """The audit's result: one frozen document from which every report format is derived.
 
-Every number that bears an epsilon names its delta, confidence, estimator and validity. Upper bounds
-(the claim) are rounded up before they get here, lower bounds down. "Skipped, because ..." is a value.
+Every number that bears an epsilon names its delta, confidence, estimator and validity. Upper
+bounds (the claim) are rounded up before they get here, lower bounds down.
 """
 
 from typing import Literal

@@ -1,0 +1,59 @@
+"""Black-box attack on the final model: losses on the patch, averaged over crops that show it.
+
+The adversary queries the released model on crops of the canary's image and compares how well the
+labels of world A and those of world B fit the patch; it sees no update and no reference model.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cropaudit.accounting.geometry import Crop
+from cropaudit.attacks.white_box import slot_masks
+from cropaudit.training.canaries import CanarySlot
+from cropaudit.training.data import SegmentationData
+from cropaudit.training.losses import pixel_losses, prepare
+
+__all__ = ["black_box_scores"]
+
+
+def black_box_scores(
+    model: nn.Module,
+    data: SegmentationData,
+    slots: Sequence[CanarySlot],
+    crop: Crop,
+    *,
+    windows: int,
+    seed: int,
+) -> NDArray[np.float64]:
+    """Scores every slot by the loss of B's labels less the loss of A's.
+
+    Args:
+        model: The released model.
+        data: The records with slots empty.
+        slots: The canaries.
+        crop: The crop of training.
+        windows: Crops to average over.
+        seed: Of the windows.
+
+    Returns:
+        Shape (slots,), nats per pixel; high means world A.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    device = next(model.parameters()).device
+    total = torch.zeros(len(slots), dtype=torch.float64)
+    model.eval()
+    with torch.no_grad():
+        for _ in range(windows):
+            images, masks_a, masks_b = slot_masks(data, slots, crop, generator)
+            for start in range(0, len(slots), 64):
+                piece = slice(start, start + 64)
+                logits = model(prepare(images[piece].to(device)))
+                gap = pixel_losses(logits, masks_b[piece].to(device)) - pixel_losses(
+                    logits, masks_a[piece].to(device)
+                )
+                total[piece] += gap.double().cpu()
+    return np.asarray((total / windows).numpy())

@@ -1,0 +1,142 @@
+"""Canary patches: known place, known content, own labels, one coin flip a slot.
+
+A slot is a record that is a copy of a photograph with a bright texture pasted in. Both worlds show
+the same texture; its labels are spread over one half of the classes in world A and over the other
+half in world B, for at near-uniform predictions the gradients of two such labellings oppose each
+other. Outside the patch the copy bears no labels, so that the patch is the only source of its
+gradient and even a thin overlap fills the clip (an ignore-label background). Patch substitution
+allows all of this: worlds differ inside the patch only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cropaudit.accounting.geometry import Crop, Patch
+from cropaudit.accounting.inclusion import inclusion_map
+from cropaudit.errors import require
+from cropaudit.training.data import IGNORE, SegmentationData
+
+__all__ = ["CanarySlot", "add_slots", "fill_slots"]
+
+_NEAR_WORST = 0.98  # slots sit where the inclusion probability is at least this share of the worst
+_BLOCK = 4  # texture and labels change every so many pixels, so that crops cut them evenly
+
+
+@dataclass(frozen=True, eq=False)
+class CanarySlot:
+    """One canary.
+
+    Attributes:
+        record: Index of the record that bears it.
+        position: Row and column of the patch's top left.
+        pixels: Which pixels of the bounding box belong to the patch, bool, shape (h, w).
+        texture: Pixels of both worlds, uint8, shape (3, h, w).
+        labels_a: Labels of world A, uint8, shape (h, w).
+        labels_b: Labels of world B.
+        inclusion: Inclusion probability of this place.
+    """
+
+    record: int
+    position: tuple[int, int]
+    pixels: Tensor
+    texture: Tensor
+    labels_a: Tensor
+    labels_b: Tensor
+    inclusion: float
+
+
+def add_slots(
+    data: SegmentationData, count: int, crop: Crop, patch: Patch, seed: int
+) -> tuple[SegmentationData, tuple[CanarySlot, ...]]:
+    """Appends ``count`` slot records: copies of the images, in turn, with no labels yet.
+
+    Args:
+        data: Images to copy.
+        count: Number of slots.
+        crop: The crop, for the places where its windows meet the patch most often.
+        patch: Shape of the canary.
+        seed: Of places, textures and labels.
+
+    Returns:
+        The larger data set, and the slots.
+
+    Raises:
+        InputError: If the count is negative, there are fewer than two classes, or a patch or a
+            window does not fit an image.
+    """
+    require(count >= 0, "canary slots", "at least 0", count)
+    require(len(data.classes) >= 2, "classes", "at least 2", len(data.classes))
+    generator = np.random.default_rng(seed)
+    slots, images, masks, names = [], list(data.images), list(data.masks), list(data.names)
+    for number in range(count):
+        source = number % len(data)
+        slots.append(_slot(data, source, len(images), crop, patch, generator))
+        images.append(data.images[source])
+        masks.append(torch.full_like(data.masks[source], IGNORE))
+        names.append(f"canary {number} in {data.names[source]}")
+    enlarged = replace(data, images=tuple(images), masks=tuple(masks), names=tuple(names))
+    return enlarged, tuple(slots)
+
+
+def fill_slots(
+    data: SegmentationData, slots: Sequence[CanarySlot], member: NDArray[np.bool_]
+) -> SegmentationData:
+    """Pastes each slot's content: world A where ``member`` holds, else world B.
+
+    Args:
+        data: What `add_slots` returned.
+        slots: Its slots.
+        member: The coins, shape (slots,).
+    """
+    images, masks = list(data.images), list(data.masks)
+    for slot, is_member in zip(slots, member, strict=True):
+        row, column = slot.position
+        height, width = slot.pixels.shape
+        box = (slice(row, row + height), slice(column, column + width))
+        image, mask = images[slot.record].clone(), masks[slot.record].clone()
+        labels = slot.labels_a if is_member else slot.labels_b
+        image[:, *box] = torch.where(slot.pixels, slot.texture, image[:, *box])
+        mask[box] = torch.where(slot.pixels, labels, mask[box])
+        images[slot.record], masks[slot.record] = image, mask
+    return replace(data, images=tuple(images), masks=tuple(masks))
+
+
+def _slot(
+    data: SegmentationData,
+    source: int,
+    record: int,
+    crop: Crop,
+    patch: Patch,
+    generator: np.random.Generator,
+) -> CanarySlot:
+    pixels = torch.from_numpy(patch.mask().copy())
+    rho = inclusion_map(data.size(source), crop, patch)
+    places = np.argwhere(rho >= _NEAR_WORST * rho.max())
+    row, column = places[generator.integers(len(places))]
+    halves = generator.permutation(len(data.classes))
+    middle = len(halves) // 2
+    shape = (pixels.shape[0], pixels.shape[1])
+    return CanarySlot(
+        record=record,
+        position=(int(row), int(column)),
+        pixels=pixels,
+        texture=torch.stack([_blocks(generator, np.array([0, 255]), shape) for _ in range(3)]),
+        labels_a=_blocks(generator, halves[:middle], shape),
+        labels_b=_blocks(generator, halves[middle : 2 * middle], shape),
+        inclusion=float(rho[row, column]),
+    )
+
+
+def _blocks(
+    generator: np.random.Generator, values: NDArray[np.int64], shape: tuple[int, int]
+) -> Tensor:
+    """Returns random blocks in which every value covers nearly the same share."""
+    rows, columns = -(-shape[0] // _BLOCK), -(-shape[1] // _BLOCK)
+    cells = generator.permutation(np.resize(values, rows * columns)).reshape(rows, columns)
+    full = np.kron(cells, np.ones((_BLOCK, _BLOCK), dtype=np.int64))
+    return torch.from_numpy(full[: shape[0], : shape[1]].astype(np.uint8))

@@ -1,0 +1,127 @@
+import copy
+import pickle
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from cropaudit.errors import InputError
+from cropaudit.training.losses import pixel_losses
+from cropaudit.training.models import MODELS, AnySize, build_model, pad_to_multiple, recipe
+
+NAMES = [*MODELS, "pspnet:mobilenet_v2"]
+
+
+@pytest.fixture(autouse=True)
+def _single_thread() -> Iterator[None]:
+    # On a busy machine the threads of one small operation wait for each other: tenfold slower.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def model(request) -> nn.Module:
+    return build_model(request.param, 4, seed=0)
+
+
+def test_logits_have_the_images_size(model):
+    with torch.no_grad():
+        for size in [(64, 64), (50, 67)]:
+            assert model(torch.zeros(2, 3, *size)).shape == (2, 4, *size)
+
+
+def test_no_statistic_crosses_images_and_nothing_is_in_place(model):
+    for module in model.modules():
+        assert not isinstance(module, nn.modules.batchnorm._BatchNorm)
+        assert not getattr(module, "inplace", False)
+        assert getattr(module, "p", 0.0) == 0.0 or not isinstance(module, nn.Dropout | nn.Dropout2d)
+    assert not list(model.buffers())
+
+
+def test_the_output_depends_on_every_trainable_parameter(model):
+    torch.manual_seed(0)
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    logits = model(torch.randn(2, 3, 64, 64))
+    gradients = torch.autograd.grad(logits.square().sum(), trainable, allow_unused=True)
+    assert all(g is not None and bool(g.any()) for g in gradients)
+
+
+def test_vmap_of_gradients_is_possible(model):
+    torch.manual_seed(0)
+    parameters = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+    images, masks = torch.randn(2, 3, 33, 40), torch.randint(4, (2, 33, 40))
+
+    def loss(values, image, mask):
+        logits = torch.func.functional_call(model, values, (image[None],))
+        return pixel_losses(logits, mask[None]).sum()
+
+    gradients = torch.func.vmap(torch.func.grad(loss), (None, 0, 0))(parameters, images, masks)
+    assert all(g.shape[0] == 2 and bool(torch.isfinite(g).all()) for g in gradients.values())
+
+
+def test_copies_and_pickles_are_independent_models(model):
+    torch.manual_seed(0)
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        expected = model(images)
+        for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert torch.equal(twin(images), expected)
+            for parameter in twin.parameters():
+                parameter.zero_()
+            assert not twin(images).any()
+        assert torch.equal(model(images), expected)
+
+
+def test_the_seed_fixes_the_weights_and_spares_the_global_state():
+    torch.manual_seed(1)
+    first = torch.rand(1)
+    torch.manual_seed(1)
+    weights = [
+        torch.nn.utils.parameters_to_vector(build_model("small-unet", 3, seed).parameters())
+        for seed in (7, 7, 8)
+    ]
+    assert torch.equal(torch.rand(1), first)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_small_unet_is_small():
+    count = sum(p.numel() for p in build_model("small-unet", 10, 0).parameters())
+    assert 30_000 < count < 42_000
+
+
+def test_small_images_pass():
+    with torch.no_grad():
+        assert build_model("small-unet", 3, 0)(torch.zeros(1, 3, 16, 17)).shape == (1, 3, 16, 17)
+
+
+def test_padding_adds_zeros_below_and_to_the_right():
+    images = torch.ones(1, 3, 5, 8)
+    padded = pad_to_multiple(images, 4)
+    assert padded.shape == (1, 3, 8, 8)
+    assert torch.equal(padded[..., :5, :], images)
+    assert not padded[..., 5:, :].any()
+    assert pad_to_multiple(images, 1) is images
+
+
+def test_padding_is_cut_off_again():
+    images = torch.randn(2, 3, 5, 6)
+    assert torch.equal(AnySize(nn.Identity(), 4)(images), images)
+
+
+@pytest.mark.parametrize("name", ["unet", "", ":resnet18"])
+def test_an_unknown_model_is_refused_with_the_legal_names(name):
+    with pytest.raises(InputError, match="one of deeplabv3plus, pspnet, small-unet, got"):
+        build_model(name, 3, 0)
+
+
+def test_an_unknown_encoder_is_refused():
+    with pytest.raises(InputError, match="such as resnet18, got resnet1"):
+        build_model("pspnet:resnet1", 3, 0)
+    with pytest.raises(InputError, match="small-unet: it has no other encoders"):
+        recipe("small-unet:resnet18")
+    with pytest.raises(InputError, match="model must be pspnet or pspnet:encoder, got pspnet:"):
+        recipe("pspnet:")
