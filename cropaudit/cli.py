@@ -3,3 +3,282 @@
 Exit codes: 0 consistent or done, 1 violation or failed check, 2 wrong usage or bad input,
 3 inconclusive with ``--strict``, 4 interrupted.
 """
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cropaudit import __version__
+from cropaudit.errors import CropauditError, InputError
+
+if TYPE_CHECKING:
+    from cropaudit.audit.result import Bound
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Audit, by experiment, the patch-level privacy of vision models trained on random crops.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Sampler = Literal["poisson", "fixed", "shuffle"]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+
+
+def main() -> None:
+    """Runs the command line and exits with its code."""
+    try:
+        app(standalone_mode=True)
+    except CropauditError as error:
+        _fail(str(error), 1 if not isinstance(error, InputError) else 2)
+    except KeyboardInterrupt:
+        _fail("interrupted", 4)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"cropaudit {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def bound(
+    image: Annotated[str, typer.Option(help="Image size, HxW.")],
+    crop: Annotated[str, typer.Option(help="Window size, HxW.")],
+    patch: Annotated[str, typer.Option(help="Size of the private patch, HxW.")],
+    batch: Annotated[int, typer.Option(help="Batch size, expected under Poisson sampling.")],
+    records: Annotated[int, typer.Option(help="Images in the data set.")],
+    delta: Annotated[float, typer.Option(help="Target delta.")],
+    sampler: Annotated[Sampler, typer.Option(help="How batches are drawn.")] = "poisson",
+    epochs: Annotated[int | None, typer.Option(help="Epochs; or give --steps.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    noise: Annotated[
+        float | None, typer.Option(help="Noise multiplier; or give --target-epsilon.")
+    ] = None,
+    target_epsilon: Annotated[
+        float | None, typer.Option(help="Epsilon to find the noise multiplier for.")
+    ] = None,
+    padding: Annotated[int, typer.Option(help="Zero pixels around the image.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Compute the amplified patch-level epsilon of a pipeline, or the noise it needs."""
+    from dataclasses import asdict
+
+    from cropaudit.accounting.bound import Pipeline
+    from cropaudit.accounting.bound import bound as compute
+    from cropaudit.accounting.geometry import Crop, Rectangle, Size
+
+    pipeline = Pipeline(
+        images=(Size.parse(image, "image"),),
+        crop=Crop(Size.parse(crop, "crop"), padding),
+        patch=Rectangle(Size.parse(patch, "patch")),
+        sampler=sampler,
+        batch=batch,
+        records=records,
+        steps=steps,
+        epochs=epochs,
+    )
+    found = asdict(compute(pipeline, delta, noise_multiplier=noise, target_epsilon=target_epsilon))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        _print_bound(found)
+
+
+@app.command()
+def estimate(
+    scores: Annotated[
+        Path | None, typer.Argument(help="CSV with the columns score and member (1 or 0).")
+    ] = None,
+    member: Annotated[Path | None, typer.Option(help=".npy of member scores.")] = None,
+    nonmember: Annotated[Path | None, typer.Option(help=".npy of nonmember scores.")] = None,
+    delta: Annotated[float, typer.Option(help="Delta of the bounds.")] = 1e-5,
+    confidence: Annotated[float, typer.Option(help="Confidence of each bound.")] = 0.95,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="A threshold fixed beforehand; else half of the scores choose it."),
+    ] = None,
+    mechanism: Annotated[
+        str | None,
+        typer.Option(
+            help="Claimed mechanism, as poisson:noise=1,q=0.1,rho=0.3,steps=100 (or fixed, shuffle)"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the split and of broken ties.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Turn attack scores of any origin into lower bounds on epsilon."""
+    from cropaudit.audit.score_files import estimate_file
+
+    found = estimate_file(
+        scores,
+        member,
+        nonmember,
+        delta=delta,
+        confidence=confidence,
+        threshold=threshold,
+        mechanism=mechanism,
+        seed=seed,
+    )
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        _print_bounds(found.bounds, found.members, found.nonmembers, found.auc)
+
+
+@app.command()
+def audit(
+    config: Annotated[str, typer.Argument(help="A preset (quickstart) or a YAML file.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of photographs with masks.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME unless given.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, any number of times.")
+    ] = None,
+    claim: Annotated[
+        str | None, typer.Option(help="Claim a short cut, as shortcut:add-remove.")
+    ] = None,
+    claim_epsilon: Annotated[float | None, typer.Option(help="Claimed epsilon.")] = None,
+    claim_family: Annotated[
+        Literal["mechanism", "none"] | None,
+        typer.Option(help="Whether the claim is the mechanism's curve or a bare epsilon."),
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Replace an earlier run.")] = False,
+    strict: Annotated[bool, typer.Option(help="Exit 3 if inconclusive.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train, attack and report: the claim beside what was measured, and a verdict."""
+    from cropaudit.audit.config import load_config
+
+    settings: dict[str, Any] = _assignments(changes or [])
+    given = {
+        "data.folder": str(data) if data is not None else None,
+        "seed": seed,
+        "claim.epsilon": claim_epsilon,
+        "claim.family": claim_family,
+        "claim.shortcut": _shortcut(claim),
+    }
+    settings.update({key: value for key, value in given.items() if value is not None})
+    configuration = load_config(config, settings)
+    raise typer.Exit(
+        _run(configuration, out or Path("runs") / configuration.name, force, strict, as_json)
+    )
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of report.json."""
+    from cropaudit.reports.store import schema_json
+
+    typer.echo(schema_json())
+
+
+def _run(configuration: Any, out: Path, force: bool, strict: bool, as_json: bool) -> int:
+    from rich.console import Console
+
+    from cropaudit.reports.html import render_html
+    from cropaudit.reports.progress import progress_stages
+    from cropaudit.reports.store import HTML_NAME, canonical_json, prepare_run_folder, write_run
+    from cropaudit.reports.summary import print_summary
+
+    folder = prepare_run_folder(out, force=force)
+    from cropaudit.audit.run import run_audit
+
+    with progress_stages() as stage:
+        outcome = run_audit(configuration, shlex.join(["cropaudit", *sys.argv[1:]]), stage)
+        stage("Report", 0)
+        html = render_html(outcome.report, inclusion=outcome.inclusion, pictures=outcome.pictures)
+        write_run(folder, outcome.report, html=html, pictures=outcome.pictures, raw=outcome.raw)
+    if as_json:
+        typer.echo(canonical_json(outcome.report).decode())
+    else:
+        print_summary(outcome.report, Console())
+        typer.echo(f"Report: {folder / HTML_NAME}")
+    status = outcome.report.verdict.status
+    return {"violation": 1, "consistent": 0, "inconclusive": 3 if strict else 0}[status]
+
+
+def _assignments(texts: list[str]) -> dict[str, Any]:
+    import yaml
+
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set must be key=value, got {text}")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--set {key} must have a YAML value, got {value}") from None
+    return found
+
+
+def _shortcut(claim: str | None) -> str | None:
+    if claim is None:
+        return None
+    kind, colon, name = claim.partition(":")
+    if kind != "shortcut" or not colon or not name:
+        raise InputError(f"claim must be shortcut:NAME, got {claim}")
+    return name
+
+
+def _print_bound(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    rows = {
+        "adjacency": found["adjacency"],
+        "sampler": found["sampler"],
+        "inclusion probability": f"{found['inclusion_probability']:.6g}",
+        "worst position": f"row {found['worst_position'][0]}, column {found['worst_position'][1]}",
+        "record rate": f"{found['record_rate']:.6g}",
+        "steps": f"{found['steps']}",
+        "noise multiplier": f"{found['noise_multiplier']:.6g}",
+        "epsilon": f"{found['epsilon']:.6g} at delta {found['delta']:g}",
+        "epsilon without crop": f"{found['epsilon_without_crop']:.6g}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console = Console()
+    console.print(table)
+    console.print("Short cuts that are no bounds:")
+    for item in found["shortcuts"]:
+        console.print(f"  {item['name']}: {item['epsilon']:.6g} ({item['why_invalid']})")
+
+
+def _print_bounds(bounds: "tuple[Bound, ...]", members: int, nonmembers: int, auc: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("estimator", "epsilon >=", "delta", "confidence", "validity", "cap", "note")
+    for item in bounds:
+        cap = f"{item.cap:.3g}" if item.cap is not None else ""
+        table.add_row(
+            item.estimator,
+            f"{item.epsilon:.4g}",
+            f"{item.delta:g}",
+            f"{item.confidence:g}",
+            item.validity,
+            cap,
+            item.note,
+        )
+    console = Console()
+    console.print(f"{members} members, {nonmembers} nonmembers, AUC {auc:.4f}")
+    console.print(table)
+    for item in bounds:
+        console.print(f"{item.estimator} assumes: {item.assumes}")
+
+
+def _fail(message: str, code: int) -> None:
+    typer.secho(f"cropaudit: {' '.join(message.split())}", fg="red", err=True)
+    sys.exit(code)

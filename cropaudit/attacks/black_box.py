@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cropaudit.accounting.geometry import Crop
-from cropaudit.attacks.white_box import slot_masks
+from cropaudit.attacks.white_box import slot_crops
 from cropaudit.training.canaries import CanarySlot
 from cropaudit.training.data import SegmentationData
 from cropaudit.training.losses import pixel_losses, prepare
@@ -48,7 +48,9 @@ def black_box_scores(
     model.eval()
     with torch.no_grad():
         for _ in range(windows):
-            images, masks_a, masks_b = slot_masks(data, slots, crop, generator)
+            images, masks_a, masks_b = slot_crops(
+                data, slots, crop, generator, covering=True
+            )
             for start in range(0, len(slots), 64):
                 piece = slice(start, start + 64)
                 logits = model(prepare(images[piece].to(device)))

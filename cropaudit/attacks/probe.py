@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from cropaudit.accounting.geometry import Crop, Patch, Size
 from cropaudit.accounting.pairs import StepPair
 from cropaudit.errors import require
+from cropaudit.training.canaries import trimmed
 from cropaudit.training.crops import JointRandomCrop
 from cropaudit.training.dpsgd import quiet_backward
 from cropaudit.training.samplers import FixedSize, Poisson, Sampling, Shuffle, batches
@@ -200,13 +201,15 @@ def _slot_image(spec: Probe, code: int) -> tuple[Tensor, Tensor]:
     """Returns an image that is empty but for the patch, and its mask."""
     image = torch.zeros(1, spec.image.height, spec.image.width, dtype=torch.uint8)
     row, column = spec.position
-    pixels = torch.from_numpy(spec.patch.mask().astype(np.uint8)) * code
+    pixels = trimmed(spec.patch).to(torch.uint8) * code
     height, width = pixels.shape
     image[0, row : row + height, column : column + width] = pixels
     return image, image[0].clone()
 
 
-def _private_probe(spec: Probe, slots: int, noise: torch.Generator) -> tuple[nn.Module, DPOptimizer]:
+def _private_probe(
+    spec: Probe, slots: int, noise: torch.Generator
+) -> tuple[nn.Module, DPOptimizer]:
     """Returns the probe model under Opacus: its per-sample gradient is its input."""
     model = nn.Linear(slots, 1, bias=False)
     torch.nn.init.zeros_(model.weight)

@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 
 _POINTS = 40_000  # of the grid over one step's observation
 _REACH = 13.0  # deviations of the score that the transform holds
+_CELLS = 1 << 18  # of the transform, at most about
 
 
 def score_rates(scoring: StepPair, played: StepPair, steps: int) -> tuple[Array, Array, Array]:
@@ -43,24 +44,38 @@ def score_rates(scoring: StepPair, played: StepPair, steps: int) -> tuple[Array,
     masses = [-np.diff(above) / (above[0] - above[-1]) for above in (above_p, above_q)]
     means = [float(mass @ loss) for mass in masses]
     deviations = [
-        math.sqrt(float(mass @ (loss - mean) ** 2)) for mass, mean in zip(masses, means, strict=True)
+        math.sqrt(float(mass @ (loss - mean) ** 2))
+        for mass, mean in zip(masses, means, strict=True)
     ]
     spread = max(*deviations, 1e-9)
-    width = spread / 50
     middle = steps * sum(means) / 2
     half = _REACH * spread * math.sqrt(steps) + steps * abs(means[0] - means[1]) / 2
     half += float(loss.max() - loss.min())
+    # The worlds' deviations may differ much, and the cells must be fine for either of them.
+    width = max(min(spread, *deviations) / 50, 2 * half / _CELLS)
     size = 1 << math.ceil(math.log2(2 * half / width + 1))
-    index = np.rint(loss / width).astype(np.int64)
     start = round(middle / width) - size // 2
     tails = []
     for mass in masses:
-        one = np.bincount(index % size, weights=mass, minlength=size)
+        one = _on_lattice(loss / width, mass, size)
         power = np.fft.irfft(np.fft.rfft(one) ** steps, size)
         law = np.maximum(np.roll(power, -(start % size)), 0.0)
         tails.append(np.cumsum(law[::-1])[::-1])
     thresholds = (np.arange(size) + start - 0.5) * width
     return np.asarray(thresholds, float), np.minimum(tails[0], 1.0), np.minimum(tails[1], 1.0)
+
+
+def _on_lattice(cells: Array, mass: Array, size: int) -> Array:
+    """Parts each mass between its two neighbours on the lattice, taken modulo ``size``.
+
+    That keeps the mean: rounding to the nearest would add its bias in every step.
+    """
+    below = np.floor(cells)
+    upper = mass * (cells - below)
+    index = below.astype(np.int64) % size
+    low = np.bincount(index, weights=mass - upper, minlength=size)
+    high = np.bincount((index + 1) % size, weights=upper, minlength=size)
+    return np.asarray(low + high)
 
 
 def choose_threshold(
@@ -153,7 +168,7 @@ def detectable_epsilon(
 
 def _high_count(trials: int, rate: float, slack: float) -> int:
     """Returns a count that is exceeded with probability at most ``slack``."""
-    if rate <= 0:
+    if trials * rate <= slack:  # also where the quantile function gives NaN
         return 0
     if rate >= 1:
         return trials

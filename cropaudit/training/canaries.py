@@ -21,10 +21,12 @@ from cropaudit.accounting.inclusion import inclusion_map
 from cropaudit.errors import require
 from cropaudit.training.data import IGNORE, SegmentationData
 
-__all__ = ["CanarySlot", "add_slots", "fill_slots"]
+__all__ = ["CanarySlot", "add_slots", "fill_slots", "trimmed"]
 
 _NEAR_WORST = 0.98  # slots sit where the inclusion probability is at least this share of the worst
-_BLOCK = 4  # texture and labels change every so many pixels, so that crops cut them evenly
+# Pixels. A coarse texture is seen by every layer; labels that change at every pixel average out over
+# any overlap, so that gradients of different windows point the same way (cosine 0.8 against 0.7).
+_GRAIN = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +68,12 @@ def add_slots(
         The larger data set, and the slots.
 
     Raises:
-        InputError: If the count is negative, there are fewer than two classes, or a patch or a
-            window does not fit an image.
+        InputError: If the count is negative, there are no images or fewer than two classes, or a
+            patch or a window does not fit an image.
     """
     require(count >= 0, "canary slots", "at least 0", count)
     require(len(data.classes) >= 2, "classes", "at least 2", len(data.classes))
+    require(count == 0 or len(data) > 0, "images", "at least one", len(data))
     generator = np.random.default_rng(seed)
     slots, images, masks, names = [], list(data.images), list(data.masks), list(data.names)
     for number in range(count):
@@ -106,6 +109,13 @@ def fill_slots(
     return replace(data, images=tuple(images), masks=tuple(masks))
 
 
+def trimmed(patch: Patch) -> Tensor:
+    """Returns a patch's pixels cut to their bounding box, whose places `inclusion_map` counts."""
+    pixels = torch.from_numpy(patch.mask().copy())
+    rows, columns = (torch.nonzero(pixels.any(dim=axis)).flatten() for axis in (1, 0))
+    return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
 def _slot(
     data: SegmentationData,
     source: int,
@@ -114,7 +124,7 @@ def _slot(
     patch: Patch,
     generator: np.random.Generator,
 ) -> CanarySlot:
-    pixels = torch.from_numpy(patch.mask().copy())
+    pixels = trimmed(patch)
     rho = inclusion_map(data.size(source), crop, patch)
     places = np.argwhere(rho >= _NEAR_WORST * rho.max())
     row, column = places[generator.integers(len(places))]
@@ -125,18 +135,18 @@ def _slot(
         record=record,
         position=(int(row), int(column)),
         pixels=pixels,
-        texture=torch.stack([_blocks(generator, np.array([0, 255]), shape) for _ in range(3)]),
-        labels_a=_blocks(generator, halves[:middle], shape),
-        labels_b=_blocks(generator, halves[middle : 2 * middle], shape),
+        texture=torch.stack([_blocks(generator, np.array([0, 255]), shape, _GRAIN) for _ in range(3)]),
+        labels_a=_blocks(generator, halves[:middle], shape, 1),
+        labels_b=_blocks(generator, halves[middle : 2 * middle], shape, 1),
         inclusion=float(rho[row, column]),
     )
 
 
 def _blocks(
-    generator: np.random.Generator, values: NDArray[np.int64], shape: tuple[int, int]
+    generator: np.random.Generator, values: NDArray[np.int64], shape: tuple[int, int], grain: int
 ) -> Tensor:
     """Returns random blocks in which every value covers nearly the same share."""
-    rows, columns = -(-shape[0] // _BLOCK), -(-shape[1] // _BLOCK)
+    rows, columns = -(-shape[0] // grain), -(-shape[1] // grain)
     cells = generator.permutation(np.resize(values, rows * columns)).reshape(rows, columns)
-    full = np.kron(cells, np.ones((_BLOCK, _BLOCK), dtype=np.int64))
+    full = np.kron(cells, np.ones((grain, grain), dtype=np.int64))
     return torch.from_numpy(full[: shape[0], : shape[1]].astype(np.uint8))

@@ -5,25 +5,32 @@ trade-off curve of that pair at other noise multipliers; the bound is the epsilo
 smallest noise multiplier rejected. It assumes that the delivered mechanism is in the family: the
 configured sampler, crop and steps at some noise multiplier. (Rejecting a *stated* curve assumes
 nothing about the mechanism; the verdict does that.)
+
+A wrong sampler or crop can give rates that no member of the family allows, however little noise it
+adds. The family then has no epsilon to offer, and the Clopper-Pearson bound stands in.
 """
 
 import math
 from collections.abc import Callable
 
+import numpy as np
+from scipy.special import bdtr
+
 from cropaudit.accounting.accountant import pair_curve
 from cropaudit.accounting.curves import PrivacyCurve
 from cropaudit.accounting.mechanisms import PatchMechanism
+from cropaudit.audit.estimators.clopper_pearson import box_epsilon
 from cropaudit.audit.estimators.limits import Box, round_down
 from cropaudit.audit.result import Bound
 
-__all__ = ["NAME", "family_bound", "mechanism_fdp"]
+__all__ = ["NAME", "family_bound", "mechanism_fdp", "noiseless_tpr"]
 
 NAME = "mechanism-f-dp"
 ASSUMES = (
     "independent trials, threshold fixed without these scores; and, for the value of epsilon, that "
     "the delivered mechanism is the configured one at some noise multiplier"
 )
-_SPAN = 100.0  # noise multipliers searched: the mechanism's own, divided and multiplied by this
+_LOUDER, _QUIETER = 20.0, 100.0  # noise searched: the mechanism's own over and times these
 _GAP = 1e-3  # the accountant's epsilon may be this much too high; a lower bound gives it back
 
 
@@ -40,16 +47,20 @@ def family_bound(
 
     Returns:
         A lower bound on epsilon and the noise multiplier it belongs to; (0, None) if even the
-        quietest member allows such rates.
+        quietest member allows such rates; the Clopper-Pearson bound and 0 if no member does.
     """
     if fpr_upper + fnr_upper >= 1:
         return 0.0, None
+    if 1 - fnr_upper > noiseless_tpr(mechanism, fpr_upper):
+        return round_down(box_epsilon(fpr_upper, fnr_upper, delta)), 0.0
 
     def rejected(log_noise: float) -> bool:
-        return _curve(mechanism, log_noise, delta, 4e-3).rejects(fpr_upper, fnr_upper)
+        curve = _curve(mechanism, log_noise, delta, 4e-3)
+        with np.errstate(over="ignore"):  # tails that pass 1 by far are cut to 1
+            return curve.rejects(fpr_upper, fnr_upper)
 
     centre = math.log(mechanism.noise_multiplier)
-    loud, quiet = centre - math.log(_SPAN), centre + math.log(_SPAN)
+    loud, quiet = centre - math.log(_LOUDER), centre + math.log(_QUIETER)
     if not rejected(quiet):
         return 0.0, None
     loud, quiet = _narrow(rejected, centre, loud, quiet)
@@ -60,9 +71,31 @@ def family_bound(
     return round_down(epsilon * (1 - _GAP)), math.exp(quiet)
 
 
+def noiseless_tpr(mechanism: PatchMechanism, fpr: float) -> float:
+    """Returns the largest true positive rate that the game's pair allows with no noise at all.
+
+    Every member is a post-processing of that. One +1 in any step gives world A away; failing that
+    a -1 speaks for world B by the factor P/Q of its weights, so the best test counts them, and the
+    count is binomial in world B.
+    """
+    pair, steps = mechanism.pair(), mechanism.compositions
+    counts = np.arange(steps + 1)
+    false_alarms = bdtr(counts, steps, pair.q[0])
+    masses = np.diff(false_alarms, prepend=0.0) * (pair.p[0] / pair.q[0]) ** counts
+    caught = -math.expm1(steps * math.log1p(-pair.p[2])) if pair.p[2] < 1 else 1.0
+    rates = caught + np.append(0.0, np.cumsum(masses))
+    return float(np.interp(fpr, np.append(0.0, false_alarms), np.minimum(rates, 1.0)))
+
+
 def mechanism_fdp(box: Box, mechanism: PatchMechanism, delta: float) -> Bound:
     """Returns the bound of a measured box within the mechanism's family, rounded down."""
     epsilon, noise = family_bound(box.fpr_upper, box.fnr_upper, mechanism, delta)
+    if noise is None:
+        note = "no member is rejected"
+    elif noise == 0:
+        note = "every member is rejected: not this sampler and crop; Clopper-Pearson bound instead"
+    else:
+        note = f"noise multiplier at most {noise:.4g}"
     return Bound(
         estimator=NAME,
         epsilon=epsilon,
@@ -70,7 +103,7 @@ def mechanism_fdp(box: Box, mechanism: PatchMechanism, delta: float) -> Bound:
         confidence=1 - box.level,
         validity="model-based",
         assumes=ASSUMES,
-        note=f"noise multiplier at most {noise:.4g}" if noise else "no member is rejected",
+        note=note,
     )
 
 

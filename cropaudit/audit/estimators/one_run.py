@@ -7,10 +7,8 @@ f(v) = P[Bin(r, e^epsilon / (1 + e^epsilon)) >= v] (theorem 5.2). Canaries may d
 other through the run in any way; only the coins must be fair and independent.
 """
 
-import math
-
 import numpy as np
-from scipy.special import bdtrc, betainc
+from scipy.special import bdtrc, betainc, expit
 
 from cropaudit.audit.estimators.limits import round_down
 from cropaudit.audit.estimators.scores import Scores
@@ -36,7 +34,7 @@ def one_run_p_value(canaries: int, guesses: int, right: int, epsilon: float, del
     """
     if right <= 0:
         return 1.0
-    q = 1 / (1 + math.exp(-epsilon))
+    q = float(expit(epsilon))
     at_least = np.asarray(
         betainc(np.arange(right, 0, -1), guesses - np.arange(right, 0, -1) + 1, q)
     )
@@ -56,6 +54,8 @@ def one_run_epsilon(canaries: int, guesses: int, right: int, delta: float, level
     """
     legal = 1 <= guesses <= canaries and 0 <= right <= guesses
     require(legal, "guesses", f"between the right ones and the {canaries} canaries", guesses)
+    require(0 < level < 1, "level", "in (0, 1)", level)
+    require(0 <= delta <= 1, "delta", "in [0, 1]", delta)
     if one_run_p_value(canaries, guesses, right, 0.0, delta) > level:
         return 0.0
     low, high = 0.0, 1.0

@@ -38,11 +38,18 @@ class Scores:
 
     @classmethod
     def labelled(cls, scores: ArrayLike, member: ArrayLike) -> "Scores":
-        """Parts scores by a membership bit of the same length."""
-        bits = np.asarray(member, dtype=bool)
-        values = np.asarray(scores, dtype=np.float64)
-        if bits.shape != values.shape:
-            raise InputError(f"member must be as long as score ({values.size}), got {bits.size}")
+        """Parts scores by a membership bit of the same length.
+
+        Raises:
+            InputError: If the lengths differ, a bit is neither 0 nor 1, or a world has no score.
+        """
+        given, values = _numbers(member, "member"), _numbers(scores, "score")
+        if given.shape != values.shape:
+            raise InputError(f"member must be as long as score ({values.size}), got {given.size}")
+        bits = given == 1
+        other = np.flatnonzero(~bits & (given != 0))
+        if other.size:
+            raise InputError(f"member must be 0 or 1, got {given.flat[other[0]]}")
         return cls.of(values[bits], values[~bits])
 
     def auc(self) -> float:
@@ -75,13 +82,17 @@ class Scores:
 
 
 def _checked(values: ArrayLike, name: str) -> Array:
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must be numbers, got {type(values).__name__}") from None
+    array = _numbers(values, name)
     if array.ndim != 1 or array.size == 0:
         raise InputError(f"{name} must be a non-empty list of numbers, got shape {array.shape}")
     if np.isnan(array).any():
         where = int(np.flatnonzero(np.isnan(array))[0])
         raise InputError(f"{name} must be free of NaN, got NaN at entry {where}")
     return array
+
+
+def _numbers(values: ArrayLike, name: str) -> Array:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be numbers, got {type(values).__name__}") from None

@@ -1,0 +1,182 @@
+"""Turns findings into the canonical document and the raw files beside it."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import numpy as np
+import yaml
+
+from cropaudit import __version__
+from cropaudit.accounting.accountant import pair_curve, privacy_curve
+from cropaudit.audit.claims import StatedClaim
+from cropaudit.audit.result import (
+    Attack,
+    AuditReport,
+    CanaryPicture,
+    Check,
+    Claim,
+    Curve,
+    Headline,
+    Identity,
+    Pair,
+    Provenance,
+    Shortcut,
+    Utility,
+    Verdict,
+)
+from cropaudit.audit.subject import Subject, data_digest
+from cropaudit.training.utility import IntersectionOverUnion
+
+__all__ = ["Findings", "assemble"]
+
+_LIBRARIES = ("torch", "torchvision", "opacus", "dp-accounting", "numpy", "scipy")
+_NOT_COVERED = (
+    "the same person or plate in several images: the bound holds for one image",
+    "objects larger than the patch, and several patches in one image",
+    "labels outside the patch that were drawn by looking at it",
+    "choices made by looking at the data: tuning, early stopping, normalisation statistics",
+    "floating-point attacks on the noise generator",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What the games and the training brought."""
+
+    attacks: tuple[Attack, ...]
+    controls: tuple[Check, ...]
+    self_check: tuple[Check, ...]
+    headline: Headline
+    verdict: Verdict
+    utility: IntersectionOverUnion
+    twin: IntersectionOverUnion
+    device: str
+    weights: bytes
+    scores: Mapping[str, bytes]
+    command: str
+
+
+def assemble(
+    subject: Subject,
+    claim: StatedClaim,
+    findings: Findings,
+    canaries: tuple[CanaryPicture, ...],
+    seconds: float,
+) -> tuple[AuditReport, dict[str, bytes]]:
+    """Returns the report and the raw files by name."""
+    config = json.loads(subject.config.model_dump_json())
+    raw = {f"{name}.csv": data for name, data in findings.scores.items()}
+    raw["model.safetensors"] = findings.weights
+    raw["config.yaml"] = yaml.safe_dump(config, sort_keys=False).encode()
+    report = AuditReport(
+        identity=_identity(subject, findings),
+        claim=_claim(subject, claim),
+        pair=_pair(subject),
+        attacks=findings.attacks,
+        controls=findings.controls,
+        self_check=findings.self_check,
+        headline=findings.headline,
+        verdict=findings.verdict,
+        utility=Utility(
+            miou=findings.utility.miou,
+            miou_without_noise=findings.twin.miou,
+            per_class=dict(findings.utility.per_class),
+            per_class_without_noise=dict(findings.twin.per_class),
+            images=findings.utility.images,
+        ),
+        canaries=canaries,
+        not_covered=_NOT_COVERED,
+        provenance=Provenance(
+            config=config,
+            config_digest=_sha256(raw["config.yaml"]),
+            seed=subject.config.seed,
+            command=findings.command,
+            versions=_versions(),
+            hardware=f"{platform.machine()}, {findings.device}",
+            seconds=round(seconds, 1),
+            files={name: _sha256(data) for name, data in sorted(raw.items())},
+        ),
+    )
+    return report, raw
+
+
+def _identity(subject: Subject, findings: Findings) -> Identity:
+    data = data_digest(subject.filled)
+    created = datetime.now(UTC).replace(microsecond=0).isoformat()
+    return Identity(
+        report_id=_sha256(f"{created} {data} {subject.config.model_dump_json()}".encode())[:16],
+        tool_version=__version__,
+        created=created,
+        data_digest=data,
+        model_digest=_sha256(findings.weights),
+    )
+
+
+def _claim(subject: Subject, claim: StatedClaim) -> Claim:
+    bound, training = subject.bound, subject.config.training
+    return Claim(
+        kind=claim.kind,
+        statement=claim.statement,
+        adjacency=bound.adjacency,
+        epsilon=claim.epsilon,
+        delta=claim.delta,
+        sampler=bound.sampler,
+        noise_multiplier=claim.noise_multiplier,
+        configured_noise_multiplier=training.noise_multiplier,
+        max_grad_norm=training.max_grad_norm,
+        records=subject.records,
+        batch=training.batch,
+        sample_rate=bound.sample_rate,
+        steps=bound.steps,
+        image=bound.image,
+        crop=str(subject.crop.size),
+        padding=subject.crop.padding,
+        patch=str(subject.patch),
+        inclusion_probability=bound.inclusion_probability,
+        worst_position=bound.worst_position,
+        record_rate=bound.record_rate,
+        epsilon_amplified=bound.epsilon,
+        epsilon_without_crop=bound.epsilon_without_crop,
+        shortcuts=tuple(
+            Shortcut(name=item.name, epsilon=item.epsilon, why_invalid=item.why_invalid)
+            for item in bound.shortcuts
+        ),
+        tradeoff=_tradeoff(claim),
+        profile=_profile(claim),
+    )
+
+
+def _tradeoff(claim: StatedClaim) -> Curve | None:
+    if claim.curve is None:
+        return None
+    fpr = np.concatenate([[0.0], np.geomspace(1e-6, 1.0, 160)])
+    return Curve(fpr=tuple(fpr.tolist()), tpr=tuple(claim.curve.highest_tpr(fpr).tolist()))
+
+
+def _profile(claim: StatedClaim) -> tuple[tuple[float, float], ...]:
+    if claim.curve is None:
+        return ((claim.epsilon, claim.delta),)
+    epsilons = np.linspace(0, 1.6 * max(claim.epsilon, 0.1), 60)
+    return tuple((float(e), claim.curve.delta(float(e))) for e in epsilons)
+
+
+def _pair(subject: Subject) -> Pair:
+    delta, mechanism = subject.config.game.delta, subject.mechanism
+    played = pair_curve(mechanism.pair(), mechanism.compositions, delta).epsilon(delta)
+    accountant = privacy_curve(mechanism, delta).epsilon(delta)
+    ratio = played / accountant if accountant > 0 else 1.0
+    return Pair(epsilon=played, miss_gradient=-1.0, accountant_ratio=ratio)
+
+
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in _LIBRARIES}
+    return {"cropaudit": __version__, "python": platform.python_version(), **found}
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,244 @@
+"""The games of an audit: each plays one attack and turns its scores into an `Attack`.
+
+The level is split evenly over the attacks for the verdict; the bounds that an attack reports for
+itself stand at the full confidence. Both come from the same scores.
+"""
+
+import csv
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
+from cropaudit.audit.design import choose_threshold
+from cropaudit.audit.estimators.clopper_pearson import clopper_pearson
+from cropaudit.audit.estimators.limits import measured_box, upper_limit
+from cropaudit.audit.estimators.mechanism_fdp import mechanism_fdp
+from cropaudit.audit.estimators.one_run import one_run
+from cropaudit.audit.estimators.scores import Scores
+from cropaudit.audit.result import Attack, Check, Curve
+from cropaudit.audit.subject import Subject
+from cropaudit.audit.verdict import Evidence
+
+__all__ = ["ATTACKS", "Played", "control_checks", "one_run_game", "probe_game", "score_csv"]
+
+ATTACKS = ("probe", "white-box", "black-box")  # pre-registered: all are corrected for together
+_FPRS = (0.001, 0.01, 0.1)
+_ROC_POINTS = 300
+
+
+@dataclass(frozen=True, eq=False)
+class Played:
+    """A finished game: its report entry, its corrected evidence and its raw scores."""
+
+    attack: Attack
+    evidence: Evidence
+    scores: bytes
+
+
+@dataclass(frozen=True)
+class _Words:
+    title: str
+    adversary: str
+    game: str
+
+
+def probe_game(
+    subject: Subject, progress: Callable[[int], None] | None
+) -> tuple[Played, ProbeScores, float]:
+    """Plays the pipeline probe.
+
+    Returns:
+        The game, its raw scores with hit counts, and its pre-registered threshold.
+    """
+    game = subject.config.game
+    level = 1 - game.confidence
+    expected = game.probe_slots // 2
+    threshold = choose_threshold(
+        subject.mechanism, game.delta, expected, expected, level / len(ATTACKS)
+    )
+    start = time.perf_counter()
+    result = run_probe(_probe(subject, game.probe_slots, subject.seeds.probe), progress)
+    seconds = time.perf_counter() - start
+    scores = Scores.labelled(result.scores, result.member)
+    box = measured_box(scores, threshold, level)
+    corrected = measured_box(scores, threshold, level / len(ATTACKS))
+    bounds, strict = (
+        (mechanism_fdp(b, subject.mechanism, game.delta), clopper_pearson(b, game.delta))
+        for b in (box, corrected)
+    )
+    words = _Words(
+        "Pipeline probe",
+        "sees every noisy sum of the real sampler, crop, clipping and noise, with gradients at the "
+        "worst case of the bound",
+        f"{game.probe_slots} slots, each with its own fair coin; slots are independent of each "
+        "other",
+    )
+    attack = _attack(ATTACKS[0], words, scores, bounds, seconds, threshold)
+    played = Played(
+        attack, Evidence(ATTACKS[0], strict, corrected), score_csv(result.scores, result.member)
+    )
+    return played, result, threshold
+
+
+def one_run_game(
+    subject: Subject, name: str, values: NDArray[np.float64], seconds: float
+) -> Played:
+    """Turns the scores of the canaries of one training run into a game."""
+    game = subject.config.game
+    level = 1 - game.confidence
+    scores = Scores.labelled(values, subject.member)
+    bounds = (one_run(scores, game.delta, level, subject.seeds.ties),)
+    strict = (one_run(scores, game.delta, level / len(ATTACKS), subject.seeds.ties),)
+    attack = _attack(name, _ONE_RUN_WORDS[name], scores, bounds, seconds, None)
+    return Played(attack, Evidence(name, strict, None), score_csv(values, subject.member))
+
+
+_ONE_RUN_WORDS = {
+    "white-box": _Words(
+        "White-box on the real model",
+        "sees every noisy update, knows the images and both contents of every canary; does not "
+        "know batches, windows or coins",
+        "one training run, a fair coin for every canary; canaries share the run's noise",
+    ),
+    "black-box": _Words(
+        "Black-box on the final model",
+        "queries the released model on crops of the canary's image; knows both contents",
+        "one training run, a fair coin for every canary; canaries share the run's noise",
+    ),
+}
+
+
+def control_checks(subject: Subject, result: ProbeScores) -> tuple[Check, ...]:
+    """Plays the null and the positive control and checks the measured inclusion rate."""
+    return (_null_control(subject), _positive_control(subject), _inclusion_check(subject, result))
+
+
+def score_csv(values: NDArray[np.float64], member: NDArray[np.bool_]) -> bytes:
+    """Returns scores as a CSV that ``cropaudit estimate`` reads."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["score", "member"])
+    writer.writerows((repr(float(v)), int(m)) for v, m in zip(values, member, strict=True))
+    return text.getvalue().encode()
+
+
+def _probe(subject: Subject, slots: int, seed: int, **changes: object) -> Probe:
+    training = subject.config.training
+    values = {
+        "image": subject.worst_image,
+        "position": subject.bound.worst_position,
+        "patch": subject.patch,
+        "crop": subject.crop,
+        "sampling": subject.sampling,
+        "records": subject.records,
+        "steps": subject.bound.steps,
+        "noise_multiplier": training.noise_multiplier,
+        "max_grad_norm": training.max_grad_norm,
+        "pair": subject.mechanism.pair(),
+        "slots": slots,
+        "seed": seed,
+    }
+    return Probe(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def _attack(
+    name: str,
+    words: _Words,
+    scores: Scores,
+    bounds: tuple,  # type: ignore[type-arg]
+    seconds: float,
+    threshold: float | None,
+) -> Attack:
+    hits, alarms = scores.counts(threshold) if threshold is not None else (None, None)
+    return Attack(
+        name=name,
+        title=words.title,
+        adversary=words.adversary,
+        game=words.game,
+        members=len(scores.member),
+        nonmembers=len(scores.nonmember),
+        auc=scores.auc(),
+        tpr_at_fpr={f"{fpr:g}": scores.tpr_at(fpr) for fpr in _FPRS},
+        threshold=threshold,
+        false_positives=alarms,
+        true_positives=hits,
+        roc=_thin_roc(scores),
+        bounds=bounds,
+        seconds=seconds,
+    )
+
+
+def _thin_roc(scores: Scores) -> Curve:
+    """Keeps points evenly spread in ln FPR and in FPR: what a plot can show."""
+    fpr, tpr = scores.roc()
+    if len(fpr) > _ROC_POINTS:
+        wanted = np.concatenate([np.geomspace(1e-5, 1, 200), np.linspace(0, 1, 100)])
+        keep = np.unique(np.concatenate([[0, len(fpr) - 1], np.searchsorted(fpr, wanted) - 1]))
+        keep = keep[keep >= 0]
+        fpr, tpr = fpr[keep], tpr[keep]
+    return Curve(fpr=tuple(fpr.tolist()), tpr=tuple(tpr.tolist()))
+
+
+def _null_control(subject: Subject) -> Check:
+    """Both worlds alike: an AUC beyond four deviations (chance 6e-5) would betray a leak."""
+    slots = subject.config.game.control_slots
+    result = run_probe(_probe(subject, slots, subject.seeds.null, different=False))
+    scores = Scores.labelled(result.scores, result.member)
+    auc, allowed = scores.auc(), 4 * scores.auc_deviation()
+    return Check(
+        name="null control",
+        expected=f"with both contents alike, AUC 0.5 within {allowed:.3f} ({slots} slots)",
+        observed=f"AUC {auc:.3f}",
+        status="pass" if abs(auc - 0.5) <= allowed else "fail",
+    )
+
+
+def _positive_control(subject: Subject) -> Check:
+    """Without noise every member that a window ever met stands out."""
+    slots = subject.config.game.control_slots
+    result = run_probe(_probe(subject, slots, subject.seeds.positive, noise_multiplier=0.0))
+    auc = Scores.labelled(result.scores, result.member).auc()
+    mechanism = subject.mechanism
+    rate = mechanism.record_rate * mechanism.steps / mechanism.compositions
+    never = (1 - min(rate, 1.0)) ** mechanism.compositions
+    slack = 4 * (0.5 * (never * (1 - never) / (slots / 2)) ** 0.5 + 1 / slots)
+    least = max(0.5, 1 - never / 2 - slack)
+    return Check(
+        name="positive control",
+        expected=f"without noise, AUC at least {least:.3f} ({slots} slots)",
+        observed=f"AUC {auc:.3f}",
+        status="pass" if auc >= least else "fail",
+    )
+
+
+def _inclusion_check(subject: Subject, result: ProbeScores) -> Check:
+    """The measured rate at which steps use the patch, against the claimed record rate.
+
+    Exact limits, one-sided at 1e-3 each: a correct pipeline fails this in 0.2% of audits.
+    """
+    mechanism = subject.mechanism
+    trials = len(result.hits) * mechanism.steps
+    hits = int(result.hits.sum())
+    low = 1 - upper_limit(trials - hits, trials, 1e-3)
+    high = upper_limit(hits, trials, 1e-3)
+    rate = mechanism.record_rate
+    if subject.config.training.sampler != "poisson":
+        # Steps of one slot are not independent of each other here: no exact limits.
+        near = abs(hits / trials - rate) <= 5 * (rate / trials) ** 0.5 + rate * 0.01
+        return Check(
+            name="record rate",
+            expected=f"q rho = {rate:.5f}, nearly (steps are dependent)",
+            observed=f"{hits / trials:.5f} over {trials} steps",
+            status="pass" if near else "fail",
+        )
+    return Check(
+        name="record rate",
+        expected=f"q rho = {rate:.5f} within the exact 99.8% limits",
+        observed=f"{hits / trials:.5f}, limits {low:.5f} to {high:.5f}, {trials} steps",
+        status="pass" if low <= rate <= high else "fail",
+    )

@@ -1,0 +1,152 @@
+"""The decision: violation, consistent or inconclusive, the ground it stands on, and the headline.
+
+All attacks are corrected for together (Bonferroni, each bound at a share of the level), so the
+chance of any false violation stays below 1 - confidence. A lower bound never certifies epsilon:
+"consistent" only says that the claim survived an audit that would have seen a larger epsilon.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cropaudit.audit.claims import StatedClaim
+from cropaudit.audit.estimators.limits import Box
+from cropaudit.audit.result import Bound, Check, Headline, Verdict
+
+__all__ = ["Evidence", "decide", "headline"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One attack's corrected evidence.
+
+    Attributes:
+        attack: Its name.
+        bounds: Lower bounds at the corrected level.
+        box: Limits of its error rates at that level; none for attacks in one run.
+    """
+
+    attack: str
+    bounds: tuple[Bound, ...]
+    box: Box | None
+
+
+def headline(evidence: Sequence[Evidence], confidence: float, delta: float) -> Headline:
+    """Returns the largest corrected bound."""
+    pairs = [(item.attack, bound) for item in evidence for bound in item.bounds]
+    attack, best = max(pairs, key=lambda pair: pair[1].epsilon)
+    return Headline(
+        epsilon_lower=best.epsilon,
+        delta=delta,
+        confidence=confidence,
+        attack=attack,
+        estimator=best.estimator,
+        validity=best.validity,
+        correction=f"Bonferroni over {len(evidence)} attacks",
+    )
+
+
+def decide(
+    claim: StatedClaim,
+    evidence: Sequence[Evidence],
+    checks: Sequence[Check],
+    detectable: float | None,
+    resolution: float,
+) -> Verdict:
+    """Holds the claim against the evidence.
+
+    Args:
+        claim: What is claimed.
+        evidence: Corrected evidence of all attacks.
+        checks: Self-checks and controls; a failed one takes the ground from under "consistent".
+        detectable: Smallest true epsilon that the audit finds with 90% power.
+        resolution: The multiple of the claim that it must be able to find.
+
+    Returns:
+        The verdict.
+    """
+    found = _violations(claim, evidence)
+    if found:
+        detail = (
+            f"The claim of epsilon {claim.epsilon:.4g} at delta {claim.delta:g} is contradicted. "
+            + _reading(claim, evidence)
+        )
+        return _verdict("violation", "assumption-free", detail, found, detectable)
+    doubts = _doubts(claim, evidence, checks, detectable, resolution)
+    if doubts:
+        detail = "The claim is not contradicted, but this audit cannot stand behind it either."
+        return _verdict("inconclusive", "none", detail, doubts, detectable)
+    detail = (
+        f"No attack contradicts epsilon {claim.epsilon:.4g} at delta {claim.delta:g}; a true "
+        f"epsilon of {detectable:.3g} or more would have been found with 90% power. A lower bound "
+        "never certifies epsilon."
+    )
+    return _verdict("consistent", "none", detail, [], detectable)
+
+
+def _verdict(
+    status: str, ground: str, detail: str, reasons: Sequence[str], detectable: float | None
+) -> Verdict:
+    return Verdict.model_validate(
+        {
+            "status": status,
+            "ground": ground,
+            "detail": detail,
+            "reasons": tuple(reasons),
+            "detectable_epsilon": detectable,
+        }
+    )
+
+
+def _violations(claim: StatedClaim, evidence: Sequence[Evidence]) -> list[str]:
+    found = []
+    for item in evidence:
+        if claim.curve is not None and item.box is not None and claim.contradicted_by(item.box):
+            found.append(
+                f"{item.attack}: the measured error rates lie outside the claimed trade-off curve "
+                f"(false positives at most {item.box.fpr_upper:.4g}, false negatives at most "
+                f"{item.box.fnr_upper:.4g}); this assumes nothing about the mechanism"
+            )
+        found += [
+            f"{item.attack}: the exact lower bound {bound.epsilon:.3g} ({bound.estimator}) exceeds "
+            f"the claimed epsilon; this assumes nothing about the mechanism"
+            for bound in item.bounds
+            if bound.validity == "exact" and bound.epsilon > claim.epsilon
+        ]
+    return found
+
+
+def _reading(claim: StatedClaim, evidence: Sequence[Evidence]) -> str:
+    """Says what follows without, and what only with, the assumption of the family."""
+    exact = max(b.epsilon for item in evidence for b in item.bounds if b.validity == "exact")
+    if exact > claim.epsilon:
+        return f"Epsilon is at least {exact:.3g}, whatever the mechanism is."
+    model = max((b.epsilon for item in evidence for b in item.bounds), default=0.0)
+    return (
+        "The claimed trade-off curve is impossible, whatever the mechanism is; given the "
+        f"configured family of mechanisms, epsilon is at least {model:.3g}."
+    )
+
+
+def _doubts(
+    claim: StatedClaim,
+    evidence: Sequence[Evidence],
+    checks: Sequence[Check],
+    detectable: float | None,
+    resolution: float,
+) -> list[str]:
+    doubts = [f"check '{c.name}' failed: {c.observed}" for c in checks if c.status == "fail"]
+    doubts += [
+        f"given the configured family, epsilon is at least {bound.epsilon:.3g}, above the claim; "
+        "without that assumption it is not shown"
+        for item in evidence
+        for bound in item.bounds
+        if claim.curve is None and bound.validity != "exact" and bound.epsilon > claim.epsilon
+    ]
+    if detectable is None:
+        doubts.append("no epsilon would have been found with 90% power: play more slots")
+    elif detectable > resolution * claim.epsilon:
+        doubts.append(
+            f"only a true epsilon of {detectable:.3g} or more would have been found with 90% power, "
+            f"over {resolution:g} times the claim: play more slots"
+        )
+    return doubts
