@@ -48,7 +48,7 @@ class Probe:
         steps: Optimiser steps.
         noise_multiplier: What the optimiser is given; 0 for none.
         max_grad_norm: Clipping norm C.
-        pair: The one-step pair by whose likelihood ratio the adversary scores.
+        pairs: One-step pairs; the adversary scores every slot by the likelihood ratio of each.
         slots: Coins to draw.
         seed: Of all randomness.
         miss_gradient: Projection of a crop that misses, 0 or -1; -1 is the worst case.
@@ -64,7 +64,7 @@ class Probe:
     steps: int
     noise_multiplier: float
     max_grad_norm: float
-    pair: StepPair
+    pairs: tuple[StepPair, ...]
     slots: int
     seed: int
     miss_gradient: float = -1.0
@@ -72,16 +72,21 @@ class Probe:
 
     def __post_init__(self) -> None:
         require(self.slots >= 20, "probe slots", "at least 20", self.slots)
+        require(self.steps >= 1, "steps", "at least 1", self.steps)
+        height, width = trimmed(self.patch).shape
+        row, column = self.position
+        fits = 0 <= row <= self.image.height - height and 0 <= column <= self.image.width - width
+        require(fits, "patch position", f"within the image {self.image}", self.position)
         legal = self.miss_gradient in (-1.0, 0.0)
         require(legal, "miss gradient", "0 or -1", self.miss_gradient)
 
 
 @dataclass(frozen=True, eq=False)
 class ProbeScores:
-    """One score a slot.
+    """The scores of every slot.
 
     Attributes:
-        scores: Sum of per-step log-likelihood ratios, shape (slots,).
+        scores: Sums of per-step log-likelihood ratios, shape (pairs, slots).
         member: Whether the slot held A, shape (slots,).
         hits: Steps in which the slot's window was drawn and met the patch, shape (slots,).
     """
@@ -105,7 +110,7 @@ def run_probe(spec: Probe, progress: Callable[[int], None] | None = None) -> Pro
         if progress is not None:
             progress(start + slots)
     return ProbeScores(
-        np.concatenate([block.scores for block in blocks]),
+        np.concatenate([block.scores for block in blocks], axis=1),
         np.concatenate([block.member for block in blocks]),
         np.concatenate([block.hits for block in blocks]),
     )
@@ -136,10 +141,10 @@ class _Block:
             hits[slots] += met
             present[step, indices] = True
             seen[step] = self._noisy_sum(*self._with_substitutes(slots, signal)).numpy()
-        ratios = self.spec.pair.log_ratio(seen)
-        if isinstance(self.spec.sampling, Shuffle):  # the order is public: other steps tell nothing
-            ratios = np.where(present, ratios, 0.0)
-        return ProbeScores(ratios.sum(axis=0), self.member.numpy(), hits.numpy())
+        if not isinstance(self.spec.sampling, Shuffle):
+            present[:] = True  # only a public order tells the adversary which steps count
+        sums = [(pair.log_ratio(seen) * present).sum(axis=0) for pair in self.spec.pairs]
+        return ProbeScores(np.stack(sums), self.member.numpy(), hits.numpy())
 
     def _participations(self) -> Iterator[list[int]]:
         """Returns, step by step, the slots whose record was drawn."""

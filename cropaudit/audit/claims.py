@@ -1,14 +1,22 @@
 """What is claimed: a trade-off curve with its epsilon, or a bare (epsilon, delta).
 
-A claim is contradicted by a box of error rates (assumption-free: the box lies outside the claimed
-region, whatever the mechanism is) or by an exact lower bound above its epsilon.
+A claim is contradicted on one of two grounds. Assumption-free: a box of error rates lies outside the
+claimed region, or an exact lower bound exceeds the claimed epsilon, whatever the mechanism is. Given
+the family: the box lies outside what the claimed mechanism can do in the very game that was played,
+a tighter curve, for the claimed region must also cover adversaries who change sides between steps.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
-from cropaudit.accounting.accountant import calibrate_noise, epsilon_at, privacy_curve, round_up
+from cropaudit.accounting.accountant import (
+    calibrate_noise,
+    epsilon_at,
+    pair_curve,
+    privacy_curve,
+    round_up,
+)
 from cropaudit.accounting.curves import PrivacyCurve
 from cropaudit.accounting.mechanisms import PatchMechanism
 from cropaudit.accounting.shortcuts import shortcuts
@@ -33,6 +41,8 @@ class StatedClaim:
         delta: Claimed delta.
         noise_multiplier: Of the claimed mechanism.
         curve: The claimed trade-off curve; none for a bare claim.
+        game: The curve of the claimed mechanism in the probe's game; none if the claim names no
+            mechanism of the configured family.
     """
 
     kind: Kind
@@ -41,12 +51,21 @@ class StatedClaim:
     delta: float
     noise_multiplier: float
     curve: PrivacyCurve | None
+    game: PrivacyCurve | None = None
+
+    def refuted_by(self, box: Box) -> bool:
+        """Whether such error rates are impossible under the claim, whatever the mechanism is."""
+        if self.curve is not None and self.curve.rejects(box.fpr_upper, box.fnr_upper):
+            return True
+        return box_epsilon(box.fpr_upper, box.fnr_upper, self.delta) > self.epsilon
+
+    def beyond_family(self, box: Box) -> bool:
+        """Whether the claimed mechanism cannot bring such error rates in the probe's game."""
+        return self.game is not None and self.game.rejects(box.fpr_upper, box.fnr_upper)
 
     def contradicted_by(self, box: Box) -> bool:
-        """Whether error rates at most the box's limits are impossible under the claim."""
-        if self.curve is not None:
-            return self.curve.rejects(box.fpr_upper, box.fnr_upper)
-        return box_epsilon(box.fpr_upper, box.fnr_upper, self.delta) > self.epsilon
+        """Whether the box contradicts the claim on either ground."""
+        return self.refuted_by(box) or self.beyond_family(box)
 
 
 def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) -> StatedClaim:
@@ -65,7 +84,9 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
             f"The configured mechanism ({sampler} batches, random crops, noise multiplier "
             f"{mechanism.noise_multiplier:g}) is patch-level ({epsilon:.4g}, {delta:g})-DP."
         )
-        return StatedClaim("configured", statement, epsilon, delta, mechanism.noise_multiplier, curve)
+        noise = mechanism.noise_multiplier
+        game = _game_curve(mechanism, delta)
+        return StatedClaim("configured", statement, epsilon, delta, noise, curve, game)
     if config.family == "none":
         statement = f"The training is patch-level ({config.epsilon:g}, {delta:g})-DP."
         noise = mechanism.noise_multiplier
@@ -75,8 +96,13 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
         f"The training is patch-level ({config.epsilon:g}, {delta:g})-DP, as {sampler} batches with "
         f"random crops are at noise multiplier {noise:.4g}."
     )
-    curve = privacy_curve(mechanism.with_noise(noise), delta)
-    return StatedClaim("epsilon", statement, config.epsilon, delta, noise, curve)
+    claimed = mechanism.with_noise(noise)
+    curve, game = privacy_curve(claimed, delta), _game_curve(claimed, delta)
+    return StatedClaim("epsilon", statement, config.epsilon, delta, noise, curve, game)
+
+
+def _game_curve(mechanism: PatchMechanism, delta: float) -> PrivacyCurve:
+    return pair_curve(mechanism.pair(), mechanism.compositions, delta)
 
 
 def _shortcut_claim(name: str, mechanism: PatchMechanism, delta: float) -> StatedClaim:

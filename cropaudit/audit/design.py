@@ -1,11 +1,11 @@
-"""The plan of a probe game: its threshold, fixed before any score is seen, and its power.
+"""The plan of a probe game: its thresholds, none chosen on the scores it is used on, and its power.
 
 The score of a slot is a sum of independent steps, so its law in either world is a convolution
 power; both plan and power are computed from it, not simulated.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,20 @@ from cropaudit.accounting.accountant import epsilon_at, pair_curve
 from cropaudit.accounting.mechanisms import PatchMechanism
 from cropaudit.accounting.pairs import StepPair
 from cropaudit.audit.estimators.limits import Box, upper_limit
+from cropaudit.audit.estimators.scores import Scores
 
-__all__ = ["choose_threshold", "detectable_epsilon", "score_rates"]
+__all__ = [
+    "detectable_epsilon",
+    "learned_threshold",
+    "planned_threshold",
+    "score_rates",
+    "scoring_pairs",
+]
 
 Array = NDArray[np.float64]
 
 _POINTS = 40_000  # of the grid over one step's observation
+_FACTORS = (1.0, 0.8, 0.6, 0.4, 0.2, 0.05)  # of the configured noise
 _REACH = 13.0  # deviations of the score that the transform holds
 _CELLS = 1 << 18  # of the transform, at most about
 
@@ -78,32 +86,83 @@ def _on_lattice(cells: Array, mass: Array, size: int) -> Array:
     return np.asarray(low + high)
 
 
-def choose_threshold(
+def scoring_pairs(mechanism: PatchMechanism) -> tuple[StepPair, ...]:
+    """Returns the pairs by which slots are scored: the configured one, and ones with less noise.
+
+    A score that expects the configured noise is a poor one where noise is missing; the learned
+    threshold picks among all of these.
+    """
+    noise = mechanism.noise_multiplier
+    return tuple(mechanism.with_noise(noise * factor).pair() for factor in _FACTORS)
+
+
+def planned_threshold(
     mechanism: PatchMechanism, delta: float, members: int, nonmembers: int, level: float
 ) -> float:
     """Returns the threshold that promises the largest mechanism f-DP bound.
 
-    Of all thresholds, the one whose expected box rejects the loudest member of the family; it
-    depends on the configured mechanism and on the numbers of trials only.
+    It depends on the configured mechanism and on the numbers of trials only. It is the best where
+    the pipeline is as configured, and far from it where it is not: less noise moves the whole law
+    of the score. So a game uses `learned_threshold` beside it.
     """
-    pair, steps = mechanism.pair(), mechanism.compositions
-    thresholds, tpr, fpr = score_rates(pair, pair, steps)
-    wanted = np.geomspace(0.5, 1e-6, 160)
-    picks = np.unique(np.searchsorted(-fpr, -wanted).clip(0, len(fpr) - 1))
-    fpr_upper = np.array([upper_limit(nonmembers * x, nonmembers, level / 2) for x in fpr[picks]])
-    fnr_upper = np.array([upper_limit(members * (1 - x), members, level / 2) for x in tpr[picks]])
-    low, high = math.log(0.5), math.log(50.0)
+    pair = mechanism.pair()
+    cuts, tpr, fpr = score_rates(pair, pair, mechanism.compositions)
+    picks = np.unique(np.searchsorted(-fpr, -np.geomspace(0.5, 1e-6, 160)).clip(0, len(fpr) - 1))
+    limits = _limits(tpr[picks], fpr[picks], members, nonmembers, level)
+    at, _ = _loudest(mechanism, delta, *limits)
+    return float(cuts[picks[at]])
+
+
+def learned_threshold(
+    scores: Sequence[Scores], mechanism: PatchMechanism, delta: float, level: float
+) -> tuple[int, float]:
+    """Returns which of several scores, at which threshold, has the largest mechanism f-DP bound.
+
+    Valid for other slots only: split them, learn on one part, test on the other.
+    """
+    found = [_learned(item, mechanism, delta, level) for item in scores]
+    best = min(range(len(found)), key=lambda i: found[i][0])
+    return best, found[best][1]
+
+
+def _learned(
+    scores: Scores, mechanism: PatchMechanism, delta: float, level: float
+) -> tuple[float, float]:
+    """Returns the smallest rejected log noise factor, and the threshold that rejects it."""
+    cuts = np.unique(np.concatenate([scores.member, scores.nonmember]))
+    cuts = cuts[np.unique(np.linspace(0, len(cuts) - 1, 300).astype(int))]
+    n, m = len(scores.member), len(scores.nonmember)
+    tpr = 1 - np.searchsorted(np.sort(scores.member), cuts) / n
+    fpr = 1 - np.searchsorted(np.sort(scores.nonmember), cuts) / m
+    at, factor = _loudest(mechanism, delta, *_limits(tpr, fpr, n, m, level))
+    return factor, float(cuts[at])
+
+
+def _limits(
+    tpr: Array, fpr: Array, members: int, nonmembers: int, level: float
+) -> tuple[Array, Array]:
+    """Returns upper limits of false positive and of false negative rates at expected counts."""
+    fpr_upper = [upper_limit(nonmembers * float(x), nonmembers, level / 2) for x in fpr]
+    fnr_upper = [upper_limit(members * (1 - float(x)), members, level / 2) for x in tpr]
+    return np.array(fpr_upper), np.array(fnr_upper)
+
+
+def _loudest(
+    mechanism: PatchMechanism, delta: float, fpr_upper: Array, fnr_upper: Array
+) -> tuple[int, float]:
+    """Returns which box rejects the loudest member of the family, and its log noise factor."""
     best = int(np.argmin(fpr_upper + fnr_upper))
-    for _ in range(14):
+    low, high = math.log(1 / 50), math.log(50)
+    while high - low > 1e-3:
         middle = (low + high) / 2
-        noisier = mechanism.with_noise(mechanism.noise_multiplier * math.exp(middle)).pair()
-        curve = pair_curve(noisier, steps, delta, agree=4e-3)
+        other = mechanism.with_noise(mechanism.noise_multiplier * math.exp(middle)).pair()
+        curve = pair_curve(other, mechanism.compositions, delta, agree=4e-3)
         margin = 1 - fnr_upper - curve.highest_tpr(fpr_upper)
         if margin.max() > 0:
             high, best = middle, int(np.argmax(margin))
         else:
             low = middle
-    return float(thresholds[picks[best]])
+    return best, high
 
 
 def detectable_epsilon(
@@ -118,52 +177,68 @@ def detectable_epsilon(
 ) -> float | None:
     """Returns the smallest true epsilon that the game finds with the wanted power.
 
-    The truth is the configured mechanism at less noise than configured; scores and threshold stay
-    those of the configured one.
+    The truth is the configured mechanism at less noise than configured. The game has two boxes at half the level each: all trials at the planned threshold, and half of the
+    trials at the threshold learned on the others; here that is the best one there is, which the
+    learned one comes near as its merit is flat around the best.
 
     Args:
         mechanism: The configured mechanism.
         rejects: Whether a box contradicts the claim.
-        threshold: The game's threshold.
+        threshold: The planned threshold.
         members: Trials in world A.
         nonmembers: Trials in world B.
-        level: Of the box.
+        level: Of the whole game.
         delta: For epsilon.
         power: Wanted probability of a rejection.
 
     Returns:
-        An epsilon, or none if not even a twentieth of the noise would be found.
+        An epsilon such that any noise that is lower still, down to a twentieth of the configured
+        one, is found as well; none if even that is missed.
     """
-    scoring, steps = mechanism.pair(), mechanism.compositions
     slack = (1 - power) / 2  # for each of the two counts
+
+    def box(trials: tuple[int, int], tpr: float, fpr: float) -> Box:
+        alarms = _high_count(trials[1], fpr, slack)
+        misses = _high_count(trials[0], 1 - tpr, slack)
+        return _expected_box(*trials, alarms, misses, level / 2)
 
     def found(log_factor: float) -> bool:
         played = mechanism.with_noise(mechanism.noise_multiplier * math.exp(log_factor)).pair()
-        thresholds, tpr, fpr = score_rates(scoring, played, steps)
-        at = min(int(np.searchsorted(thresholds, threshold)), len(thresholds) - 1)
-        alarms = _high_count(nonmembers, float(fpr[at]), slack)
-        misses = _high_count(members, float(1 - tpr[at]), slack)
-        return rejects(
-            Box(
-                fpr_upper=upper_limit(alarms, nonmembers, level / 2),
-                fnr_upper=upper_limit(misses, members, level / 2),
-                level=level,
-                members=members,
-                nonmembers=nonmembers,
-                true_positives=members - misses,
-                false_positives=alarms,
-            )
-        )
+        half = (members // 2, nonmembers // 2)
+        for number, scoring in enumerate(scoring_pairs(mechanism)):
+            cuts, tpr, fpr = score_rates(scoring, played, mechanism.compositions)
+            at = min(int(np.searchsorted(cuts, threshold)), len(cuts) - 1)
+            if number == 0 and rejects(box((members, nonmembers), float(tpr[at]), float(fpr[at]))):
+                return True
+            picks = np.searchsorted(-fpr, -np.geomspace(0.9, 1e-6, 60)).clip(0, len(fpr) - 1)
+            if any(rejects(box(half, float(tpr[i]), float(fpr[i]))) for i in np.unique(picks)):
+                return True
+        return False
 
-    loud, quiet = math.log(1 / 20), math.log(3.0)
+    loud, quiet = math.log(1 / 20), math.log(1 / 20)
     if not found(loud):
         return None
-    if found(quiet):
+    while quiet < math.log(3.0):  # in steps: a gap in what is found must not be jumped over
+        quiet = loud + 0.15
+        if not found(quiet):
+            break
         loud = quiet
     while quiet - loud > 2e-3:
         middle = (loud + quiet) / 2
         loud, quiet = (middle, quiet) if found(middle) else (loud, middle)
     return epsilon_at(mechanism.with_noise(mechanism.noise_multiplier * math.exp(loud)), delta)
+
+
+def _expected_box(members: int, nonmembers: int, alarms: int, misses: int, level: float) -> Box:
+    return Box(
+        fpr_upper=upper_limit(alarms, nonmembers, level / 2),
+        fnr_upper=upper_limit(misses, members, level / 2),
+        level=level,
+        members=members,
+        nonmembers=nonmembers,
+        true_positives=members - misses,
+        false_positives=alarms,
+    )
 
 
 def _high_count(trials: int, rate: float, slack: float) -> int:

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
-from cropaudit.audit.design import choose_threshold
+from cropaudit.audit.design import learned_threshold, planned_threshold, scoring_pairs
 from cropaudit.audit.estimators.clopper_pearson import clopper_pearson
-from cropaudit.audit.estimators.limits import measured_box, upper_limit
+from cropaudit.audit.estimators.limits import Box, measured_box, upper_limit
 from cropaudit.audit.estimators.mechanism_fdp import mechanism_fdp
 from cropaudit.audit.estimators.one_run import one_run
 from cropaudit.audit.estimators.scores import Scores
-from cropaudit.audit.result import Attack, Check, Curve
+from cropaudit.audit.result import Attack, Bound, Check, Curve
 from cropaudit.audit.subject import Subject
 from cropaudit.audit.verdict import Evidence
 
@@ -53,24 +53,23 @@ def probe_game(
     """Plays the pipeline probe.
 
     Returns:
-        The game, its raw scores with hit counts, and its pre-registered threshold.
+        The game, its raw scores with hit counts, and its planned threshold.
     """
     game = subject.config.game
     level = 1 - game.confidence
     expected = game.probe_slots // 2
-    threshold = choose_threshold(
+    threshold = planned_threshold(
         subject.mechanism, game.delta, expected, expected, level / len(ATTACKS)
     )
     start = time.perf_counter()
     result = run_probe(_probe(subject, game.probe_slots, subject.seeds.probe), progress)
     seconds = time.perf_counter() - start
-    scores = Scores.labelled(result.scores, result.member)
-    box = measured_box(scores, threshold, level)
-    corrected = measured_box(scores, threshold, level / len(ATTACKS))
-    bounds, strict = (
-        (mechanism_fdp(b, subject.mechanism, game.delta), clopper_pearson(b, game.delta))
-        for b in (box, corrected)
-    )
+    scores = Scores.labelled(result.scores[0], result.member)
+    learned = _learn(subject, result, level / len(ATTACKS))
+    own = _boxes(result, threshold, learned, level)
+    corrected = _boxes(result, threshold, learned, level / len(ATTACKS))
+    bounds = _probe_bounds(subject, own, level)
+    strict = _probe_bounds(subject, corrected, level / len(ATTACKS))
     words = _Words(
         "Pipeline probe",
         "sees every noisy sum of the real sampler, crop, clipping and noise, with gradients at the "
@@ -80,9 +79,48 @@ def probe_game(
     )
     attack = _attack(ATTACKS[0], words, scores, bounds, seconds, threshold)
     played = Played(
-        attack, Evidence(ATTACKS[0], strict, corrected), score_csv(result.scores, result.member)
+        attack, Evidence(ATTACKS[0], strict, corrected), score_csv(result.scores[0], result.member)
     )
     return played, result, threshold
+
+
+def _learn(subject: Subject, result: ProbeScores, level: float) -> tuple[int, float]:
+    """Learns on the first half of the slots which score to use, and its threshold."""
+    half = slice(None, len(result.member) // 2)
+    scores = [Scores.labelled(values[half], result.member[half]) for values in result.scores]
+    return learned_threshold(scores, subject.mechanism, subject.config.game.delta, level / 2)
+
+
+def _boxes(
+    result: ProbeScores, threshold: float, learned: tuple[int, float], level: float
+) -> tuple[Box, Box]:
+    """Returns two boxes at half the level each, so that together they keep it.
+
+    All slots at the planned threshold, the best where the pipeline is as configured; and half of
+    the slots at a threshold learned on the other half, which finds whatever else may be wrong.
+    """
+    number, cut = learned
+    half = slice(len(result.member) // 2, None)
+    tested = Scores.labelled(result.scores[number, half], result.member[half])
+    planned = Scores.labelled(result.scores[0], result.member)
+    return measured_box(planned, threshold, level / 2), measured_box(tested, cut, level / 2)
+
+
+def _probe_bounds(subject: Subject, boxes: tuple[Box, ...], level: float) -> tuple[Bound, ...]:
+    """Returns the best bound of each estimator over all thresholds, at the level of the game."""
+    delta = subject.config.game.delta
+    families = [mechanism_fdp(box, subject.mechanism, delta) for box in boxes]
+    exact = [clopper_pearson(box, delta) for box in boxes]
+    words = "better of a planned threshold and one learned on half of the slots, corrected for both"
+    return tuple(
+        _at_level(max(bounds, key=lambda bound: bound.epsilon), level, words)
+        for bounds in (families, exact)
+    )
+
+
+def _at_level(bound: Bound, level: float, words: str) -> Bound:
+    note = f"{bound.note}; {words}" if bound.note else words
+    return bound.model_copy(update={"confidence": 1 - level, "note": note})
 
 
 def one_run_game(
@@ -95,7 +133,7 @@ def one_run_game(
     bounds = (one_run(scores, game.delta, level, subject.seeds.ties),)
     strict = (one_run(scores, game.delta, level / len(ATTACKS), subject.seeds.ties),)
     attack = _attack(name, _ONE_RUN_WORDS[name], scores, bounds, seconds, None)
-    return Played(attack, Evidence(name, strict, None), score_csv(values, subject.member))
+    return Played(attack, Evidence(name, strict, ()), score_csv(values, subject.member))
 
 
 _ONE_RUN_WORDS = {
@@ -139,7 +177,7 @@ def _probe(subject: Subject, slots: int, seed: int, **changes: object) -> Probe:
         "steps": subject.bound.steps,
         "noise_multiplier": training.noise_multiplier,
         "max_grad_norm": training.max_grad_norm,
-        "pair": subject.mechanism.pair(),
+        "pairs": scoring_pairs(subject.mechanism),
         "slots": slots,
         "seed": seed,
     }
@@ -150,7 +188,7 @@ def _attack(
     name: str,
     words: _Words,
     scores: Scores,
-    bounds: tuple,  # type: ignore[type-arg]
+    bounds: tuple[Bound, ...],
     seconds: float,
     threshold: float | None,
 ) -> Attack:
@@ -188,7 +226,7 @@ def _null_control(subject: Subject) -> Check:
     """Both worlds alike: an AUC beyond four deviations (chance 6e-5) would betray a leak."""
     slots = subject.config.game.control_slots
     result = run_probe(_probe(subject, slots, subject.seeds.null, different=False))
-    scores = Scores.labelled(result.scores, result.member)
+    scores = Scores.labelled(result.scores[0], result.member)
     auc, allowed = scores.auc(), 4 * scores.auc_deviation()
     return Check(
         name="null control",
@@ -202,7 +240,7 @@ def _positive_control(subject: Subject) -> Check:
     """Without noise every member that a window ever met stands out."""
     slots = subject.config.game.control_slots
     result = run_probe(_probe(subject, slots, subject.seeds.positive, noise_multiplier=0.0))
-    auc = Scores.labelled(result.scores, result.member).auc()
+    auc = Scores.labelled(result.scores[0], result.member).auc()
     mechanism = subject.mechanism
     rate = mechanism.record_rate * mechanism.steps / mechanism.compositions
     never = (1 - min(rate, 1.0)) ** mechanism.compositions

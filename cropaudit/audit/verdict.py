@@ -22,12 +22,12 @@ class Evidence:
     Attributes:
         attack: Its name.
         bounds: Lower bounds at the corrected level.
-        box: Limits of its error rates at that level; none for attacks in one run.
+        boxes: Limits of its error rates, jointly at that level; none for attacks in one run.
     """
 
     attack: str
     bounds: tuple[Bound, ...]
-    box: Box | None
+    boxes: tuple[Box, ...]
 
 
 def headline(evidence: Sequence[Evidence], confidence: float, delta: float) -> Headline:
@@ -64,13 +64,14 @@ def decide(
     Returns:
         The verdict.
     """
-    found = _violations(claim, evidence)
-    if found:
+    refuted, beyond = _refutations(claim, evidence), _beyond_family(claim, evidence)
+    if refuted or beyond:
         detail = (
             f"The claim of epsilon {claim.epsilon:.4g} at delta {claim.delta:g} is contradicted. "
-            + _reading(claim, evidence)
+            + _reading(claim, evidence, assumption_free=bool(refuted))
         )
-        return _verdict("violation", "assumption-free", detail, found, detectable)
+        ground = "assumption-free" if refuted else "given the family"
+        return _verdict("violation", ground, detail, refuted + beyond, detectable)
     doubts = _doubts(claim, evidence, checks, detectable, resolution)
     if doubts:
         detail = "The claim is not contradicted, but this audit cannot stand behind it either."
@@ -97,34 +98,51 @@ def _verdict(
     )
 
 
-def _violations(claim: StatedClaim, evidence: Sequence[Evidence]) -> list[str]:
+def _refutations(claim: StatedClaim, evidence: Sequence[Evidence]) -> list[str]:
+    """Returns what contradicts the claim whatever the mechanism is."""
     found = []
     for item in evidence:
-        if claim.curve is not None and item.box is not None and claim.contradicted_by(item.box):
-            found.append(
-                f"{item.attack}: the measured error rates lie outside the claimed trade-off curve "
-                f"(false positives at most {item.box.fpr_upper:.4g}, false negatives at most "
-                f"{item.box.fnr_upper:.4g}); this assumes nothing about the mechanism"
-            )
+        found += [
+            f"{item.attack}: error rates {_rates(box)} lie outside the claimed trade-off curve; this "
+            "assumes nothing about the mechanism"
+            for box in item.boxes
+            if claim.curve is not None and claim.curve.rejects(box.fpr_upper, box.fnr_upper)
+        ]
         found += [
             f"{item.attack}: the exact lower bound {bound.epsilon:.3g} ({bound.estimator}) exceeds "
-            f"the claimed epsilon; this assumes nothing about the mechanism"
+            "the claimed epsilon; this assumes nothing about the mechanism"
             for bound in item.bounds
             if bound.validity == "exact" and bound.epsilon > claim.epsilon
         ]
     return found
 
 
-def _reading(claim: StatedClaim, evidence: Sequence[Evidence]) -> str:
+def _beyond_family(claim: StatedClaim, evidence: Sequence[Evidence]) -> list[str]:
+    """Returns what the claimed mechanism cannot do in the game that was played."""
+    return [
+        f"{item.attack}: error rates {_rates(box)} are beyond the claimed mechanism in this game"
+        for item in evidence
+        for box in item.boxes
+        if claim.beyond_family(box)
+    ]
+
+
+def _rates(box: Box) -> str:
+    return (
+        f"(false positives at most {box.fpr_upper:.4g}, false negatives at most {box.fnr_upper:.4g})"
+    )
+
+
+def _reading(claim: StatedClaim, evidence: Sequence[Evidence], *, assumption_free: bool) -> str:
     """Says what follows without, and what only with, the assumption of the family."""
     exact = max(b.epsilon for item in evidence for b in item.bounds if b.validity == "exact")
     if exact > claim.epsilon:
         return f"Epsilon is at least {exact:.3g}, whatever the mechanism is."
-    model = max((b.epsilon for item in evidence for b in item.bounds), default=0.0)
-    return (
-        "The claimed trade-off curve is impossible, whatever the mechanism is; given the "
-        f"configured family of mechanisms, epsilon is at least {model:.3g}."
-    )
+    largest = max(b.epsilon for item in evidence for b in item.bounds)
+    family = f"given the configured family of mechanisms, epsilon is at least {largest:.3g}."
+    if assumption_free:
+        return f"The claimed trade-off curve is impossible, whatever the mechanism is; {family}"
+    return f"The pipeline is not the claimed mechanism; {family}"
 
 
 def _doubts(

@@ -17,7 +17,7 @@ from cropaudit.accounting.mechanisms import (
     PoissonPatch,
     ShufflePatch,
 )
-from cropaudit.audit.design import choose_threshold, score_rates
+from cropaudit.audit.design import plan_thresholds, score_rates
 from cropaudit.audit.estimators.clopper_pearson import box_epsilon
 from cropaudit.audit.estimators.limits import measured_box, upper_limit
 from cropaudit.audit.estimators.mechanism_fdp import family_bound, mechanism_fdp, noiseless_tpr
@@ -119,7 +119,7 @@ def test_full_inversion_covers() -> None:
     False-failure rate at most 1e-4 (Binomial(12, .2)).
     """
     rng, level = np.random.default_rng(7), 0.2
-    threshold = choose_threshold(POISSON, DELTA, 400, 400, level)
+    threshold = plan_thresholds(POISSON, DELTA, 400, 400, level)[0].value
     truth = curve_of(POISSON).epsilon(DELTA)
     above = 0
     for _ in range(12):
@@ -135,7 +135,7 @@ def test_power() -> None:
     5e-5 each, by the exact law of the score.
     """
     n, level = 5000, 0.05
-    threshold = choose_threshold(POISSON, DELTA, n, n, level)
+    threshold = plan_thresholds(POISSON, DELTA, n, n, level)[0].value
     thresholds, tpr, fpr = score_rates(POISSON.pair(), POISSON.pair(), POISSON.steps)
     at = int(np.searchsorted(thresholds, threshold))
     truth = curve_of(POISSON).epsilon(DELTA)
