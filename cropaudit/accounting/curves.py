@@ -84,9 +84,9 @@ class ComposedLoss:
         Args:
             fpr: False positive rates in [0, 1], any shape.
         """
-        x = np.concatenate([[0.0], np.exp(self.log_upper_q[::-1]), [1.0]])
+        x = np.concatenate([[0.0], np.exp(np.minimum(self.log_upper_q[::-1], 0.0)), [1.0]])
         y = np.concatenate([[self.infinity], self.upper_p[::-1], [1.0]])
-        return np.asarray(np.interp(fpr, np.minimum(x, 1.0), np.minimum(y, 1.0)))
+        return np.asarray(np.interp(fpr, x, np.minimum(y, 1.0)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,12 +89,13 @@ class StepPair:
         With y = v / k the equation is a_1 v^2 + a_0 v + a_-1 k^2 = 0. Each sign of a_0 takes the
         form of the positive root that does not cancel. All in logs: k^2 may underflow.
         """
-        scale = np.exp(-np.maximum(epsilon, 0.0))  # keeps e^epsilon finite in the coefficients
+        beyond = np.maximum(epsilon - 600, 0.0)  # e^-epsilon would vanish, and a_1 with it
+        scale = np.exp(beyond - np.maximum(epsilon, 0.0))  # keeps e^epsilon finite
         odds = np.exp(np.minimum(epsilon, 0.0))
         low, mid, high = (p * scale - odds * q for p, q in zip(self.p, self.q, strict=True))
         with np.errstate(divide="ignore", invalid="ignore"):
             log_k2 = -1 / self.sigma**2
-            log_low, log_mid, log_high = np.log(-low), np.log(np.abs(mid)), np.log(high)
+            log_low, log_mid, log_high = np.log(-low), np.log(np.abs(mid)), np.log(high) - beyond
             log_root = np.logaddexp(2 * log_mid, np.log(4) + log_high + log_low + log_k2) / 2
             log_sum = np.logaddexp(log_root, log_mid)
             falling = log_sum - np.log(2) - log_high

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from cropaudit.accounting.geometry import Crop
 from cropaudit.attacks.white_box import slot_crops
@@ -18,6 +18,8 @@ from cropaudit.training.data import SegmentationData
 from cropaudit.training.losses import pixel_losses, prepare
 
 __all__ = ["black_box_scores"]
+
+_CHUNK = 64  # crops shown to the model at once
 
 
 def black_box_scores(
@@ -48,14 +50,16 @@ def black_box_scores(
     model.eval()
     with torch.no_grad():
         for _ in range(windows):
-            images, masks_a, masks_b = slot_crops(
-                data, slots, crop, generator, covering=True
+            images, masks = slot_crops(data, slots, crop, generator, covering=True)
+            losses = torch.cat(
+                [
+                    pixel_losses(model(prepare(part.to(device))), labels.to(device)).cpu()
+                    for part, labels in zip(*(_pieces(x) for x in (images, masks)), strict=True)
+                ]
             )
-            for start in range(0, len(slots), 64):
-                piece = slice(start, start + 64)
-                logits = model(prepare(images[piece].to(device)))
-                gap = pixel_losses(logits, masks_b[piece].to(device)) - pixel_losses(
-                    logits, masks_a[piece].to(device)
-                )
-                total[piece] += gap.double().cpu()
+            total += (losses[len(slots) :] - losses[: len(slots)]).double()
     return np.asarray((total / windows).numpy())
+
+
+def _pieces(batch: Tensor) -> list[Tensor]:
+    return [batch[start : start + _CHUNK] for start in range(0, len(batch), _CHUNK)]

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from cropaudit.accounting.geometry import Crop
-from cropaudit.training.canaries import CanarySlot
+from cropaudit.training.canaries import CanarySlot, filled
 from cropaudit.training.crops import JointRandomCrop, Window, cut
-from cropaudit.training.data import IGNORE, SegmentationData
+from cropaudit.training.data import SegmentationData
 from cropaudit.training.dpsgd import StepView
 from cropaudit.training.losses import pixel_losses, prepare
 
@@ -92,8 +92,7 @@ class WhiteBox:
             slot_crops(self.data, self.slots, self.crop, self.generator, covering=True)
             for _ in range(self.windows)
         ]
-        images = torch.cat([part for look in looks for part in (look[0], look[0])])
-        masks = torch.cat([part for look in looks for part in look[1:]])
+        images, masks = (torch.cat(parts) for parts in zip(*looks, strict=True))
         count = len(self.slots)
         flat = self._clipped(model, images, masks)
         # (windows, worlds, slots, P) to (slots, worlds, windows, P)
@@ -231,30 +230,21 @@ def slot_crops(
     generator: torch.Generator,
     *,
     covering: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Cuts every slot at a window that meets its patch; see `meeting_window`.
+) -> tuple[Tensor, Tensor]:
+    """Cuts every slot, in both worlds, at one window that meets its patch; see `meeting_window`.
 
     Returns:
-        Images (slots, 3, h, w), and masks of world A and of world B (slots, h, w).
+        Images (2 * slots, 3, h, w) and masks (2 * slots, h, w): all of world A, then all of B.
     """
     images: list[Tensor] = []
-    masks_a: list[Tensor] = []
-    masks_b: list[Tensor] = []
-    for slot in slots:
-        window = meeting_window(slot, data, crop, generator, covering=covering)
-        image = data.images[slot.record].clone()
-        row, column = slot.position
-        height, width = slot.pixels.shape
-        box = (slice(row, row + height), slice(column, column + width))
-        image[:, *box] = torch.where(slot.pixels, slot.texture, image[:, *box])
-        empty = torch.full(image.shape[1:], IGNORE, dtype=torch.uint8)
-        for labels, masks in ((slot.labels_a, masks_a), (slot.labels_b, masks_b)):
-            mask = empty.clone()
-            mask[box] = torch.where(slot.pixels, labels, mask[box])
-            pixels, shown = cut(image, mask, window, crop)
-            masks.append(shown)
-        images.append(pixels)
-    return torch.stack(images), torch.stack(masks_a), torch.stack(masks_b)
+    masks: list[Tensor] = []
+    windows = [meeting_window(slot, data, crop, generator, covering=covering) for slot in slots]
+    for world_a in (True, False):
+        for slot, window in zip(slots, windows, strict=True):
+            pixels, labels = cut(*filled(data, slot, world_a=world_a), window, crop)
+            images.append(pixels)
+            masks.append(labels)
+    return torch.stack(images), torch.stack(masks)
 
 
 def _meeting(start: int, length: int, window: int, origins: int) -> tuple[int, int]:

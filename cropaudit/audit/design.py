@@ -177,9 +177,10 @@ def detectable_epsilon(
 ) -> float | None:
     """Returns the smallest true epsilon that the game finds with the wanted power.
 
-    The truth is the configured mechanism at less noise than configured. The game has two boxes at half the level each: all trials at the planned threshold, and half of the
-    trials at the threshold learned on the others; here that is the best one there is, which the
-    learned one comes near as its merit is flat around the best.
+    The truth is the configured mechanism at less noise than configured. The game has
+    two boxes at half the level each: all trials at the planned threshold, and half of the trials at
+    the threshold learned on the others; here that is the best one there is, which the learned one
+    comes near as its merit is flat around the best.
 
     Args:
         mechanism: The configured mechanism.

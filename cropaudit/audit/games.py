@@ -17,7 +17,7 @@ from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
 from cropaudit.audit.design import learned_threshold, planned_threshold, scoring_pairs
 from cropaudit.audit.estimators.clopper_pearson import clopper_pearson
 from cropaudit.audit.estimators.limits import Box, measured_box, upper_limit
-from cropaudit.audit.estimators.mechanism_fdp import mechanism_fdp
+from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE, mechanism_fdp
 from cropaudit.audit.estimators.one_run import one_run
 from cropaudit.audit.estimators.scores import Scores
 from cropaudit.audit.result import Attack, Bound, Check, Curve
@@ -110,6 +110,8 @@ def _probe_bounds(subject: Subject, boxes: tuple[Box, ...], level: float) -> tup
     """Returns the best bound of each estimator over all thresholds, at the level of the game."""
     delta = subject.config.game.delta
     families = [mechanism_fdp(box, subject.mechanism, delta) for box in boxes]
+    # One box that no member allows refutes the family, and with it what the other box says of it.
+    families = [bound for bound in families if bound.note == OUTSIDE] or families
     exact = [clopper_pearson(box, delta) for box in boxes]
     words = "better of a planned threshold and one learned on half of the slots, corrected for both"
     return tuple(
@@ -237,10 +239,10 @@ def _null_control(subject: Subject) -> Check:
 
 
 def _positive_control(subject: Subject) -> Check:
-    """Without noise every member that a window ever met stands out."""
+    """Without noise every member that a window ever met stands out, by the score that expects it."""
     slots = subject.config.game.control_slots
     result = run_probe(_probe(subject, slots, subject.seeds.positive, noise_multiplier=0.0))
-    auc = Scores.labelled(result.scores[0], result.member).auc()
+    auc = Scores.labelled(result.scores[-1], result.member).auc()
     mechanism = subject.mechanism
     rate = mechanism.record_rate * mechanism.steps / mechanism.compositions
     never = (1 - min(rate, 1.0)) ** mechanism.compositions

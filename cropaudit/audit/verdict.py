@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cropaudit.audit.claims import StatedClaim
 from cropaudit.audit.estimators.limits import Box
+from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE
 from cropaudit.audit.result import Bound, Check, Headline, Verdict
 
 __all__ = ["Evidence", "decide", "headline"]
@@ -138,6 +139,8 @@ def _reading(claim: StatedClaim, evidence: Sequence[Evidence], *, assumption_fre
     exact = max(b.epsilon for item in evidence for b in item.bounds if b.validity == "exact")
     if exact > claim.epsilon:
         return f"Epsilon is at least {exact:.3g}, whatever the mechanism is."
+    if any(OUTSIDE in b.note for item in evidence for b in item.bounds):
+        return "No noise at all explains it: the sampler, the crop or the steps are not as configured."
     largest = max(b.epsilon for item in evidence for b in item.bounds)
     family = f"given the configured family of mechanisms, epsilon is at least {largest:.3g}."
     if assumption_free:

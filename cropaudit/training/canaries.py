@@ -1,9 +1,9 @@
 """Canary patches: known place, known content, own labels, one coin flip a slot.
 
-A slot is a record that is a copy of a photograph with a bright texture pasted in. Both worlds show
-the same texture; its labels are spread over one half of the classes in world A and over the other
-half in world B, for at near-uniform predictions the gradients of two such labellings oppose each
-other. Outside the patch the copy bears no labels, so that the patch is the only source of its
+A slot is a record that is a copy of a photograph with a bright texture pasted in, one texture in
+world A and another in world B. Labels are spread over one half of the classes in world A and over
+the other half in world B, for at near-uniform predictions the gradients of two such labellings
+oppose each other. Outside the patch the copy bears no labels, so that the patch is the only source of its
 gradient and even a thin overlap fills the clip (an ignore-label background). Patch substitution
 allows all of this: worlds differ inside the patch only.
 """
@@ -21,7 +21,7 @@ from cropaudit.accounting.inclusion import inclusion_map
 from cropaudit.errors import require
 from cropaudit.training.data import IGNORE, SegmentationData
 
-__all__ = ["CanarySlot", "add_slots", "fill_slots", "trimmed"]
+__all__ = ["CanarySlot", "add_slots", "fill_slots", "filled", "trimmed"]
 
 _NEAR_WORST = 0.98  # slots sit where the inclusion probability is at least this share of the worst
 # Pixels. A coarse texture is seen by every layer; labels that change at every pixel average out over
@@ -37,7 +37,8 @@ class CanarySlot:
         record: Index of the record that bears it.
         position: Row and column of the patch's top left.
         pixels: Which pixels of the bounding box belong to the patch, bool, shape (h, w).
-        texture: Pixels of both worlds, uint8, shape (3, h, w).
+        texture_a: Pixels of world A, uint8, shape (3, h, w).
+        texture_b: Pixels of world B.
         labels_a: Labels of world A, uint8, shape (h, w).
         labels_b: Labels of world B.
         inclusion: Inclusion probability of this place.
@@ -46,7 +47,8 @@ class CanarySlot:
     record: int
     position: tuple[int, int]
     pixels: Tensor
-    texture: Tensor
+    texture_a: Tensor
+    texture_b: Tensor
     labels_a: Tensor
     labels_b: Tensor
     inclusion: float
@@ -98,15 +100,22 @@ def fill_slots(
     """
     images, masks = list(data.images), list(data.masks)
     for slot, is_member in zip(slots, member, strict=True):
-        row, column = slot.position
-        height, width = slot.pixels.shape
-        box = (slice(row, row + height), slice(column, column + width))
-        image, mask = images[slot.record].clone(), masks[slot.record].clone()
-        labels = slot.labels_a if is_member else slot.labels_b
-        image[:, *box] = torch.where(slot.pixels, slot.texture, image[:, *box])
-        mask[box] = torch.where(slot.pixels, labels, mask[box])
-        images[slot.record], masks[slot.record] = image, mask
+        images[slot.record], masks[slot.record] = filled(data, slot, world_a=bool(is_member))
     return replace(data, images=tuple(images), masks=tuple(masks))
+
+
+def filled(data: SegmentationData, slot: CanarySlot, *, world_a: bool) -> tuple[Tensor, Tensor]:
+    """Returns copies of one slot's image (3, H, W) and mask (H, W), holding a world's content."""
+    texture, labels = (
+        (slot.texture_a, slot.labels_a) if world_a else (slot.texture_b, slot.labels_b)
+    )
+    row, column = slot.position
+    height, width = slot.pixels.shape
+    box = (slice(row, row + height), slice(column, column + width))
+    image, mask = data.images[slot.record].clone(), data.masks[slot.record].clone()
+    image[:, *box] = torch.where(slot.pixels, texture, image[:, *box])
+    mask[box] = torch.where(slot.pixels, labels, mask[box])
+    return image, mask
 
 
 def trimmed(patch: Patch) -> Tensor:
@@ -135,11 +144,18 @@ def _slot(
         record=record,
         position=(int(row), int(column)),
         pixels=pixels,
-        texture=torch.stack([_blocks(generator, np.array([0, 255]), shape, _GRAIN) for _ in range(3)]),
+        texture_a=_texture(generator, shape),
+        texture_b=_texture(generator, shape),
         labels_a=_blocks(generator, halves[:middle], shape, 1),
         labels_b=_blocks(generator, halves[middle : 2 * middle], shape, 1),
         inclusion=float(rho[row, column]),
     )
+
+
+def _texture(generator: np.random.Generator, shape: tuple[int, int]) -> Tensor:
+    """Returns blocks of pure colours, shape (3, h, w)."""
+    pure = np.array([0, 255])
+    return torch.stack([_blocks(generator, pure, shape, _GRAIN) for _ in range(3)])
 
 
 def _blocks(

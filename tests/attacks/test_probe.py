@@ -10,7 +10,6 @@ import torch
 from scipy import stats
 
 from cropaudit.accounting.accountant import pair_curve
-from cropaudit.accounting.curves import PrivacyCurve
 from cropaudit.accounting.geometry import Crop, Patch, PixelMask, Rectangle, Size
 from cropaudit.accounting.inclusion import inclusion, inclusion_map
 from cropaudit.accounting.mechanisms import (
@@ -20,7 +19,7 @@ from cropaudit.accounting.mechanisms import (
 )
 from cropaudit.accounting.pairs import StepPair
 from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
-from cropaudit.audit.design import Threshold, plan_thresholds, score_rates
+from cropaudit.audit.design import planned_threshold, score_rates
 from cropaudit.audit.estimators.limits import measured_box, upper_limit
 from cropaudit.audit.estimators.one_run import coin_p_value
 from cropaudit.audit.estimators.scores import Scores
@@ -61,7 +60,7 @@ def probe(sampling: Sampling, **changes: object) -> Probe:
         steps=STEPS,
         noise_multiplier=1.0,
         max_grad_norm=1.0,
-        pair=mechanism_of(sampling).pair(),
+        pairs=(mechanism_of(sampling).pair(),),
         slots=600,
         seed=5,
     )
@@ -69,7 +68,7 @@ def probe(sampling: Sampling, **changes: object) -> Probe:
 
 
 def split(found: ProbeScores) -> Scores:
-    return Scores.labelled(found.scores, found.member)
+    return Scores.labelled(found.scores[0], found.member)
 
 
 @pytest.mark.parametrize("sampling", SAMPLERS, ids=str)
@@ -136,8 +135,8 @@ def test_scores_follow_the_law_of_the_pair(sampling: Sampling, factor: float) ->
 @pytest.mark.parametrize("miss", [-1.0, 0.0])
 def test_without_noise_the_sums_are_known(sampling: Sampling, miss: float) -> None:
     """A hit adds +1 in world A and -1 in world B; a miss what was asked for."""
-    found = run_probe(probe(sampling, noise_multiplier=0.0, pair=UP, miss_gradient=miss))
-    sums = found.scores / 2
+    found = run_probe(probe(sampling, noise_multiplier=0.0, pairs=(UP,), miss_gradient=miss))
+    sums = found.scores[0] / 2
     sign = np.where(found.member, 1, -1)
     if isinstance(sampling, FixedSize):  # absent records are replaced by ones that give -1
         substitutes = sums - sign * found.hits - miss * 0
@@ -163,9 +162,11 @@ def test_noise_has_the_stated_deviation(sampling: Sampling, clip: float) -> None
 
     False-failure rate 1e-6 for each of the three tests of a case.
     """
-    spec = probe(sampling, steps=2, noise_multiplier=1.7, max_grad_norm=clip, pair=UP, slots=1500)
-    signal = run_probe(dataclasses.replace(spec, noise_multiplier=0.0)).scores / 2
-    noise = (run_probe(spec).scores / 2 - signal) / (1.7 * math.sqrt(2))
+    spec = probe(
+        sampling, steps=2, noise_multiplier=1.7, max_grad_norm=clip, pairs=(UP,), slots=1500
+    )
+    signal = run_probe(dataclasses.replace(spec, noise_multiplier=0.0)).scores[0] / 2
+    noise = (run_probe(spec).scores[0] / 2 - signal) / (1.7 * math.sqrt(2))
     if isinstance(sampling, Poisson) and sampling.sample_rate < 0.5:
         assert not signal.any()
     law = stats.chi2(noise.size)
@@ -187,9 +188,9 @@ def test_the_clip_is_a_unit_only(clip: float) -> None:
 def test_worlds_part_where_they_differ_and_only_there(sampling: Sampling) -> None:
     """AUC at strong leakage above .9; in the null control within 5.5 deviations (4e-8) of .5."""
     loud = mechanism_of(sampling, sigma=0.5).pair()
-    apart = split(run_probe(probe(sampling, noise_multiplier=0.5, pair=loud)))
+    apart = split(run_probe(probe(sampling, noise_multiplier=0.5, pairs=(loud,))))
     assert apart.auc() > 0.9
-    alike = split(run_probe(probe(sampling, noise_multiplier=0.5, pair=loud, different=False)))
+    alike = split(run_probe(probe(sampling, noise_multiplier=0.5, pairs=(loud,), different=False)))
     assert abs(alike.auc() - 0.5) < 5.5 * alike.auc_deviation()
     # The control shows content B in every slot, in the very same game.
     assert np.array_equal(alike.nonmember, apart.nonmember)
@@ -207,7 +208,7 @@ def test_same_seed_same_game(sampling: Sampling) -> None:
         assert np.array_equal(getattr(first, name), getattr(second, name))
         assert not np.array_equal(getattr(first, name), getattr(other, name))
     # Scores do not steer the game: another adversary plays the same one.
-    guess = run_probe(dataclasses.replace(spec, pair=UP))
+    guess = run_probe(dataclasses.replace(spec, pairs=(UP,)))
     assert np.array_equal(guess.hits, first.hits)
     assert np.array_equal(guess.member, first.member)
 
@@ -216,58 +217,59 @@ def test_empty_batches_are_steps_of_pure_noise() -> None:
     found = run_probe(probe(Poisson(1e-9), slots=40, steps=5))
     assert not found.hits.any()
     assert np.isfinite(found.scores).all()
-    assert len(set(found.scores)) == 40
+    assert len(set(found.scores[0])) == 40
 
 
 def test_blocks_are_played_apart_and_reported() -> None:
     done: list[int] = []
     found = run_probe(probe(Poisson(0.2), slots=1020, steps=3), progress=done.append)
     assert done == [500, 1000, 1020]
-    assert found.scores.shape == found.member.shape == found.hits.shape == (1020,)
+    assert found.scores.shape == (1, 1020)
+    assert found.member.shape == found.hits.shape == (1020,)
     assert not np.array_equal(found.member[:500], found.member[500:1000])
 
 
-def rejects(curve: PrivacyCurve, plan: tuple[Threshold, ...], scores: Scores, level: float) -> bool:
-    boxes = [measured_box(scores, item.value, level * item.share) for item in plan]
-    return any(curve.rejects(box.fpr_upper, box.fnr_upper) for box in boxes)
-
-
-@pytest.mark.parametrize("factor", [0.5, 0.05])
 @pytest.mark.parametrize("sampling", SAMPLERS, ids=str)
-def test_lost_noise_is_found_out(sampling: Sampling, factor: float) -> None:
-    """Power: 1,500 slots at half the noise, or at a twentieth, reject the claimed curve.
+def test_halved_noise_is_found_out(sampling: Sampling) -> None:
+    """Power: 1,500 slots at half the noise, scored by who expects it, reject the claimed curve.
 
-    False-failure rate at most 1e-4: at some threshold the counts that are passed with probability
-    5e-5 each, by the law of the score, still reject.
+    The threshold is fixed beforehand by the law of that score. False-failure rate at most 1e-4:
+    the counts that are passed with probability 5e-5 each still reject.
     """
     mechanism, level = mechanism_of(sampling), 0.05
-    plan = plan_thresholds(mechanism, DELTA, 750, 750, level)
-    pair, steps = mechanism.pair(), mechanism.compositions
-    curve = pair_curve(pair, steps, DELTA)
-    cuts, tpr, fpr = score_rates(pair, mechanism.with_noise(factor).pair(), steps)
+    loud, steps = mechanism.with_noise(0.5).pair(), mechanism.compositions
+    curve = pair_curve(mechanism.pair(), steps, DELTA)
+    cuts, tpr, fpr = score_rates(loud, loud, steps)
     few = 650  # fair coins give each world more than this, but for 1e-6
-    sure = []
-    for item in plan:
-        at = int(np.searchsorted(cuts, item.value))
-        counts = [stats.binom.isf(5e-5, few, rate) for rate in (fpr[at], 1 - tpr[at])]
-        upper = [upper_limit(count, few, level * item.share / 2) for count in counts]
-        sure.append(curve.rejects(upper[0], upper[1]))
-    assert any(sure)
-    found = split(run_probe(probe(sampling, slots=1500, noise_multiplier=factor)))
-    assert rejects(curve, plan, found, level)
+    at = int(np.argmax(fpr <= 0.02))
+    counts = [stats.binom.isf(5e-5, few, rate) for rate in (fpr[at], 1 - tpr[at])]
+    assert curve.rejects(*(upper_limit(count, few, level / 2) for count in counts))
+    found = split(run_probe(probe(sampling, slots=1500, noise_multiplier=0.5, pairs=(loud,))))
+    box = measured_box(found, float(cuts[at]), level)
+    assert curve.rejects(box.fpr_upper, box.fnr_upper)
 
 
 @pytest.mark.parametrize("sampling", SAMPLERS, ids=str)
 def test_the_honest_pipeline_is_not_accused(sampling: Sampling) -> None:
     """Six games of 300 slots at level .05; false-failure rate at most 1e-4 (Binomial(6, .05))."""
     mechanism, level = mechanism_of(sampling), 0.05
-    plan = plan_thresholds(mechanism, DELTA, 150, 150, level)
+    threshold = planned_threshold(mechanism, DELTA, 150, 150, level)
     curve = pair_curve(mechanism.pair(), mechanism.compositions, DELTA)
-    accused = sum(
-        rejects(curve, plan, split(run_probe(probe(sampling, slots=300, seed=seed))), level)
+    boxes = [
+        measured_box(split(run_probe(probe(sampling, slots=300, seed=seed))), threshold, level)
         for seed in range(6)
-    )
+    ]
+    accused = sum(curve.rejects(box.fpr_upper, box.fnr_upper) for box in boxes)
     assert accused <= stats.binom.isf(1e-4, 6, level)
+
+
+def test_every_pair_scores_the_same_game() -> None:
+    sampling = SAMPLERS[0]
+    pairs = (mechanism_of(sampling).pair(), UP)
+    both = run_probe(probe(sampling, pairs=pairs, slots=60))
+    for row, pair in zip(both.scores, pairs, strict=True):
+        alone = run_probe(probe(sampling, pairs=(pair,), slots=60))
+        assert np.array_equal(alone.scores[0], row)
 
 
 @pytest.mark.parametrize(

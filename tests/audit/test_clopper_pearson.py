@@ -10,7 +10,7 @@ from scipy.stats import binom
 
 from cropaudit.accounting.accountant import pair_curve
 from cropaudit.accounting.mechanisms import PoissonPatch
-from cropaudit.audit.design import plan_thresholds
+from cropaudit.audit.design import planned_threshold
 from cropaudit.audit.estimators.clopper_pearson import box_epsilon, cap, clopper_pearson
 from cropaudit.audit.estimators.limits import measured_box, upper_limit
 from cropaudit.audit.estimators.scores import Scores
@@ -79,8 +79,8 @@ def test_known_epsilon_coverage_on_the_patch_pair() -> None:
     """
     rng, delta, level = np.random.default_rng(1), 0.05, 0.05
     truth = pair_curve(MECHANISM.pair(), MECHANISM.steps, delta).epsilon(delta)
-    threshold = plan_thresholds(MECHANISM, delta, 300, 300, level)[0].value
-    member, nonmember = (world.reshape(120, 300) for world in played(120 * 300, rng))
+    threshold = planned_threshold(MECHANISM, delta, 200, 200, level)
+    member, nonmember = (world.reshape(120, 200) for world in played(120 * 200, rng))
     bounds = [
         clopper_pearson(measured_box(Scores.of(a, b), threshold, level), delta).epsilon
         for a, b in zip(member, nonmember, strict=True)

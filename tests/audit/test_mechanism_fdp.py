@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from scipy.special import betaincinv
+from scipy.special import betaincinv, log_ndtr
 from scipy.stats import binom
 
 from cropaudit.accounting.accountant import pair_curve
@@ -17,7 +17,7 @@ from cropaudit.accounting.mechanisms import (
     PoissonPatch,
     ShufflePatch,
 )
-from cropaudit.audit.design import plan_thresholds, score_rates
+from cropaudit.audit.design import planned_threshold, score_rates
 from cropaudit.audit.estimators.clopper_pearson import box_epsilon
 from cropaudit.audit.estimators.limits import measured_box, upper_limit
 from cropaudit.audit.estimators.mechanism_fdp import family_bound, mechanism_fdp, noiseless_tpr
@@ -114,18 +114,18 @@ def test_bound_grows_as_the_box_shrinks() -> None:
 
 
 def test_full_inversion_covers() -> None:
-    """From scores to bound, 12 games of 400 trials a world at level .2.
+    """From scores to bound, 8 games of 400 trials a world at level .2.
 
-    False-failure rate at most 1e-4 (Binomial(12, .2)).
+    False-failure rate at most 1e-4 (Binomial(8, .2)).
     """
     rng, level = np.random.default_rng(7), 0.2
-    threshold = plan_thresholds(POISSON, DELTA, 400, 400, level)[0].value
+    threshold = planned_threshold(POISSON, DELTA, 400, 400, level)
     truth = curve_of(POISSON).epsilon(DELTA)
     above = 0
-    for _ in range(12):
+    for _ in range(8):
         box = measured_box(Scores.of(*played(POISSON, 400, rng)), threshold, level)
         above += mechanism_fdp(box, POISSON, DELTA).epsilon > truth
-    assert above <= binom.isf(1e-4, 12, level)
+    assert above <= binom.isf(1e-4, 8, level)
 
 
 def test_power() -> None:
@@ -135,7 +135,7 @@ def test_power() -> None:
     5e-5 each, by the exact law of the score.
     """
     n, level = 5000, 0.05
-    threshold = plan_thresholds(POISSON, DELTA, n, n, level)[0].value
+    threshold = planned_threshold(POISSON, DELTA, n, n, level)
     thresholds, tpr, fpr = score_rates(POISSON.pair(), POISSON.pair(), POISSON.steps)
     at = int(np.searchsorted(thresholds, threshold))
     truth = curve_of(POISSON).epsilon(DELTA)
@@ -212,6 +212,16 @@ def test_much_less_noise_than_searched_gives_the_loudest_searched() -> None:
     assert noise is not None
     assert 0.05 <= noise < 0.2
     assert 100 < epsilon < math.inf
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.05, 0.03, 0.02])
+def test_epsilon_of_the_loudest_members_is_right(sigma: float) -> None:
+    """Losses beyond 745, where e^-epsilon vanishes: Balle and Wang (2018), theorem 8, in logs."""
+    loudest = pair_curve(ShufflePatch(sigma, 1.0, 1.0, 1).pair(), 1, DELTA)
+    epsilon = loudest.epsilon(DELTA)
+    heads = log_ndtr(1 / sigma - epsilon * sigma / 2)
+    tails = epsilon + log_ndtr(-1 / sigma - epsilon * sigma / 2)
+    assert math.exp(heads) - math.exp(tails) == pytest.approx(DELTA, rel=0.05)
 
 
 def test_bound_names_what_it_rests_on() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cropaudit.accounting.geometry import Crop, Patch, PixelMask, Rectangle, Size
 from cropaudit.accounting.inclusion import inclusion, inclusion_map
 from cropaudit.errors import InputError
-from cropaudit.training.canaries import add_slots, fill_slots, trimmed
+from cropaudit.training.canaries import add_slots, fill_slots, filled, trimmed
 from cropaudit.training.data import IGNORE, SegmentationData
 
 CROP = Crop(Size(14, 16))
@@ -53,25 +53,35 @@ def test_worlds_differ_inside_the_patch_only(patch: Patch) -> None:
             assert bool((mask[~inside] == IGNORE).all())
             assert bool((mask[inside] < len(data.classes)).all())
             assert bool(((image[:, inside] == 0) | (image[:, inside] == 255)).all())
-        assert torch.equal(world_a.images[slot.record], world_b.images[slot.record])
         labels = [world.masks[slot.record][inside] for world in (world_a, world_b)]
         assert not set(labels[0].tolist()) & set(labels[1].tolist())
+
+
+def test_one_filled_record_is_that_of_the_data_set() -> None:
+    empty, slots = add_slots(scenes(), 4, CROP, ROUND, seed=1)
+    members = np.array([True, False, False, True])
+    data = fill_slots(empty, slots, members)
+    for slot, member in zip(slots, members, strict=True):
+        image, mask = filled(empty, slot, world_a=bool(member))
+        assert torch.equal(image, data.images[slot.record])
+        assert torch.equal(mask, data.masks[slot.record])
+    assert bool((empty.masks[slots[0].record] == IGNORE).all())
 
 
 def test_records_are_copies_and_the_originals_stay() -> None:
     data = scenes()
     before = [t.clone() for t in (*data.images, *data.masks)]
     empty, slots = add_slots(data, 5, CROP, PATCHES[0], seed=1)
-    filled = fill_slots(empty, slots, np.array([True, False, True, False, True]))
-    assert len(empty) == len(filled) == 8
+    full = fill_slots(empty, slots, np.array([True, False, True, False, True]))
+    assert len(empty) == len(full) == 8
     assert [slot.record for slot in slots] == [3, 4, 5, 6, 7]
     for number, slot in enumerate(slots):
         assert torch.equal(empty.images[slot.record], data.images[number % 3])
         assert bool((empty.masks[slot.record] == IGNORE).all()), "filling must not write here"
         assert data.names[number % 3] in empty.names[slot.record]
     for index in range(3):
-        assert torch.equal(filled.images[index], data.images[index])
-        assert torch.equal(filled.masks[index], data.masks[index])
+        assert torch.equal(full.images[index], data.images[index])
+        assert torch.equal(full.masks[index], data.masks[index])
     assert len(set(empty.names)) == 8
     for old, now in zip(before, (*data.images, *data.masks), strict=True):
         assert torch.equal(old, now)
@@ -118,9 +128,11 @@ def test_worlds_share_no_class(classes: int, seed: int, height: int, width: int)
         assert not a & b
         assert max(len(a), len(b)) <= classes // 2
         assert max(a | b) < classes
-        assert slot.texture.shape == (3, height, width)
+        for texture in (slot.texture_a, slot.texture_b):
+            assert texture.shape == (3, height, width)
+            assert texture.dtype == torch.uint8
         assert slot.labels_a.shape == slot.labels_b.shape == (height, width)
-        assert slot.texture.dtype == slot.labels_a.dtype == torch.uint8
+        assert slot.labels_a.dtype == slot.labels_b.dtype == torch.uint8
 
 
 def test_halves_are_drawn_anew_for_each_slot() -> None:
@@ -138,10 +150,11 @@ def test_same_seed_same_canaries() -> None:
             other.position,
             other.inclusion,
         )
-        for name in ("pixels", "texture", "labels_a", "labels_b"):
+        for name in ("pixels", "texture_a", "texture_b", "labels_a", "labels_b"):
             assert torch.equal(getattr(one, name), getattr(other, name))
     assert not all(
-        torch.equal(one.texture, other.texture) for one, other in zip(runs[0], runs[2], strict=True)
+        torch.equal(one.texture_a, other.texture_a)
+        for one, other in zip(runs[0], runs[2], strict=True)
     )
 
 

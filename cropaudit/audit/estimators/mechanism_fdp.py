@@ -23,9 +23,10 @@ from cropaudit.audit.estimators.clopper_pearson import box_epsilon
 from cropaudit.audit.estimators.limits import Box, round_down
 from cropaudit.audit.result import Bound
 
-__all__ = ["NAME", "family_bound", "mechanism_fdp", "noiseless_tpr"]
+__all__ = ["NAME", "OUTSIDE", "family_bound", "mechanism_fdp", "noiseless_tpr"]
 
 NAME = "mechanism-f-dp"
+OUTSIDE = "every member is rejected: not this sampler and crop; Clopper-Pearson bound instead"
 ASSUMES = (
     "independent trials, threshold fixed without these scores; and, for the value of epsilon, that "
     "the delivered mechanism is the configured one at some noise multiplier"
@@ -55,9 +56,7 @@ def family_bound(
         return round_down(box_epsilon(fpr_upper, fnr_upper, delta)), 0.0
 
     def rejected(log_noise: float) -> bool:
-        curve = _curve(mechanism, log_noise, delta, 4e-3)
-        with np.errstate(over="ignore"):  # tails that pass 1 by far are cut to 1
-            return curve.rejects(fpr_upper, fnr_upper)
+        return _curve(mechanism, log_noise, delta, 4e-3).rejects(fpr_upper, fnr_upper)
 
     centre = math.log(mechanism.noise_multiplier)
     loud, quiet = centre - math.log(_LOUDER), centre + math.log(_QUIETER)
@@ -93,7 +92,7 @@ def mechanism_fdp(box: Box, mechanism: PatchMechanism, delta: float) -> Bound:
     if noise is None:
         note = "no member is rejected"
     elif noise == 0:
-        note = "every member is rejected: not this sampler and crop; Clopper-Pearson bound instead"
+        note = OUTSIDE
     else:
         note = f"noise multiplier at most {noise:.4g}"
     return Bound(
