@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: audit test lint types bench study format clean
 

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is imported: threads that spin while they wait slow it tenfold on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 def _real_data(name: str) -> Path:
     """Returns a folder of photographs, or skips: CROPAUDIT_DATA, else shared/data beside us."""

@@ -16,7 +16,6 @@ from cropaudit.errors import require
 __all__ = [
     "AddRemoveShortcut",
     "FixedSizePatch",
-    "HalfSensitivityShortcut",
     "Mechanism",
     "PatchMechanism",
     "PoissonPatch",
@@ -143,25 +142,8 @@ class ReplaceOneShortcut(_Base):
         return StepPair((0.0, 1 - r, r), (r, 1 - r, 0.0), self.noise_multiplier)
 
 
-@dataclass(frozen=True)
-class HalfSensitivityShortcut(_Base):
-    """Sensitivity C where substitution moves a clipped gradient by 2C. NOT a bound."""
-
-    def pair(self) -> StepPair:
-        """Returns the fixed-size pair with its two means one apart instead of two."""
-        r = self.record_rate
-        return StepPair((1 - r, 0.0, r), (1.0, 0.0, 0.0), 2 * self.noise_multiplier)
-
-
 PatchMechanism = PoissonPatch | FixedSizePatch | ShufflePatch
-Mechanism = (
-    PoissonPatch
-    | FixedSizePatch
-    | ShufflePatch
-    | AddRemoveShortcut
-    | ReplaceOneShortcut
-    | HalfSensitivityShortcut
-)
+Mechanism = PoissonPatch | FixedSizePatch | ShufflePatch | AddRemoveShortcut | ReplaceOneShortcut
 
 
 def patch_mechanism(

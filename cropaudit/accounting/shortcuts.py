@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from cropaudit.accounting.accountant import epsilon_at
 from cropaudit.accounting.mechanisms import (
     AddRemoveShortcut,
-    HalfSensitivityShortcut,
     Mechanism,
     PatchMechanism,
     PoissonPatch,
@@ -26,6 +25,7 @@ _REPLACE_ONE = (
     "the rate q*rho goes into a Poisson replace-one accountant: that assumes a gradient of zero "
     "whenever the crop misses, but it may equal the replaced patch's gradient"
 )
+# Half the sensitivity is twice the noise.
 _SENSITIVITY = (
     "sensitivity C is used, but substituting a patch moves a clipped gradient by up to 2C"
 )
@@ -61,7 +61,7 @@ def shortcuts(mechanism: PatchMechanism) -> tuple[Shortcut, ...]:
     found = [
         Shortcut("add-remove", AddRemoveShortcut(*values), _ADD_REMOVE),
         Shortcut("replace-one", ReplaceOneShortcut(*values), _REPLACE_ONE),
-        Shortcut("sensitivity-c", HalfSensitivityShortcut(*values), _SENSITIVITY),
+        Shortcut("sensitivity-c", mechanism.with_noise(2 * values[0]), _SENSITIVITY),
     ]
     if not isinstance(mechanism, PoissonPatch):
         found.append(Shortcut("poisson-accounting", PoissonPatch(*values), _POISSON))

@@ -10,6 +10,7 @@ under the other samplers every slot has a data set and a sampler of its own.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +104,22 @@ def run_probe(spec: Probe, progress: Callable[[int], None] | None = None) -> Pro
         spec: The game.
         progress: Called with the number of slots done.
     """
+    with _one_thread():
+        return _play(spec, progress)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keeps torch to one thread: these tensors are so small that a second one only slows it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _play(spec: Probe, progress: Callable[[int], None] | None) -> ProbeScores:
     blocks = []
     for start in range(0, spec.slots, _BLOCK):
         slots = min(_BLOCK, spec.slots - start)

@@ -28,7 +28,8 @@ from cropaudit.training.losses import pixel_losses, prepare
 
 __all__ = ["Clutter", "WhiteBox", "meeting_window", "slot_crops"]
 
-_CHUNK = 32  # crops differentiated at once
+_CHUNK = 32  # crops differentiated at once, fewer for a large model
+_CHUNK_ENTRIES = 200_000_000
 _NATURAL = 24  # natural crops that stand for all of them in the covariance
 _ENTRIES = 150_000_000  # of the gradient table; larger models keep their last coordinates only
 
@@ -126,9 +127,11 @@ class WhiteBox:
 
         each = vmap(grad(loss), in_dims=(None, 0, 0))
         keep = _ENTRIES // (2 * self.windows * len(self.slots) + _NATURAL)
+        size = sum(parameter.numel() for parameter in trainable.values())
+        chunk = max(1, min(_CHUNK, _CHUNK_ENTRIES // size))
         parts = []
-        for start in range(0, len(images), _CHUNK):
-            piece = slice(start, start + _CHUNK)
+        for start in range(0, len(images), chunk):
+            piece = slice(start, start + chunk)
             pixels = prepare(images[piece].to(device))
             gradients = each(trainable, pixels, masks[piece].to(device))
             flat = torch.cat([gradients[name].flatten(1) for name in trainable], dim=1)

@@ -1,9 +1,10 @@
 """What is claimed: a trade-off curve with its epsilon, or a bare (epsilon, delta).
 
-A claim is contradicted on one of two grounds. Assumption-free: a box of error rates lies outside the
-claimed region, or an exact lower bound exceeds the claimed epsilon, whatever the mechanism is. Given
-the family: the box lies outside what the claimed mechanism can do in the very game that was played,
-a tighter curve, for the claimed region must also cover adversaries who change sides between steps.
+A claim is contradicted on one of two grounds. Assumption-free: a box of error rates lies outside
+the claimed region, or an exact lower bound exceeds the claimed epsilon, whatever the mechanism is.
+Given the family: the box lies outside what the claimed mechanism can do in the very game that was
+played, a tighter curve, for the claimed region must also cover adversaries who change sides between
+steps.
 """
 
 import math
@@ -23,7 +24,7 @@ from cropaudit.accounting.shortcuts import shortcuts
 from cropaudit.audit.config import ClaimConfig
 from cropaudit.audit.estimators.clopper_pearson import box_epsilon
 from cropaudit.audit.estimators.limits import Box
-from cropaudit.errors import InputError
+from cropaudit.errors import InputError, require
 
 __all__ = ["StatedClaim", "state_claim"]
 
@@ -72,7 +73,8 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
     """Returns the claim that a configuration makes about a mechanism.
 
     Raises:
-        InputError: If the short cut is unknown, or no noise gives the claimed epsilon.
+        InputError: If the short cut is unknown, no noise gives the claimed epsilon, or delta is too
+            small for the numerics.
     """
     sampler = type(mechanism).__name__.removesuffix("Patch").lower().replace("size", "-size")
     if config.shortcut is not None:
@@ -80,6 +82,7 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
     if config.epsilon is None:
         curve = privacy_curve(mechanism, delta)
         epsilon = round_up(curve.epsilon(delta))
+        require(math.isfinite(epsilon), "delta", "above 1e-14 for this many steps", delta)
         statement = (
             f"The configured mechanism ({sampler} batches, random crops, noise multiplier "
             f"{mechanism.noise_multiplier:g}) is patch-level ({epsilon:.4g}, {delta:g})-DP."
@@ -93,8 +96,8 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
         return StatedClaim("bare", statement, config.epsilon, delta, noise, None)
     noise = calibrate_noise(mechanism, delta, config.epsilon)
     statement = (
-        f"The training is patch-level ({config.epsilon:g}, {delta:g})-DP, as {sampler} batches with "
-        f"random crops are at noise multiplier {noise:.4g}."
+        f"The training is patch-level ({config.epsilon:g}, {delta:g})-DP, as {sampler} batches "
+        f"with random crops are at noise multiplier {noise:.4g}."
     )
     claimed = mechanism.with_noise(noise)
     curve, game = privacy_curve(claimed, delta), _game_curve(claimed, delta)
@@ -111,8 +114,6 @@ def _shortcut_claim(name: str, mechanism: PatchMechanism, delta: float) -> State
         raise InputError(f"claim shortcut must be one of {', '.join(known)}, got {name}")
     claimed = known[name].mechanism
     epsilon = epsilon_at(claimed, delta)
-    if not math.isfinite(epsilon):
-        raise InputError(f"delta must be large enough for the short cut, got {delta}")
     statement = (
         f"The training is patch-level ({epsilon:.4g}, {delta:g})-DP by the short cut '{name}': "
         f"{known[name].why_invalid}."

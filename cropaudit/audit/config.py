@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from cropaudit.accounting.geometry import Crop, Rectangle, Size
 from cropaudit.errors import InputError
@@ -21,6 +30,14 @@ SizeText = Annotated[str, BeforeValidator(lambda value: str(Size.parse(value)))]
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, value: Any) -> Any:
+        """No key is a switch, yet pydantic would read YAML's ``yes`` as the number 1."""
+        if isinstance(value, bool):
+            raise ValueError(f"must be a number or text, got {value}")
+        return value
 
 
 class DataConfig(_Section):
@@ -155,7 +172,7 @@ def _read(name: str) -> dict[str, Any]:
             raise InputError(f"config {name} must be readable text: {error}") from None
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date
         raise InputError(f"config {name} must be YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise InputError(f"config {name} must be a mapping of keys, got {type(values).__name__}")
@@ -175,12 +192,34 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
     key = ".".join(str(part) for part in fault["loc"]) or "config"
-    if fault["type"] == "extra_forbidden":
-        return f"{key} must be a known key, got an unknown one"
-    if fault["type"] == "missing":
-        return f"{key} must be given"
-    message = fault["msg"].removeprefix("Value error, ")
-    message = message.replace("Input should be", "must be", 1)
-    given = fault["input"]
-    shown = f", got {given}" if not isinstance(given, dict) and "got" not in message else ""
-    return f"{key}: {message}{shown}"
+    match fault["type"]:
+        case "extra_forbidden":
+            legal = ", ".join(_known_keys(fault["loc"][:-1]))
+            message = f"{key} must be a known key ({legal}), got {fault['loc'][-1]}"
+        case "missing":
+            message = f"{key} must be given"
+        case "model_type":
+            message = f"{key}: must be a section of keys, got {fault['input']}"
+        case "value_error":  # our own words, which name the value where there is one
+            message = f"{key}: {fault['msg'].removeprefix('Value error, ')}"
+        case _:
+            message = f"{key}: {_legal(fault)}, got {_shown(fault['input'])}"
+    return " ".join(message.split())
+
+
+def _known_keys(sections: tuple[int | str, ...]) -> tuple[str, ...]:
+    section: type[BaseModel] = AuditConfig
+    for part in sections:
+        inner = section.model_fields[str(part)].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            section = inner
+    return tuple(section.model_fields)
+
+
+def _legal(fault: ErrorDetails) -> str:
+    words = fault["msg"].replace("Input should be", "must be", 1)
+    return words.partition(", got ")[0]
+
+
+def _shown(value: object) -> str:
+    return "a section" if isinstance(value, dict) else str(value)

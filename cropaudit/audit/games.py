@@ -6,6 +6,7 @@ itself stand at the full confidence. Both come from the same scores.
 
 import csv
 import io
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from cropaudit.audit.estimators.scores import Scores
 from cropaudit.audit.result import Attack, Bound, Check, Curve
 from cropaudit.audit.subject import Subject
 from cropaudit.audit.verdict import Evidence
+from cropaudit.training.samplers import Shuffle
 
 __all__ = ["ATTACKS", "Played", "control_checks", "one_run_game", "probe_game", "score_csv"]
 
@@ -239,13 +241,11 @@ def _null_control(subject: Subject) -> Check:
 
 
 def _positive_control(subject: Subject) -> Check:
-    """Without noise every member that a window ever met stands out, by the score that expects it."""
+    """Without noise every member that a window ever met stands out, by who expects it."""
     slots = subject.config.game.control_slots
     result = run_probe(_probe(subject, slots, subject.seeds.positive, noise_multiplier=0.0))
     auc = Scores.labelled(result.scores[-1], result.member).auc()
-    mechanism = subject.mechanism
-    rate = mechanism.record_rate * mechanism.steps / mechanism.compositions
-    never = (1 - min(rate, 1.0)) ** mechanism.compositions
+    _, never = _hit_law(subject)
     slack = 4 * (0.5 * (never * (1 - never) / (slots / 2)) ** 0.5 + 1 / slots)
     least = max(0.5, 1 - never / 2 - slack)
     return Check(
@@ -261,18 +261,17 @@ def _inclusion_check(subject: Subject, result: ProbeScores) -> Check:
 
     Exact limits, one-sided at 1e-3 each: a correct pipeline fails this in 0.2% of audits.
     """
-    mechanism = subject.mechanism
-    trials = len(result.hits) * mechanism.steps
+    trials = len(result.hits) * subject.mechanism.steps
     hits = int(result.hits.sum())
     low = 1 - upper_limit(trials - hits, trials, 1e-3)
     high = upper_limit(hits, trials, 1e-3)
-    rate = mechanism.record_rate
-    if subject.config.training.sampler != "poisson":
+    rate, _ = _hit_law(subject)
+    if isinstance(subject.sampling, Shuffle):
         # Steps of one slot are not independent of each other here: no exact limits.
         near = abs(hits / trials - rate) <= 5 * (rate / trials) ** 0.5 + rate * 0.01
         return Check(
             name="record rate",
-            expected=f"q rho = {rate:.5f}, nearly (steps are dependent)",
+            expected=f"rho once an epoch = {rate:.5f} a step, nearly (steps are dependent)",
             observed=f"{hits / trials:.5f} over {trials} steps",
             status="pass" if near else "fail",
         )
@@ -282,3 +281,19 @@ def _inclusion_check(subject: Subject, result: ProbeScores) -> Check:
         observed=f"{hits / trials:.5f}, limits {low:.5f} to {high:.5f}, {trials} steps",
         status="pass" if low <= rate <= high else "fail",
     )
+
+
+def _hit_law(subject: Subject) -> tuple[float, float]:
+    """Returns the mean share of steps that use the patch, and the chance that no step ever does.
+
+    Under shuffling the last batch of an epoch may be short. A record takes part once an epoch all
+    the same, which is then in fewer steps than the claim's batch over records.
+    """
+    mechanism, rho = subject.mechanism, subject.mechanism.inclusion
+    if not isinstance(subject.sampling, Shuffle):
+        rate = mechanism.record_rate
+        return rate, (1 - rate) ** mechanism.steps
+    batch = subject.sampling.batch
+    epochs, begun = divmod(mechanism.steps, math.ceil(subject.records / batch))
+    last = begun * batch / subject.records
+    return (epochs + last) * rho / mechanism.steps, (1 - rho) ** epochs * (1 - last * rho)

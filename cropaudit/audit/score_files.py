@@ -30,7 +30,11 @@ __all__ = ["Estimate", "estimate_file", "parse_mechanism"]
 
 _MEMBER = {"1": True, "0": False, "true": True, "false": False, "1.0": True, "0.0": False}
 _UNFAIR = 1e-6  # a split of the worlds less likely than this was no fair coin
-_KINDS: dict[str, type[PoissonPatch] | type[FixedSizePatch] | type[ShufflePatch]] = {"poisson": PoissonPatch, "fixed": FixedSizePatch, "shuffle": ShufflePatch}
+_KINDS: dict[str, type[PoissonPatch] | type[FixedSizePatch] | type[ShufflePatch]] = {
+    "poisson": PoissonPatch,
+    "fixed": FixedSizePatch,
+    "shuffle": ShufflePatch,
+}
 
 
 class Estimate(BaseModel):
@@ -121,16 +125,15 @@ def parse_mechanism(text: str) -> PatchMechanism:
     return _KINDS[kind](noise, rate, rho, steps)
 
 
-def _split_threshold(
-    scores: Scores, level: float, delta: float, seed: int
-) -> tuple[float, Scores]:
+def _split_threshold(scores: Scores, level: float, delta: float, seed: int) -> tuple[float, Scores]:
     """Chooses on a random half of each world the threshold of the best bound; returns the rest."""
     generator = np.random.default_rng(seed)
     halves = []
     for values in (scores.member, scores.nonmember):
         if len(values) < 2:
             raise InputError(
-                f"scores must hold at least 2 of each world to choose a threshold, got {len(values)}"
+                "scores must hold at least 2 of each world to choose a threshold, "
+                f"got {len(values)}"
             )
         order = generator.permutation(len(values))
         middle = len(values) // 2

@@ -1,4 +1,4 @@
-"""What is audited: the data with its slots, the mechanism, the bound, and the seeds of each part."""
+"""What is audited: the data with its slots, the mechanism, the bound, the seeds of each part."""
 
 import hashlib
 from dataclasses import dataclass

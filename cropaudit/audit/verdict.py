@@ -104,8 +104,8 @@ def _refutations(claim: StatedClaim, evidence: Sequence[Evidence]) -> list[str]:
     found = []
     for item in evidence:
         found += [
-            f"{item.attack}: error rates {_rates(box)} lie outside the claimed trade-off curve; this "
-            "assumes nothing about the mechanism"
+            f"{item.attack}: error rates {_rates(box)} lie outside the claimed trade-off curve; "
+            "this assumes nothing about the mechanism"
             for box in item.boxes
             if claim.curve is not None and claim.curve.rejects(box.fpr_upper, box.fnr_upper)
         ]
@@ -129,9 +129,8 @@ def _beyond_family(claim: StatedClaim, evidence: Sequence[Evidence]) -> list[str
 
 
 def _rates(box: Box) -> str:
-    return (
-        f"(false positives at most {box.fpr_upper:.4g}, false negatives at most {box.fnr_upper:.4g})"
-    )
+    false_positives, false_negatives = f"{box.fpr_upper:.4g}", f"{box.fnr_upper:.4g}"
+    return f"(false positives at most {false_positives}, false negatives at most {false_negatives})"
 
 
 def _reading(claim: StatedClaim, evidence: Sequence[Evidence], *, assumption_free: bool) -> str:
@@ -140,7 +139,9 @@ def _reading(claim: StatedClaim, evidence: Sequence[Evidence], *, assumption_fre
     if exact > claim.epsilon:
         return f"Epsilon is at least {exact:.3g}, whatever the mechanism is."
     if any(OUTSIDE in b.note for item in evidence for b in item.bounds):
-        return "No noise at all explains it: the sampler, the crop or the steps are not as configured."
+        return (
+            "No noise at all explains it: the sampler, the crop or the steps are not as configured."
+        )
     largest = max(b.epsilon for item in evidence for b in item.bounds)
     family = f"given the configured family of mechanisms, epsilon is at least {largest:.3g}."
     if assumption_free:
@@ -161,13 +162,13 @@ def _doubts(
         "without that assumption it is not shown"
         for item in evidence
         for bound in item.bounds
-        if claim.curve is None and bound.validity != "exact" and bound.epsilon > claim.epsilon
+        if bound.validity != "exact" and bound.epsilon > claim.epsilon
     ]
     if detectable is None:
         doubts.append("no epsilon would have been found with 90% power: play more slots")
     elif detectable > resolution * claim.epsilon:
         doubts.append(
-            f"only a true epsilon of {detectable:.3g} or more would have been found with 90% power, "
-            f"over {resolution:g} times the claim: play more slots"
+            f"only a true epsilon of {detectable:.3g} or more would have been found with 90% "
+            f"power, over {resolution:g} times the claim: play more slots"
         )
     return doubts

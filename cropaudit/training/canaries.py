@@ -3,9 +3,9 @@
 A slot is a record that is a copy of a photograph with a bright texture pasted in, one texture in
 world A and another in world B. Labels are spread over one half of the classes in world A and over
 the other half in world B, for at near-uniform predictions the gradients of two such labellings
-oppose each other. Outside the patch the copy bears no labels, so that the patch is the only source of its
-gradient and even a thin overlap fills the clip (an ignore-label background). Patch substitution
-allows all of this: worlds differ inside the patch only.
+oppose each other. Outside the patch the copy bears no labels, so that the patch is the only source
+of its gradient and even a thin overlap fills the clip (an ignore-label background). Patch
+substitution allows all of this: worlds differ inside the patch only.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ from cropaudit.training.data import IGNORE, SegmentationData
 __all__ = ["CanarySlot", "add_slots", "fill_slots", "filled", "trimmed"]
 
 _NEAR_WORST = 0.98  # slots sit where the inclusion probability is at least this share of the worst
-# Pixels. A coarse texture is seen by every layer; labels that change at every pixel average out over
-# any overlap, so that gradients of different windows point the same way (cosine 0.8 against 0.7).
+# Pixels. A coarse texture is seen by every layer; labels that change at every pixel average out
+# over any overlap, so that gradients of different windows point the same way (cosine 0.8, not 0.7).
 _GRAIN = 4
 
 

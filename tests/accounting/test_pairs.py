@@ -11,7 +11,6 @@ from scipy.stats import norm
 from cropaudit.accounting.mechanisms import (
     AddRemoveShortcut,
     FixedSizePatch,
-    HalfSensitivityShortcut,
     PoissonPatch,
     ReplaceOneShortcut,
     ShufflePatch,
@@ -38,7 +37,6 @@ MECHANISMS = [
     ShufflePatch,
     AddRemoveShortcut,
     ReplaceOneShortcut,
-    HalfSensitivityShortcut,
 ]
 
 
