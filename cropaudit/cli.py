@@ -1,15 +1,16 @@
 """The command line: parses, calls, prints. Heavy imports wait until a command needs them.
 
 Exit codes: 0 consistent or done, 1 violation or failed check, 2 wrong usage or bad input,
-3 inconclusive with ``--strict``, 4 interrupted.
+3 inconclusive with ``--strict``, 4 interrupted, 70 a fault of cropaudit's own.
 """
 
 import json
 import os
 import shlex
 import sys
+import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -40,8 +41,9 @@ def main() -> None:
         app(standalone_mode=True)
     except CropauditError as error:
         _fail(str(error), 1 if not isinstance(error, InputError) else 2)
-    except KeyboardInterrupt:
-        _fail("interrupted", 4)
+    except Exception:  # a fault of ours must not leave with the exit code of a violation
+        traceback.print_exc()
+        sys.exit(70)
 
 
 @app.callback(invoke_without_command=True)
@@ -172,9 +174,12 @@ def audit(
     }
     settings.update({key: value for key, value in given.items() if value is not None})
     configuration = load_config(config, settings)
-    raise typer.Exit(
-        _run(configuration, out or Path("runs") / configuration.name, force, strict, as_json)
-    )
+    folder = out or Path("runs") / configuration.name
+    try:
+        code = _run(configuration, folder, force, strict, as_json)
+    except KeyboardInterrupt:  # typer itself would leave with 1, the code of a violation
+        _fail("interrupted; nothing was written", 4)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -190,16 +195,23 @@ def _run(configuration: Any, out: Path, force: bool, strict: bool, as_json: bool
 
     from cropaudit.reports.html import render_html
     from cropaudit.reports.progress import progress_stages
-    from cropaudit.reports.store import HTML_NAME, canonical_json, prepare_run_folder, write_run
+    from cropaudit.reports.store import (
+        HTML_NAME,
+        canonical_json,
+        check_run_folder,
+        prepare_run_folder,
+        write_run,
+    )
     from cropaudit.reports.summary import print_summary
 
-    folder = prepare_run_folder(out, force=force)
+    check_run_folder(out, force=force)
     from cropaudit.audit.run import run_audit
 
     with progress_stages() as stage:
         outcome = run_audit(configuration, shlex.join(["cropaudit", *sys.argv[1:]]), stage)
         stage("Report", 0)
         html = render_html(outcome.report, inclusion=outcome.inclusion, pictures=outcome.pictures)
+        folder = prepare_run_folder(out, force=force)  # only now: an earlier run stays until here
         write_run(folder, outcome.report, html=html, pictures=outcome.pictures, raw=outcome.raw)
     if as_json:
         typer.echo(canonical_json(outcome.report).decode())
@@ -220,7 +232,7 @@ def _assignments(texts: list[str]) -> dict[str, Any]:
             raise InputError(f"--set must be key=value, got {text}")
         try:
             found[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             raise InputError(f"--set {key} must have a YAML value, got {value}") from None
     return found
 
@@ -282,6 +294,6 @@ def _print_bounds(bounds: "tuple[Bound, ...]", members: int, nonmembers: int, au
         console.print(f"{item.estimator} assumes: {item.assumes}")
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     typer.secho(f"cropaudit: {' '.join(message.split())}", fg="red", err=True)
     sys.exit(code)

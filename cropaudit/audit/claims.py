@@ -19,7 +19,12 @@ from cropaudit.accounting.accountant import (
     round_up,
 )
 from cropaudit.accounting.curves import PrivacyCurve
-from cropaudit.accounting.mechanisms import PatchMechanism
+from cropaudit.accounting.mechanisms import (
+    FixedSizePatch,
+    PatchMechanism,
+    PoissonPatch,
+    ShufflePatch,
+)
 from cropaudit.accounting.shortcuts import shortcuts
 from cropaudit.audit.config import ClaimConfig
 from cropaudit.audit.estimators.clopper_pearson import box_epsilon
@@ -76,7 +81,6 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
         InputError: If the short cut is unknown, no noise gives the claimed epsilon, or delta is too
             small for the numerics.
     """
-    sampler = type(mechanism).__name__.removesuffix("Patch").lower().replace("size", "-size")
     if config.shortcut is not None:
         return _shortcut_claim(config.shortcut, mechanism, delta)
     if config.epsilon is None:
@@ -84,8 +88,9 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
         epsilon = round_up(curve.epsilon(delta))
         require(math.isfinite(epsilon), "delta", "above 1e-14 for this many steps", delta)
         statement = (
-            f"The configured mechanism ({sampler} batches, random crops, noise multiplier "
-            f"{mechanism.noise_multiplier:g}) is patch-level ({epsilon:.4g}, {delta:g})-DP."
+            f"The configured mechanism ({_words(mechanism)} batches, random crops, noise "
+            f"multiplier {mechanism.noise_multiplier:g}) is patch-level "
+            f"({_upper(epsilon)}, {delta:g})-DP."
         )
         noise = mechanism.noise_multiplier
         game = _game_curve(mechanism, delta)
@@ -96,12 +101,26 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
         return StatedClaim("bare", statement, config.epsilon, delta, noise, None)
     noise = calibrate_noise(mechanism, delta, config.epsilon)
     statement = (
-        f"The training is patch-level ({config.epsilon:g}, {delta:g})-DP, as {sampler} batches "
-        f"with random crops are at noise multiplier {noise:.4g}."
+        f"The training is patch-level ({config.epsilon:g}, {delta:g})-DP, as "
+        f"{_words(mechanism)} batches with random crops are at noise multiplier {noise:.4g}."
     )
     claimed = mechanism.with_noise(noise)
     curve, game = privacy_curve(claimed, delta), _game_curve(claimed, delta)
     return StatedClaim("epsilon", statement, config.epsilon, delta, noise, curve, game)
+
+
+def _words(mechanism: PatchMechanism) -> str:
+    match mechanism:
+        case PoissonPatch():
+            return "Poisson"
+        case FixedSizePatch():
+            return "fixed-size"
+        case ShufflePatch():
+            return "shuffled"
+
+
+def _upper(epsilon: float) -> str:
+    return f"{round_up(epsilon, 4):g}"
 
 
 def _game_curve(mechanism: PatchMechanism, delta: float) -> PrivacyCurve:
@@ -115,7 +134,7 @@ def _shortcut_claim(name: str, mechanism: PatchMechanism, delta: float) -> State
     claimed = known[name].mechanism
     epsilon = epsilon_at(claimed, delta)
     statement = (
-        f"The training is patch-level ({epsilon:.4g}, {delta:g})-DP by the short cut '{name}': "
+        f"The training is patch-level ({_upper(epsilon)}, {delta:g})-DP by the short cut '{name}': "
         f"{known[name].why_invalid}."
     )
     curve = privacy_curve(claimed, delta)

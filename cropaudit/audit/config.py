@@ -112,7 +112,7 @@ class GameConfig(_Section):
 class AuditConfig(_Section):
     """One audit."""
 
-    name: str = "audit"
+    name: str = Field(default="audit", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = Field(default=0, ge=0)
     patch: SizeText = "16x16"
     data: DataConfig = DataConfig()

@@ -8,6 +8,7 @@ chance of any false violation stays below 1 - confidence. A lower bound never ce
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cropaudit.accounting.accountant import round_up
 from cropaudit.audit.claims import StatedClaim
 from cropaudit.audit.estimators.limits import Box
 from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE
@@ -67,9 +68,8 @@ def decide(
     """
     refuted, beyond = _refutations(claim, evidence), _beyond_family(claim, evidence)
     if refuted or beyond:
-        detail = (
-            f"The claim of epsilon {claim.epsilon:.4g} at delta {claim.delta:g} is contradicted. "
-            + _reading(claim, evidence, assumption_free=bool(refuted))
+        detail = f"The claim of {_stated(claim)} is contradicted. " + _reading(
+            claim, evidence, assumption_free=bool(refuted)
         )
         ground = "assumption-free" if refuted else "given the family"
         return _verdict("violation", ground, detail, refuted + beyond, detectable)
@@ -78,11 +78,15 @@ def decide(
         detail = "The claim is not contradicted, but this audit cannot stand behind it either."
         return _verdict("inconclusive", "none", detail, doubts, detectable)
     detail = (
-        f"No attack contradicts epsilon {claim.epsilon:.4g} at delta {claim.delta:g}; a true "
+        f"No attack contradicts {_stated(claim)}; a true "
         f"epsilon of {detectable:.3g} or more would have been found with 90% power. A lower bound "
         "never certifies epsilon."
     )
     return _verdict("consistent", "none", detail, [], detectable)
+
+
+def _stated(claim: StatedClaim) -> str:
+    return f"epsilon {round_up(claim.epsilon, 4):g} at delta {claim.delta:g}"
 
 
 def _verdict(

@@ -26,6 +26,7 @@ __all__ = [
     "MARKER_NAME",
     "REPORT_NAME",
     "canonical_json",
+    "check_run_folder",
     "load_report",
     "prepare_run_folder",
     "record_files",
@@ -110,6 +111,28 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise
 
 
+def check_run_folder(path: Path, *, force: bool) -> None:
+    """Checks, before a run begins, that its folder can be prepared at its end; changes nothing.
+
+    Raises:
+        InputError: If the folder holds anything and ``force`` is off, if it is not a run folder, or
+            if it cannot be written.
+    """
+    try:
+        if path.exists() and _occupied(path):
+            if not force:
+                raise InputError(f"{path} is not empty; use --force to replace the run in it")
+            _listing(path)
+            _refuse_links(path)
+        nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise InputError(f"the run folder must be writable, got {path}")
+    except NotADirectoryError as error:
+        raise InputError(f"the run folder must be a folder, got the file {path}") from error
+    except OSError as error:
+        raise InputError(f"cannot use {path} as run folder: {error.strerror}") from error
+
+
 def prepare_run_folder(path: Path, *, force: bool) -> Path:
     """Makes a folder ready for a run and returns it.
 
@@ -118,15 +141,11 @@ def prepare_run_folder(path: Path, *, force: bool) -> Path:
     Raises:
         InputError: If the folder holds anything and ``force`` is off, or if it is not a run folder.
     """
+    check_run_folder(path, force=force)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        occupied = any(entry.name != MARKER_NAME for entry in path.iterdir())
-        if occupied and not force:
-            raise InputError(f"{path} is not empty; use --force to replace the run in it")
-        if occupied:
-            names = _listing(path)
-            _refuse_links(path)
-            _remove(path, names)
+        if _occupied(path):
+            _remove(path, _listing(path))
         _write_listing(path, ())
     except FileExistsError as error:
         raise InputError(f"the run folder must be a folder, got the file {path}") from error
@@ -181,6 +200,11 @@ def write_run(
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target, data)
     return folder / REPORT_NAME
+
+
+def _occupied(path: Path) -> bool:
+    """Whether a folder holds anything but our marker."""
+    return any(entry.name != MARKER_NAME for entry in path.iterdir())
 
 
 def _within(parent: str, name: str) -> str:

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from cropaudit.accounting.accountant import epsilon_at
+from cropaudit.accounting.accountant import epsilon_at, round_up
 from cropaudit.accounting.mechanisms import (
     FixedSizePatch,
     PatchMechanism,
@@ -47,9 +47,9 @@ def test_configured_claim_is_the_bound(mechanism: PatchMechanism) -> None:
     assert claim.curve is not None
     assert 0 <= claim.epsilon - claim.curve.epsilon(DELTA) < 2e-5 * claim.epsilon, "rounded up"
     assert (claim.delta, claim.noise_multiplier) == (DELTA, mechanism.noise_multiplier)
-    sampler = {PoissonPatch: "poisson", FixedSizePatch: "fixed-size", ShufflePatch: "shuffle"}
+    sampler = {PoissonPatch: "Poisson", FixedSizePatch: "fixed-size", ShufflePatch: "shuffled"}
     assert f"({sampler[type(mechanism)]} batches" in claim.statement
-    assert f"({claim.epsilon:.4g}, 1e-05)-DP" in claim.statement
+    assert f"({round_up(claim.epsilon, 4):g}, 1e-05)-DP" in claim.statement
     assert "patch-level" in claim.statement
 
 

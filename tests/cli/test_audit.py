@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -235,6 +239,8 @@ def test_bad_folders(
         (["--set", "training.batch=500"], "batch must be between 1 and the 24 records"),
         (["--set", "training.bach=5"], "training.bach must be a known key"),
         (["--set", "nonsense"], "--set must be key=value"),
+        (["--set", "name=2024-13-45"], "--set name must have a YAML value"),
+        (["--set", "name=../elsewhere"], "name: "),
         (["--set", "training.model=resnet"], "model must be one of"),
         (["--claim", "add-remove"], "claim must be shortcut:NAME"),
         (["--claim", "shortcut:magic"], "claim shortcut must be one of add-remove"),
@@ -249,6 +255,19 @@ def test_bad_settings(
     assert done.returncode == 2, done.stdout
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_interrupted_run_leaves_nothing(config: Path, tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("cropaudit")
+    command = [str(script), "audit", str(config), "--out", str(tmp_path / "run")]
+    command += ["--set", "training.steps=3000", "--set", "game.probe_slots=20000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    time.sleep(6)  # within the imports or the probe: the whole run takes minutes
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 4, errors
+    assert errors.strip().endswith("interrupted; nothing was written")
+    assert not (tmp_path / "run").exists()
 
 
 def test_unknown_preset(cropaudit: Run) -> None:
