@@ -1,6 +1,7 @@
 """Fixtures that several test folders share: where the real photographs are."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,14 @@ def camvid_root() -> Path:
 @pytest.fixture(scope="session")
 def coco_root() -> Path:
     return _real_data("coco-cc-subset")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Keeps torch to one thread: beside a busy process two of them take ten times as long."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -90,7 +90,7 @@ def assemble(
             images=findings.utility.images,
         ),
         canaries=canaries,
-        not_covered=_NOT_COVERED,
+        not_covered=_not_covered(subject),
         provenance=Provenance(
             config=config,
             config_digest=_sha256(raw["config.yaml"]),
@@ -171,6 +171,17 @@ def _pair(subject: Subject) -> Pair:
     accountant = privacy_curve(mechanism, delta).epsilon(delta)
     ratio = played / accountant if accountant > 0 else 1.0
     return Pair(epsilon=played, miss_gradient=-1.0, accountant_ratio=ratio)
+
+
+def _not_covered(subject: Subject) -> tuple[str, ...]:
+    data = subject.config.data
+    if data.folder is None or data.short_side is None:
+        return _NOT_COVERED
+    resized = (
+        f"detail lost before training: photographs are resized to a short side of at most "
+        f"{data.short_side} pixels, and the patch is measured at that size"
+    )
+    return (*_NOT_COVERED, resized)
 
 
 def _versions() -> dict[str, str]:

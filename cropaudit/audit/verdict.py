@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cropaudit.accounting.accountant import round_up
 from cropaudit.audit.claims import StatedClaim
-from cropaudit.audit.estimators.limits import Box
+from cropaudit.audit.estimators.limits import Box, round_down
 from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE
 from cropaudit.audit.result import Bound, Check, Headline, Verdict
 
@@ -78,11 +78,18 @@ def decide(
         detail = "The claim is not contradicted, but this audit cannot stand behind it either."
         return _verdict("inconclusive", "none", detail, doubts, detectable)
     detail = (
-        f"No attack contradicts {_stated(claim)}; a true "
-        f"epsilon of {detectable:.3g} or more would have been found with 90% power. A lower bound "
-        "never certifies epsilon."
+        f"No attack contradicts {_stated(claim)}; a true epsilon of {_upper(detectable)} or more "
+        "would have been found with 90% power. A lower bound never certifies epsilon."
     )
     return _verdict("consistent", "none", detail, [], detectable)
+
+
+def _lower(epsilon: float) -> str:
+    return f"{round_down(epsilon, 3):g}"
+
+
+def _upper(epsilon: float | None) -> str:
+    return "none" if epsilon is None else f"{round_up(epsilon, 3):g}"
 
 
 def _stated(claim: StatedClaim) -> str:
@@ -114,8 +121,8 @@ def _refutations(claim: StatedClaim, evidence: Sequence[Evidence]) -> list[str]:
             if claim.curve is not None and claim.curve.rejects(box.fpr_upper, box.fnr_upper)
         ]
         found += [
-            f"{item.attack}: the exact lower bound {bound.epsilon:.3g} ({bound.estimator}) exceeds "
-            "the claimed epsilon; this assumes nothing about the mechanism"
+            f"{item.attack}: the exact lower bound {_lower(bound.epsilon)} ({bound.estimator}) "
+            "exceeds the claimed epsilon; this assumes nothing about the mechanism"
             for bound in item.bounds
             if bound.validity == "exact" and bound.epsilon > claim.epsilon
         ]
@@ -141,13 +148,13 @@ def _reading(claim: StatedClaim, evidence: Sequence[Evidence], *, assumption_fre
     """Says what follows without, and what only with, the assumption of the family."""
     exact = max(b.epsilon for item in evidence for b in item.bounds if b.validity == "exact")
     if exact > claim.epsilon:
-        return f"Epsilon is at least {exact:.3g}, whatever the mechanism is."
+        return f"Epsilon is at least {_lower(exact)}, whatever the mechanism is."
     if any(OUTSIDE in b.note for item in evidence for b in item.bounds):
         return (
             "No noise at all explains it: the sampler, the crop or the steps are not as configured."
         )
     largest = max(b.epsilon for item in evidence for b in item.bounds)
-    family = f"given the configured family of mechanisms, epsilon is at least {largest:.3g}."
+    family = f"given the configured family of mechanisms, epsilon is at least {_lower(largest)}."
     if assumption_free:
         return f"The claimed trade-off curve is impossible, whatever the mechanism is; {family}"
     return f"The pipeline is not the claimed mechanism; {family}"
@@ -162,8 +169,8 @@ def _doubts(
 ) -> list[str]:
     doubts = [f"check '{c.name}' failed: {c.observed}" for c in checks if c.status == "fail"]
     doubts += [
-        f"given the configured family, epsilon is at least {bound.epsilon:.3g}, above the claim; "
-        "without that assumption it is not shown"
+        f"given the configured family, epsilon is at least {_lower(bound.epsilon)}, above the "
+        "claim; without that assumption it is not shown"
         for item in evidence
         for bound in item.bounds
         if bound.validity != "exact" and bound.epsilon > claim.epsilon
@@ -172,7 +179,7 @@ def _doubts(
         doubts.append("no epsilon would have been found with 90% power: play more slots")
     elif detectable > resolution * claim.epsilon:
         doubts.append(
-            f"only a true epsilon of {detectable:.3g} or more would have been found with 90% "
+            f"only a true epsilon of {_upper(detectable)} or more would have been found with 90% "
             f"power, over {resolution:g} times the claim: play more slots"
         )
     return doubts

@@ -7,8 +7,7 @@ the games of one world are independent.
 
 import math
 
-from scipy.stats import beta
-
+from cropaudit.audit.estimators.limits import upper_limit
 from cropaudit.errors import require
 
 __all__ = ["auc_interval", "clopper_pearson"]
@@ -23,9 +22,7 @@ def clopper_pearson(count: int, trials: int, confidence: float = 0.95) -> tuple[
     """
     require(0 <= count <= trials, "count", f"between 0 and {trials}", count)
     tail = (1 - confidence) / 2
-    low = 0.0 if count == 0 else float(beta.ppf(tail, count, trials - count + 1))
-    high = 1.0 if count == trials else float(beta.isf(tail, count + 1, trials - count))
-    return low, high
+    return 1 - upper_limit(trials - count, trials, tail), upper_limit(count, trials, tail)
 
 
 def auc_interval(

@@ -1,7 +1,5 @@
 """Black-box attack: signs, symmetry, and independence from batching and order."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -18,12 +16,7 @@ from cropaudit.training.models import build_model
 CROP = Crop(Size(16, 18), padding=2)
 
 
-@pytest.fixture(autouse=True)
-def _single_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def canaries(count: int) -> tuple[SegmentationData, tuple[CanarySlot, ...]]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -35,12 +34,7 @@ RECORDS, STEPS, DELTA = 20, 40, 1e-5
 UP = StepPair((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), 1.0)  # log ratio 2x: shows the sum as it was seen
 
 
-@pytest.fixture(autouse=True)
-def _single_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def mechanism_of(sampling: Sampling, sigma: float = 1.0, rho: float | None = None):

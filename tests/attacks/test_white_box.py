@@ -1,7 +1,5 @@
 """White-box attack: its likelihood ratio against dense algebra, its windows, its signs."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -26,12 +24,7 @@ PATCH = Rectangle(Size(8, 8))
 CLIP, RATE, SEED = 0.7, 0.3, 4
 
 
-@pytest.fixture(autouse=True)
-def _single_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def scenes(images: int = 4) -> SegmentationData:

@@ -1,11 +1,9 @@
 """Pictures of canaries: the two worlds, the crops that meet and miss, the labels."""
 
 import io
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from cropaudit.accounting.geometry import Crop, Patch, PixelMask, Rectangle, Size
@@ -27,12 +25,7 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _single_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 Drawn = tuple[tuple[CanaryPicture, ...], dict[str, bytes]]

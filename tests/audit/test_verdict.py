@@ -2,16 +2,15 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import product
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import binom
 
-from cropaudit.accounting.accountant import pair_curve
+from cropaudit.accounting.accountant import pair_curve, round_up
 from cropaudit.accounting.curves import PrivacyCurve
 from cropaudit.accounting.mechanisms import FixedSizePatch, PoissonPatch
 from cropaudit.accounting.pairs import StepPair
@@ -34,12 +33,7 @@ PASS = Check(name="null control", expected="AUC near 0.5", observed="AUC 0.503",
 FAIL = PASS.model_copy(update={"observed": "AUC 0.8", "status": "fail"})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _single_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @lru_cache
@@ -87,7 +81,7 @@ def test_within_the_game_is_consistent() -> None:
     assert (verdict.status, verdict.ground, verdict.reasons) == ("consistent", "none", ())
     assert verdict.detectable_epsilon == 1.9 * claim.epsilon
     assert "A lower bound never certifies epsilon" in verdict.detail
-    assert f"{1.9 * claim.epsilon:.3g} or more would have been found with 90% power" in (
+    assert f"{round_up(1.9 * claim.epsilon, 3):g} or more would have been found with 90% power" in (
         verdict.detail
     )
 

@@ -197,6 +197,26 @@ def test_a_folder_of_photographs(
     assert report["utility"]["images"] == 2
 
 
+@pytest.mark.data
+@pytest.mark.parametrize("layout", ["camvid_root", "coco_root"])
+def test_real_photographs(
+    cropaudit: Run, config: Path, tmp_path: Path, layout: str, request: pytest.FixtureRequest
+) -> None:
+    root = request.getfixturevalue(layout)
+    done = cropaudit(
+        *("audit", config, "--data", root, "--out", tmp_path / "run", "--json"),
+        *("--set", "game.probe_slots=600", "--set", "training.steps=5"),
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["claim"]["records"] == 24
+    image, _ = (int(side) for side in report["claim"]["image"].split("x"))
+    assert image >= 48
+    html = (tmp_path / "run" / "report.html").read_text()
+    assert html.count("data:image/png;base64,") >= 15
+    assert any("short side of at most 48" in item for item in report["not_covered"])
+
+
 def _break(root: Path, fault: str) -> str:
     first = sorted((root / "images").iterdir())[0]
     mask = root / "masks" / first.name

@@ -1,6 +1,5 @@
 import dataclasses
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -19,13 +18,7 @@ from cropaudit.training.samplers import FixedSize, Poisson, Shuffle
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def _single_thread() -> Iterator[None]:
-    # On a busy machine the threads of one small operation wait for each other: tenfold slower.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

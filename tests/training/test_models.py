@@ -1,6 +1,5 @@
 import copy
 import pickle
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,13 +12,7 @@ from cropaudit.training.models import MODELS, AnySize, build_model, pad_to_multi
 NAMES = [*MODELS, "pspnet:mobilenet_v2"]
 
 
-@pytest.fixture(autouse=True)
-def _single_thread() -> Iterator[None]:
-    # On a busy machine the threads of one small operation wait for each other: tenfold slower.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module", params=NAMES)

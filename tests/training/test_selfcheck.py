@@ -1,5 +1,4 @@
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -14,13 +13,7 @@ from cropaudit.training.selfcheck import self_check
 CLASSES = 4
 
 
-@pytest.fixture(autouse=True)
-def _single_thread() -> Iterator[None]:
-    # On a busy machine the threads of one small operation wait for each other: tenfold slower.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def batch(count: int = 2, side: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
