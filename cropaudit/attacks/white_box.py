@@ -11,6 +11,7 @@ the steps. Its approximations (few windows, Gaussian clutter, gradients taken an
 steps) cost power, never validity: a score may be anything.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,9 +29,10 @@ from cropaudit.training.losses import pixel_losses, prepare
 
 __all__ = ["Clutter", "WhiteBox", "meeting_window", "slot_crops"]
 
+_MODEL_ERROR = 0.2  # of C: what drift and the few windows tried leave unexplained in a direction
 _CHUNK = 32  # crops differentiated at once, fewer for a large model
 _CHUNK_ENTRIES = 200_000_000
-_NATURAL = 24  # natural crops that stand for all of them in the covariance
+_NATURAL = 48  # natural crops that stand for all of them in the covariance
 _ENTRIES = 150_000_000  # of the gradient table; larger models keep their last coordinates only
 
 
@@ -47,8 +49,8 @@ class WhiteBox:
         noise_multiplier: float,
         max_grad_norm: float,
         seed: int,
-        windows: int = 1,
-        refresh: int = 4,
+        windows: int = 2,
+        refresh: int = 5,
     ) -> None:
         """Prepares to watch.
 
@@ -61,13 +63,12 @@ class WhiteBox:
             max_grad_norm: C.
             seed: Of the windows that the adversary tries.
             windows: Windows tried for each slot and world. They cover the patch: the gradients of
-                windows that graze it scatter around those, so one such window serves as well as
-                three drawn from the law of meeting windows, at a third of the cost (measured).
+                windows that graze it scatter around those of windows that cover it.
             refresh: Gradients are taken anew every so many steps; in between they drift little.
         """
         self.data, self.slots, self.crop = data, slots, crop
         self.sample_rate = sample_rate
-        self.deviation = max(noise_multiplier, 1e-3) * max_grad_norm
+        self.deviation = math.hypot(noise_multiplier, _MODEL_ERROR) * max_grad_norm
         self.max_grad_norm = max_grad_norm
         self.windows, self.refresh = windows, refresh
         self.generator = torch.Generator().manual_seed(seed)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -281,10 +282,15 @@ def test_an_interrupted_run_leaves_nothing(config: Path, tmp_path: Path) -> None
     script = Path(sys.executable).with_name("cropaudit")
     command = [str(script), "audit", str(config), "--out", str(tmp_path / "run")]
     command += ["--set", "training.steps=3000", "--set", "game.probe_slots=20000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    time.sleep(6)  # within the imports or the probe: the whole run takes minutes
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    # A test run in the background ignores the signal, and its children would inherit that.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
+        time.sleep(6)  # within the imports or the probe: the whole run takes minutes
+        process.send_signal(signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 4, errors
     assert errors.strip().endswith("interrupted; nothing was written")
     assert not (tmp_path / "run").exists()
