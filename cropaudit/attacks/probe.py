@@ -27,6 +27,7 @@ from cropaudit.training.canaries import trimmed
 from cropaudit.training.crops import JointRandomCrop
 from cropaudit.training.dpsgd import quiet_backward
 from cropaudit.training.samplers import FixedSize, Poisson, Sampling, Shuffle, batches
+from cropaudit.training.streams import spawn_seeds
 
 __all__ = ["Probe", "ProbeScores", "run_probe"]
 
@@ -139,8 +140,7 @@ class _Block:
     def __init__(self, spec: Probe, slots: int, seed: np.random.SeedSequence) -> None:
         self.spec, self.slots = spec, slots
         coins, sampler, crops, noise = (
-            torch.Generator().manual_seed(int(child.generate_state(1, np.uint64)[0]))
-            for child in seed.spawn(4)
+            torch.Generator().manual_seed(value) for value in spawn_seeds(seed, 4)
         )
         self.member = torch.randint(2, (slots,), generator=coins).bool()
         self.sampler, self.crops = sampler, crops

@@ -1,6 +1,5 @@
 """Turns findings into the canonical document and the raw files beside it."""
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import yaml
 from cropaudit import __version__
 from cropaudit.accounting.accountant import pair_curve, privacy_curve
 from cropaudit.audit.claims import StatedClaim
+from cropaudit.audit.digests import data_digest, sha256
 from cropaudit.audit.result import (
     Attack,
     AuditReport,
@@ -29,7 +29,7 @@ from cropaudit.audit.result import (
     Utility,
     Verdict,
 )
-from cropaudit.audit.subject import Subject, data_digest
+from cropaudit.audit.subject import Subject
 from cropaudit.training.utility import IntersectionOverUnion
 
 __all__ = ["Findings", "assemble"]
@@ -93,13 +93,13 @@ def assemble(
         not_covered=_not_covered(subject),
         provenance=Provenance(
             config=config,
-            config_digest=_sha256(raw["config.yaml"]),
+            config_digest=sha256(raw["config.yaml"]),
             seed=subject.config.seed,
             command=findings.command,
             versions=_versions(),
             hardware=f"{platform.machine()}, {findings.device}",
             seconds=round(seconds, 1),
-            files={name: _sha256(data) for name, data in sorted(raw.items())},
+            files={name: sha256(data) for name, data in sorted(raw.items())},
         ),
     )
     return report, raw
@@ -109,11 +109,11 @@ def _identity(subject: Subject, findings: Findings) -> Identity:
     data = data_digest(subject.filled)
     created = datetime.now(UTC).replace(microsecond=0).isoformat()
     return Identity(
-        report_id=_sha256(f"{created} {data} {subject.config.model_dump_json()}".encode())[:16],
+        report_id=sha256(f"{created} {data} {subject.config.model_dump_json()}".encode())[:16],
         tool_version=__version__,
         created=created,
         data_digest=data,
-        model_digest=_sha256(findings.weights),
+        model_digest=sha256(findings.weights),
     )
 
 
@@ -187,7 +187,3 @@ def _not_covered(subject: Subject) -> tuple[str, ...]:
 def _versions() -> dict[str, str]:
     found = {name: version(name) for name in _LIBRARIES}
     return {"cropaudit": __version__, "python": platform.python_version(), **found}
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

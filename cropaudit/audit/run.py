@@ -5,7 +5,7 @@ Stages report their progress through a callback; nothing here prints or writes.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -181,7 +181,7 @@ def _real_model(subject: Subject, stage: Stage) -> _RealModel:
 def _twin(subject: Subject, spec: DpSgdSpec, stage: Stage) -> IntersectionOverUnion:
     """Trains the same model on the same batches and windows without noise."""
     advance = stage("The same without noise", spec.steps)
-    quiet = DpSgdSpec(**{**spec.__dict__, "noise_multiplier": 0.0})
+    quiet = replace(spec, noise_multiplier=0.0)
     return mean_iou(train(subject.filled, quiet, progress=advance).model, subject.validation)
 
 

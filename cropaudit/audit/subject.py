@@ -1,6 +1,5 @@
 """What is audited: the data with its slots, the mechanism, the bound, the seeds of each part."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from cropaudit.training.folders import load_folder
 from cropaudit.training.samplers import FixedSize, Poisson, Sampling, Shuffle
 from cropaudit.training.scenes import street_scenes
 
-__all__ = ["Seeds", "Subject", "data_digest", "prepare_subject"]
+__all__ = ["Seeds", "Subject", "prepare_subject"]
 
 
 @dataclass(frozen=True)
@@ -131,16 +130,6 @@ def prepare_subject(config: AuditConfig) -> Subject:
         mechanism=_mechanism(config, pipeline, found),
         sampling=_sampling(config, len(empty)),
     )
-
-
-def data_digest(data: SegmentationData) -> str:
-    """Returns the SHA-256 over all images and masks, in order."""
-    digest = hashlib.sha256()
-    for image, mask in zip(data.images, data.masks, strict=True):
-        digest.update(repr(tuple(image.shape)).encode())
-        digest.update(image.contiguous().numpy().tobytes())
-        digest.update(mask.contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _load(config: AuditConfig, seeds: Seeds) -> tuple[SegmentationData, SegmentationData]:

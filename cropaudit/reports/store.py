@@ -9,7 +9,6 @@ in two ways, both harmless for a hash that only cropaudit checks: numbers are wr
 writes them (1.0, 1e-05) and keys are sorted by code point.
 """
 
-import hashlib
 import json
 import os
 import secrets
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
+from cropaudit.audit.digests import sha256
 from cropaudit.audit.result import AuditReport
 from cropaudit.errors import InputError
 
@@ -40,15 +40,6 @@ REPORT_NAME = "report.json"
 HTML_NAME = "report.html"
 MARKER_NAME = ".cropaudit-run.json"
 _MARKER_KIND = "cropaudit run folder"
-
-
-def sha256(data: bytes) -> str:
-    """Returns the SHA-256 of ``data`` in hexadecimal.
-
-    >>> sha256(b"")[:16]
-    'e3b0c44298fc1c14'
-    """
-    return hashlib.sha256(data).hexdigest()
 
 
 def canonical_json(report: AuditReport) -> bytes:

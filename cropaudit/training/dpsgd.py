@@ -31,6 +31,7 @@ from cropaudit.training.data import SegmentationData
 from cropaudit.training.losses import pixel_losses, prepare
 from cropaudit.training.models import build_model, recipe
 from cropaudit.training.samplers import Sampling, batches, expected_batch
+from cropaudit.training.streams import spawn_seeds
 
 __all__ = ["DpSgdSpec", "StepView", "Trained", "pick_device", "quiet_backward", "train"]
 
@@ -176,10 +177,7 @@ class _Streams:
 
 
 def _streams(seed: int, device: torch.device) -> _Streams:
-    weights, sampler, crops, noise = (
-        int(child.generate_state(1, np.uint64)[0])
-        for child in np.random.SeedSequence(seed).spawn(4)
-    )
+    weights, sampler, crops, noise = spawn_seeds(np.random.SeedSequence(seed), 4)
     return _Streams(
         weights,
         torch.Generator().manual_seed(sampler),
