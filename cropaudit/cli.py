@@ -4,7 +4,6 @@ Exit codes: 0 consistent or done, 1 violation or failed check, 2 wrong usage or 
 3 inconclusive with ``--strict``, 4 interrupted, 70 a fault of cropaudit's own.
 """
 
-import json
 import os
 import shlex
 import sys
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from cropaudit import __version__
+from cropaudit.bound_cli import bound
 from cropaudit.errors import CropauditError, InputError
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Sampler = Literal["poisson", "fixed", "shuffle"]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
 
@@ -55,48 +54,7 @@ def _version(
         raise typer.Exit
 
 
-@app.command()
-def bound(
-    image: Annotated[str, typer.Option(help="Image size, HxW.")],
-    crop: Annotated[str, typer.Option(help="Window size, HxW.")],
-    patch: Annotated[str, typer.Option(help="Size of the private patch, HxW.")],
-    batch: Annotated[int, typer.Option(help="Batch size, expected under Poisson sampling.")],
-    records: Annotated[int, typer.Option(help="Images in the data set.")],
-    delta: Annotated[float, typer.Option(help="Target delta.")],
-    sampler: Annotated[Sampler, typer.Option(help="How batches are drawn.")] = "poisson",
-    epochs: Annotated[int | None, typer.Option(help="Epochs; or give --steps.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
-    noise: Annotated[
-        float | None, typer.Option(help="Noise multiplier; or give --target-epsilon.")
-    ] = None,
-    target_epsilon: Annotated[
-        float | None, typer.Option(help="Epsilon to find the noise multiplier for.")
-    ] = None,
-    padding: Annotated[int, typer.Option(help="Zero pixels around the image.")] = 0,
-    as_json: Json = False,
-) -> None:
-    """Compute the amplified patch-level epsilon of a pipeline, or the noise it needs."""
-    from dataclasses import asdict
-
-    from cropaudit.accounting.bound import Pipeline
-    from cropaudit.accounting.bound import bound as compute
-    from cropaudit.accounting.geometry import Crop, Rectangle, Size
-
-    pipeline = Pipeline(
-        images=(Size.parse(image, "image"),),
-        crop=Crop(Size.parse(crop, "crop"), padding),
-        patch=Rectangle(Size.parse(patch, "patch")),
-        sampler=sampler,
-        batch=batch,
-        records=records,
-        steps=steps,
-        epochs=epochs,
-    )
-    found = asdict(compute(pipeline, delta, noise_multiplier=noise, target_epsilon=target_epsilon))
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-    else:
-        _print_bound(found)
+app.command()(bound)
 
 
 @app.command()
@@ -244,31 +202,6 @@ def _shortcut(claim: str | None) -> str | None:
     if kind != "shortcut" or not colon or not name:
         raise InputError(f"claim must be shortcut:NAME, got {claim}")
     return name
-
-
-def _print_bound(found: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    rows = {
-        "adjacency": found["adjacency"],
-        "sampler": found["sampler"],
-        "inclusion probability": f"{found['inclusion_probability']:.6g}",
-        "worst position": f"row {found['worst_position'][0]}, column {found['worst_position'][1]}",
-        "record rate": f"{found['record_rate']:.6g}",
-        "steps": f"{found['steps']}",
-        "noise multiplier": f"{found['noise_multiplier']:.6g}",
-        "epsilon": f"{found['epsilon']:.6g} at delta {found['delta']:g}",
-        "epsilon without crop": f"{found['epsilon_without_crop']:.6g}",
-    }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    console = Console()
-    console.print(table)
-    console.print("Short cuts that are no bounds:")
-    for item in found["shortcuts"]:
-        console.print(f"  {item['name']}: {item['epsilon']:.6g} ({item['why_invalid']})")
 
 
 def _print_bounds(bounds: "tuple[Bound, ...]", members: int, nonmembers: int, auc: float) -> None:

@@ -8,6 +8,8 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -21,10 +23,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from cropaudit.accounting.accountant import calibrate_noise, epsilon_at
+from cropaudit.accounting.accountant import (
+    bracket,
+    calibrate_noise,
+    epsilon_at,
+    epsilon_over_steps,
+)
+from cropaudit.accounting.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry import Crop, Patch, PixelMask, Rectangle, Size
 from cropaudit.accounting.inclusion import inclusion, inclusion_map
-from cropaudit.accounting.mechanisms import AddRemoveShortcut, PoissonPatch
+from cropaudit.accounting.mechanisms import AddRemoveShortcut, FixedSizePatch, PoissonPatch
+from cropaudit.accounting.window_sizes import size_law
 from cropaudit.attacks.probe import Probe, run_probe
 from cropaudit.training.crops import JointRandomCrop
 from cropaudit.training.dpsgd import DpSgdSpec, StepView, train
@@ -103,22 +112,42 @@ def inclusion_rows() -> Iterator[Row]:
     """Times the map of every place beside a numpy loop over places, and checks the sample."""
     mask = disc()
     rectangle = Rectangle(Size(10, 10))
-    yield _inclusion_row("10x10", rectangle, 60, lambda at: _one_rectangle(rectangle, at))
+    padded = Crop(WINDOW.size, 50, "reflect")
+    yield _inclusion_row("10x10", WINDOW, rectangle, 60, lambda at: _one_rectangle(rectangle, at))
     yield _inclusion_row(
-        "100x100 mask", mask, 8, lambda at: counted_mask(STREET, WINDOW, mask.pixels, at)
+        "100x100 mask", WINDOW, mask, 8, lambda at: counted_mask(STREET, WINDOW, mask.pixels, at)
     )
+    yield _inclusion_row(
+        "100x100 mask, reflect 50", padded, mask, 4, lambda at: _one_mirrored(padded, mask, at)
+    )
+    yield resized_row(rectangle)
 
 
 def _one_rectangle(patch: Rectangle, place: tuple[int, int]) -> int:
     return counted_rectangle(STREET, WINDOW, patch.size, place)
 
 
+def _one_mirrored(crop: Crop, patch: PixelMask, place: tuple[int, int]) -> int:
+    """Counts meeting windows of one place on the padded image itself."""
+    canvas = np.zeros((STREET.height, STREET.width), dtype=np.int64)
+    row, column = place
+    height, width = patch.pixels.shape
+    canvas[row : row + height, column : column + width] = patch.pixels
+    border = crop.borders(STREET)
+    sides = ((border.top, border.bottom), (border.left, border.right))
+    table = np.pad(np.pad(canvas, sides, mode="reflect"), ((1, 0), (1, 0)))
+    table = table.cumsum(axis=0).cumsum(axis=1)
+    h, w = crop.size.height, crop.size.width
+    inside = table[h:, w:] - table[:-h, w:] - table[h:, :-w] + table[:-h, :-w]
+    return int(np.count_nonzero(inside))
+
+
 def _inclusion_row(
-    name: str, patch: Patch, sample: int, count: Callable[[tuple[int, int]], int]
+    name: str, crop: Crop, patch: Patch, sample: int, count: Callable[[tuple[int, int]], int]
 ) -> Row:
-    ours = seconds(lambda: inclusion_map(STREET, WINDOW, patch))
-    rho = inclusion_map(STREET, WINDOW, patch)
-    origins = WINDOW.origins(STREET)
+    ours = seconds(lambda: inclusion_map(STREET, crop, patch))
+    rho = inclusion_map(STREET, crop, patch)
+    origins = crop.origins(STREET)
     rng = np.random.default_rng(0)
     places = [(int(rng.integers(n)), int(rng.integers(m))) for n, m in [rho.shape] * sample]
     start = time.perf_counter()
@@ -136,6 +165,21 @@ def _inclusion_row(
         plain / ours,
         f"loop timed on {sample} of {rho.size:,} places and scaled",
     )
+
+
+def resized_row(patch: Rectangle) -> Row:
+    """Times the map under RandomResizedCrop beside a loop over window sizes."""
+    law, sample = ResizedCrop(Size(224, 224)), 8
+    ours = seconds(lambda: inclusion_map(STREET, law, patch))
+    sizes = int(np.count_nonzero(size_law(STREET, law).probability))
+    rng = np.random.default_rng(0)
+    start = time.perf_counter()
+    for side in rng.integers(400, 1000, sample).tolist():
+        inclusion_map(STREET, Crop(Size(side, side)), patch)
+    plain = (time.perf_counter() - start) / sample * sizes
+    words, note = "loop over window sizes", f"loop timed on {sample} of {sizes:,} sizes and scaled"
+    name = "inclusion map 1024x2048, RandomResizedCrop, 10x10"
+    return Row(name, ours, "s", words, plain, plain / ours, note)
 
 
 def accounting_rows() -> Iterator[Row]:
@@ -160,6 +204,53 @@ def accounting_rows() -> Iterator[Row]:
         note = f"sigma {found:.4f} and {theirs:.4f} for epsilon {TARGET:g}"
         what = f"noise calibration, {name}"
         yield Row(what, ours, "s", words, plain, plain / ours, note)
+
+
+def long_rows() -> Iterator[Row]:
+    """Times a hundred thousand steps, a hundred epsilons in one pass, and peak memory."""
+    rate, rho, steps = 1e-3, 0.0146354, 100_000
+    alike = AddRemoveShortcut(1.0, rate, rho, steps)
+    event = dp_accounting.SelfComposedDpEvent(
+        dp_accounting.PoissonSampledDpEvent(rate * rho, dp_accounting.GaussianDpEvent(1.0)), steps
+    )
+    words = "dp_accounting PLD"
+    plain = seconds(lambda: PLDAccountant().compose(event).get_epsilon(1e-5), 3.0)
+    ours = seconds(lambda: epsilon_at(alike, 1e-5))
+    yield Row("epsilon, 100,000 steps, same question", ours, "s", words, plain, plain / ours)
+    for mechanism in (
+        PoissonPatch(1.0, rate, rho, steps),
+        FixedSizePatch(1.0, rate, rho, steps),
+    ):
+        taken = seconds(lambda m=mechanism: epsilon_at(m, 1e-5))
+        found = bracket(mechanism, 1e-5)
+        note = f"{found.upper:.5g}, at least {found.lower:.5g}"
+        name = f"epsilon, 100,000 steps, {mechanism.kind} patch"
+        yield Row(name, taken, "s", words, plain, plain / taken, note)
+    patch, counts = PoissonPatch(1.0, RATE, RHO, STEPS), list(range(15, STEPS + 1, 15))
+    ours = seconds(lambda: epsilon_over_steps(patch, DELTA, counts))
+    plain = seconds(lambda: [epsilon_at(patch.with_steps(n), DELTA) for n in counts], 1.0)
+    words = "one question after the other"
+    yield Row("epsilon at 100 epochs in one pass", ours, "s", words, plain, plain / ours)
+    yield memory_row()
+
+
+def memory_row() -> Row:
+    """Measures the peak memory of a process that does the largest of the above."""
+    program = (
+        "import resource, numpy as np\n"
+        "from cropaudit.accounting.accountant import epsilon_at\n"
+        "from cropaudit.accounting.crop_laws import ResizedCrop\n"
+        "from cropaudit.accounting.geometry import Crop, PixelMask, Rectangle, Size\n"
+        "from cropaudit.accounting.inclusion import inclusion_map\n"
+        "from cropaudit.accounting.mechanisms import FixedSizePatch\n"
+        "street, mask = Size(1024, 2048), PixelMask(np.ones((100, 100), dtype=bool))\n"
+        "inclusion_map(street, Crop(Size(505, 505), 50, 'reflect'), mask)\n"
+        "inclusion_map(street, ResizedCrop(Size(224, 224)), Rectangle(Size(10, 10)))\n"
+        "epsilon_at(FixedSizePatch(1.0, 1e-3, 0.0146354, 100_000), 1e-5)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    return Row("peak memory of maps and 100,000 steps", int(done.stdout) / 1024, "MiB")
 
 
 def _their_event(noise: float) -> dp_accounting.DpEvent:
@@ -285,6 +376,7 @@ def measured() -> Iterator[Row]:
     """Runs everything."""
     yield from inclusion_rows()
     yield from accounting_rows()
+    yield from long_rows()
     yield probe_row()
     yield crop_row()
     yield training_row()

@@ -21,9 +21,9 @@ from cropaudit.accounting.mechanisms import (
     PatchMechanism,
     PoissonPatch,
     ReplaceOneShortcut,
-    SamplerName,
     ShufflePatch,
 )
+from cropaudit.accounting.registry import SamplerName
 
 ROOT = Path(__file__).resolve().parents[1]
 THEORY = ROOT / "docs" / "theory.md"
@@ -96,7 +96,8 @@ def lay_scores(folder: Path, arguments: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("arguments", every_command())
 def test_command_runs(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    lay_scores(tmp_path, arguments)
+    if arguments[0] == "estimate":
+        lay_scores(tmp_path, arguments)
     script = Path(sys.executable).with_name("cropaudit")
     done = subprocess.run(
         [str(script), *arguments],

@@ -1,135 +1,188 @@
-"""Epsilon, delta and noise of a mechanism, through pessimistic PLDs of dp_accounting.
+"""Epsilon, delta, noise and steps of a mechanism, or of several that run one after the other.
 
-One-step divergences are exact (`StepPair.delta`); a connect-the-dots discretisation (Doroshenko
-et al., 2207.04380) dominates them and composes by FFT. The grid is refined until what is left is a
-tenth of a percent. Every epsilon and noise multiplier here is rounded up.
+One-step divergences are exact or proved (`divergences`), discretised from above and from below
+(`grids`) and composed by FFT (`composition`). The grid is refined until the upper bound is within a
+tenth of a percent of the lower one. Every epsilon and noise multiplier here is rounded up.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Protocol, Self
 
 import numpy as np
-from dp_accounting.pld import pld_pmf
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from cropaudit.accounting.composition import compose_losses, compose_powers
 from cropaudit.accounting.curves import ComposedLoss, PrivacyCurve
-from cropaudit.accounting.mechanisms import AddRemoveShortcut, Mechanism
-from cropaudit.accounting.pairs import StepPair
+from cropaudit.accounting.divergences import StepLoss
+from cropaudit.accounting.grids import GridLoss, Lattice, from_above, from_below
+from cropaudit.accounting.pairs import MixturePair, StepPair
 from cropaudit.errors import InputError, require
 
 __all__ = [
+    "Bracket",
+    "Composable",
+    "Phases",
+    "bracket",
     "calibrate_noise",
-    "compose",
     "delta_at",
     "epsilon_at",
+    "epsilon_over_steps",
+    "most_steps",
     "pair_curve",
     "privacy_curve",
     "round_up",
 ]
 
-_TAIL = 1e-15  # probability per composition that goes to an infinite loss
-_FINEST = 2_000_000  # grid points of one step
-_AGREE = 1e-3
+
+class Composable(Protocol):
+    """What can be composed: a mechanism, or a group of them."""
+
+    @property
+    def adjacency(self) -> str:
+        """The neighbouring relation."""
+
+    @property
+    def compositions(self) -> int:
+        """How often the step is composed."""
+
+    @property
+    def record_rate(self) -> float:
+        """Probability that one step shows what differs; at 0 nothing leaks."""
+
+    def losses(self) -> tuple[StepLoss, ...]:
+        """Returns the step, for each order of the worlds to compose apart."""
+
+    def with_noise(self, noise_multiplier: float) -> Self:
+        """Returns the same at another noise multiplier."""
+
+    def with_steps(self, steps: int) -> Self:
+        """Returns the same over another number of steps."""
 
 
-def compose(pair: StepPair, steps: int, width: float, *, symmetric: bool) -> ComposedLoss:
-    """Composes one step with itself.
+Phases = Composable | Sequence[Composable]
 
-    Args:
-        pair: The one-step pair.
-        steps: How often.
-        width: Grid width of the losses.
-        symmetric: Whether to dominate (Q, P) as well as (P, Q) in every step, as an adjacency that
-            holds both ways needs; else the loss of exactly this pair, in this direction.
+_AGREE = 5e-4  # half of what is promised: then the upper bound itself is off by less
+_GROWTH = 1 / 64  # relative distance of kinks far from zero, at first
+_CELLS = 1 << 22  # of the largest transform
+_CHEAP = 1 << 16  # of a transform that takes no time
+_TRIES = 10
+_MOST_STEPS = 100_000_000
 
-    Returns:
-        A loss that dominates the composition.
+
+@dataclass(frozen=True, eq=False)
+class Bracket:
+    """A composition between two bounds.
+
+    Attributes:
+        curve: Dominates the composition: its answers are upper bounds.
+        upper: Epsilon of that curve at the delta that was asked for.
+        lower: Epsilon of a composition that the true one dominates.
     """
-    low, high = pair.quantile_range(1e-22)
-    if symmetric:
-        other = pair.mirrored()
-        high = max(high, other.quantile_range(1e-22)[1])
-        low = -high
-    first, last = math.floor(low / width), math.ceil(high / width)
-    if symmetric:
-        above = _grid(0, last, width)
-        worst = np.maximum(pair.delta(above), other.delta(above))
-        below = -above[:0:-1]
-        deltas = np.concatenate([-np.expm1(below) + np.exp(below) * worst[:0:-1], worst])
-        first = -last
-    else:
-        deltas = pair.delta(_grid(first, last, width))
-    deltas = np.clip(np.minimum.accumulate(deltas), 0.0, 1.0)
-    pmf = pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(width, first, last, deltas)
-    dense = pmf.to_dense_pmf()
-    if steps > 1:
-        dense = dense.self_compose(steps, tail_mass_truncation=_TAIL)
-    # dp_accounting has no public access to the arrays; the names have been stable since 0.1.
-    probs = np.maximum(np.asarray(dense._probs, dtype=np.float64), 0.0)
-    return ComposedLoss(width, int(dense._lower_loss), probs, float(dense._infinity_mass))
+
+    curve: PrivacyCurve
+    upper: float
+    lower: float
+
+    @property
+    def gap(self) -> float:
+        """Largest relative error of the upper bound; infinite if it is."""
+        if not math.isfinite(self.upper):
+            return math.inf
+        return (self.upper - self.lower) / self.upper if self.upper > 0 else 0.0
 
 
-def privacy_curve(mechanism: Mechanism, delta: float = 1e-5, agree: float = _AGREE) -> PrivacyCurve:
-    """Composes a mechanism over its steps, refined at ``delta``.
+def bracket(mechanism: Phases, delta: float, agree: float = _AGREE) -> Bracket:
+    """Composes a mechanism, or phases one after the other, refined at ``delta``.
 
     Args:
-        mechanism: What runs.
+        mechanism: What runs. Phases must be of one adjacency; each takes its own worst place of the
+            patch, which is an upper bound if those differ.
         delta: Where the refinement is judged.
-        agree: Largest relative change of epsilon that a halved grid may still bring.
+        agree: Largest gap between upper and lower bound, relative.
 
-    Returns:
-        The curve, an upper bound.
+    Raises:
+        InputError: If delta is not in (0, 1) or the phases are of different adjacencies.
     """
-    pair, steps = mechanism.pair(), mechanism.compositions
     require(0 < delta < 1, "delta", "in (0, 1)", delta)
-    if mechanism.record_rate == 0:
+    phases = _met(_phases(mechanism))
+    if not phases:
         # A window that never meets the patch gives equal worlds, and the grid has no scale.
-        return PrivacyCurve([ComposedLoss(1.0, 0, np.ones(1), 0.0)])
-    if isinstance(mechanism, AddRemoveShortcut):
-        # What the short cut's users compute: either direction composed alone, then the larger.
-        return pair_curve(pair, steps, delta, agree)
-    return _refine(
-        lambda h: PrivacyCurve([compose(pair, steps, h, symmetric=True)]),
-        _first_width(pair),
-        delta,
-        agree,
-    )
+        return Bracket(PrivacyCurve([ComposedLoss(1.0, 0, np.ones(1), 0.0)]), 0.0, 0.0)
+    orders = zip(*(phase.losses() for phase in phases), strict=True)
+    counts = [phase.compositions for phase in phases]
+    found = [_refined(list(zip(losses, counts, strict=True)), delta, agree)[0] for losses in orders]
+    worst = max(found, key=lambda item: item.upper)
+    curve = PrivacyCurve([part for item in found for part in item.curve.parts])
+    return Bracket(curve, worst.upper, worst.lower)
 
 
-def pair_curve(pair: StepPair, steps: int, delta: float, agree: float = _AGREE) -> PrivacyCurve:
+def privacy_curve(mechanism: Phases, delta: float = 1e-5, agree: float = _AGREE) -> PrivacyCurve:
+    """Returns the curve that `bracket` finds: an upper bound."""
+    return bracket(mechanism, delta, agree).curve
+
+
+def pair_curve(
+    pair: StepPair | MixturePair, steps: int, delta: float, agree: float = _AGREE
+) -> PrivacyCurve:
     """Composes exactly one pair, both directions apart: what a game on this pair can show."""
-    directions = (pair, pair.mirrored())
-    return _refine(
-        lambda h: PrivacyCurve([compose(p, steps, h, symmetric=False) for p in directions]),
-        _first_width(pair),
-        delta,
-        agree,
-    )
+    require(0 < delta < 1, "delta", "in (0, 1)", delta)
+    loss = StepLoss.played(pair)
+    found = [_refined([(way, steps)], delta, agree)[0] for way in (loss, loss.swapped())]
+    return PrivacyCurve([part for item in found for part in item.curve.parts])
 
 
-def epsilon_at(mechanism: Mechanism, delta: float) -> float:
+def epsilon_at(mechanism: Phases, delta: float) -> float:
     """Returns an upper bound on epsilon at ``delta``, rounded up to six digits.
 
     Raises:
         InputError: If delta is not in (0, 1), or too small for the numerics to bound epsilon.
     """
-    epsilon = privacy_curve(mechanism, delta).epsilon(delta)
-    require(math.isfinite(epsilon), "delta", "above 1e-14 for this many steps", delta)
-    return round_up(epsilon)
+    return round_up(_finite(bracket(mechanism, delta).upper, delta))
 
 
-def delta_at(mechanism: Mechanism, epsilon: float, hint: float = 1e-5) -> float:
+def delta_at(mechanism: Phases, epsilon: float, hint: float = 1e-5) -> float:
     """Returns an upper bound on delta at ``epsilon``, the grid being refined at delta ``hint``."""
     require(epsilon >= 0, "epsilon", "at least 0", epsilon)
     return min(1.0, round_up(privacy_curve(mechanism, hint).delta(epsilon)))
 
 
-def calibrate_noise(mechanism: Mechanism, delta: float, epsilon: float) -> float:
+def epsilon_over_steps(mechanism: Composable, delta: float, steps: Sequence[int]) -> list[float]:
+    """Returns epsilon after each number of steps, rounded up, with one transform for all.
+
+    Args:
+        mechanism: What runs; its own number of steps does not matter.
+        delta: Target delta.
+        steps: Increasing numbers of steps, each at least 1.
+
+    Raises:
+        InputError: If the steps do not increase from at least 1.
+    """
+    rising = all(a < b for a, b in pairwise(steps))
+    require(bool(steps) and rising and steps[0] >= 1, "steps", "increasing from 1", list(steps))
+    counts = [mechanism.with_steps(count).compositions for count in steps]
+    if mechanism.record_rate == 0:
+        return [0.0] * len(counts)
+    # The relative error of the grid hardly depends on the steps; its tail falls with them.
+    worst = [0.0] * len(counts)
+    for loss in mechanism.losses():
+        lattices = [_refined([(loss, n)], delta, _AGREE)[1] for n in {counts[0], counts[-1]}]
+        finest = min(lattices, key=lambda item: item.width)
+        part = from_above(loss, Lattice(finest.width, finest.growth, _tail(delta, counts[-1])))
+        unique = sorted(set(counts))
+        found = dict(zip(unique, compose_powers(part, unique), strict=True))
+        worst = [max(w, found[n].epsilon(delta)) for w, n in zip(worst, counts, strict=True)]
+    return [round_up(_finite(value, delta)) for value in worst]
+
+
+def calibrate_noise(mechanism: Phases, delta: float, epsilon: float) -> float:
     """Returns a noise multiplier, rounded up, whose epsilon at ``delta`` is at most ``epsilon``.
 
     Args:
-        mechanism: Sampler, rates and steps; its own noise multiplier is ignored.
+        mechanism: Sampler, rates and steps; its own noise multiplier is ignored. Of phases all are
+            given the same noise.
         delta: Target delta.
         epsilon: Target epsilon.
 
@@ -137,16 +190,41 @@ def calibrate_noise(mechanism: Mechanism, delta: float, epsilon: float) -> float
         InputError: If epsilon is not positive or no noise multiplier in [0.01, 10000] attains it.
     """
     require(0 < epsilon < math.inf, "target epsilon", "positive and finite", epsilon)
+    phases = _phases(mechanism)
 
     def excess(log_noise: float, agree: float = _AGREE) -> float:
-        curve = privacy_curve(mechanism.with_noise(math.exp(log_noise)), delta, agree)
-        return math.log(max(min(curve.epsilon(delta), 1e9), 1e-12) / epsilon)
+        noisy = [phase.with_noise(math.exp(log_noise)) for phase in phases]
+        upper = bracket(noisy, delta, agree).upper
+        return math.log(max(min(upper, 1e9), 1e-12) / epsilon)
 
-    low, high = _bracket(excess, epsilon)
-    found = brentq(excess, low, high, xtol=1e-4)
+    low, high = _bracket_noise(excess, epsilon)
+    found = brentq(excess, low, high, xtol=1e-5)
     while excess(found) > 0:  # the root is met from either side: step to the honest one
-        found += 1e-4
+        found += 1e-5
     return round_up(math.exp(found))
+
+
+def most_steps(mechanism: Composable, delta: float, epsilon: float) -> int:
+    """Returns the largest number of steps whose epsilon at ``delta`` is at most ``epsilon``.
+
+    Raises:
+        InputError: If epsilon is not positive, or one step exceeds it already.
+    """
+    require(0 < epsilon < math.inf, "target epsilon", "positive and finite", epsilon)
+
+    def allowed(steps: int) -> bool:
+        return bracket(mechanism.with_steps(steps), delta).upper <= epsilon
+
+    if not allowed(1):
+        raise InputError(f"target epsilon must be at least that of one step, got {epsilon}")
+    low, high = 1, 2
+    while allowed(high):
+        low, high = high, 2 * high
+        require(high <= _MOST_STEPS, "target epsilon", "attained within 1e8 steps", epsilon)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if allowed(middle) else (low, middle)
+    return low
 
 
 def round_up(value: float, digits: int = 6) -> float:
@@ -162,7 +240,91 @@ def round_up(value: float, digits: int = 6) -> float:
     return rounded if rounded >= value else math.nextafter(rounded, math.inf)
 
 
-def _bracket(excess: Callable[[float], float], epsilon: float) -> tuple[float, float]:
+def _phases(mechanism: Phases) -> tuple[Composable, ...]:
+    phases = tuple(mechanism) if isinstance(mechanism, Sequence) else (mechanism,)
+    require(bool(phases), "phases", "at least one", 0)
+    adjacencies = sorted({phase.adjacency for phase in phases})
+    require(len(adjacencies) == 1, "phases", "of one adjacency", " and ".join(adjacencies))
+    return phases
+
+
+def _met(phases: Sequence[Composable]) -> list[Composable]:
+    return [phase for phase in phases if phase.record_rate > 0]
+
+
+def _finite(epsilon: float, delta: float) -> float:
+    require(math.isfinite(epsilon), "delta", "above 1e-11 or so for this many steps", delta)
+    return epsilon
+
+
+def _tail(delta: float, steps: int) -> float:
+    """Returns how much of a step may lie beyond the grid: a millionth of delta over all steps."""
+    return max(1e-22, delta * 1e-6 / steps)
+
+
+def _refined(
+    steps: Sequence[tuple[StepLoss, int]], delta: float, agree: float
+) -> tuple[Bracket, Lattice]:
+    """Refines the lattice until both bounds agree or the transform would be too large."""
+    tail = _tail(delta, sum(count for _, count in steps))
+    lattice = Lattice(_first_width([loss for loss, _ in steps], tail), _GROWTH, tail)
+    best: tuple[Bracket, Lattice] | None = None
+    lower = 0.0  # every lattice gives a lower bound, not only the one of the best upper bound
+    for _ in range(_TRIES):
+        above = _composed(steps, lattice, from_above, above=True)
+        below = _composed(steps, lattice, from_below, above=False)
+        curve = PrivacyCurve([above])
+        lower = max(lower, below.epsilon(delta))
+        found = Bracket(curve, above.epsilon(delta), lower)
+        if best is None or found.upper < best[0].upper:
+            best = found, lattice
+        if above.infinity > delta:  # rounding alone; a finer grid has more of it
+            break
+        # Judged at delta and, for the curve's other end, at epsilon 0 while that is cheap: there
+        # one step's profile may be all but a corner, which the lower bound meets slowly.
+        wide = 0.0 if found.upper - found.lower < 1e-6 else found.gap
+        if len(above.probs) < _CHEAP:
+            wide = max(wide, 1 - below.delta(0.0) / above.delta(0.0))
+        if wide <= agree:
+            break
+        wanted = math.sqrt(wide / agree) if math.isfinite(wide) else 4.0
+        factor = min(max(1.15 * wanted, 1.4), 4.0)
+        if len(above.probs) * factor > _CELLS:
+            break
+        lattice = lattice.finer(factor)
+    assert best is not None
+    return replace(best[0], lower=lower), best[1]
+
+
+def _composed(
+    steps: Sequence[tuple[StepLoss, int]],
+    lattice: Lattice,
+    discretise: Callable[[StepLoss, Lattice], GridLoss],
+    *,
+    above: bool,
+) -> ComposedLoss:
+    parts = [(discretise(loss, lattice), count) for loss, count in steps]
+    return compose_losses(parts, above=above)
+
+
+def _first_width(losses: Sequence[StepLoss], tail: float) -> float:
+    """Returns a quarter of the smallest deviation of one step's loss.
+
+    A first lattice is far finer than any loss near zero, and coarse in proportion beyond.
+    """
+    widths = []
+    for loss in losses:
+        reach = max(loss.up.reach(tail), loss.down.reach(tail), 1e-12)
+        part = from_above(loss, Lattice(reach * 1e-8, 1 / 16, tail))
+        at = part.index * part.width
+        mean = float(part.probs @ at)
+        deviation = math.sqrt(max(float(part.probs @ (at - mean) ** 2), 1e-24))
+        least = 2 * reach / _CELLS  # rare losses may be huge beside the deviation
+        widths.append(min(max(deviation / 4, least), reach))
+    return min(widths)
+
+
+def _bracket_noise(excess: Callable[[float], float], epsilon: float) -> tuple[float, float]:
     low = high = 0.0
     while excess(high) > 0:
         low, high = high, high + 0.7
@@ -177,36 +339,3 @@ def _bracket(excess: Callable[[float], float], epsilon: float) -> tuple[float, f
                 f"target epsilon must be below what a noise multiplier of 0.01 gives, got {epsilon}"
             )
     return low, high
-
-
-def _grid(first: int, last: int, width: float) -> NDArray[np.float64]:
-    return np.arange(first, last + 1, dtype=np.float64) * width
-
-
-def _first_width(pair: StepPair) -> float:
-    """Returns half the deviation of one step's loss, within the finest grid allowed."""
-    reach = 1 + 8 * pair.sigma
-    x = np.linspace(-reach, reach, 2001)
-    above = pair.masses_above(x)[0]
-    mass = -np.diff(above)
-    loss = pair.log_ratio((x[1:] + x[:-1]) / 2)
-    mean = float(mass @ loss)
-    deviation = math.sqrt(max(float(mass @ (loss - mean) ** 2), 1e-16))
-    low, high = pair.quantile_range(1e-22)
-    return max(min(deviation / 2, 0.05), (high - low) / _FINEST)
-
-
-def _refine(
-    build: Callable[[float], PrivacyCurve], width: float, delta: float, agree: float
-) -> PrivacyCurve:
-    """Halves the grid until epsilon moves by less than ``agree``; the finest curve is returned."""
-    curve = build(width)
-    epsilon = curve.epsilon(delta)
-    for _ in range(8):
-        width /= 2
-        curve = build(width)
-        before, epsilon = epsilon, curve.epsilon(delta)
-        # The error falls as the square of the width: what is left is a third of the last change.
-        if before - epsilon <= 3 * agree * epsilon or before - epsilon < 1e-6:
-            break
-    return curve

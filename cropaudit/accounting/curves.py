@@ -29,12 +29,15 @@ class ComposedLoss:
         lower: Index of the first loss; losses are (lower + i) * discretization.
         probs: Probabilities under P.
         infinity: Probability under P of an infinite loss.
+        slack: Zero for an upper bound. For a loss that is dominated, how much its profile may
+            still lie above the truth; answers about epsilon and delta then are lower bounds.
     """
 
     discretization: float
     lower: int
     probs: Array = field(repr=False)
     infinity: float
+    slack: float = 0.0
 
     @property
     def start(self) -> float:
@@ -62,10 +65,11 @@ class ComposedLoss:
         """Returns the hockey-stick divergence at ``epsilon``."""
         first = int(np.searchsorted(self.losses, epsilon, side="right"))
         cost = math.exp(min(epsilon + float(self.log_upper_q[first]), 700.0))
-        return min(1.0, max(0.0, float(self.upper_p[first]) - cost))
+        return min(1.0, max(0.0, float(self.upper_p[first]) - cost - self.slack))
 
     def epsilon(self, delta: float) -> float:
         """Returns the smallest epsilon >= 0 whose divergence is at most ``delta``, maybe inf."""
+        delta += self.slack
         if self.infinity > delta:
             return math.inf
         with np.errstate(over="ignore"):
@@ -87,6 +91,19 @@ class ComposedLoss:
         x = np.concatenate([[0.0], np.exp(np.minimum(self.log_upper_q[::-1], 0.0)), [1.0]])
         y = np.concatenate([[self.infinity], self.upper_p[::-1], [1.0]])
         return np.asarray(np.interp(fpr, x, np.minimum(y, 1.0)))
+
+    def highest_tpr_log(self, log_fpr: Array) -> Array:
+        """Returns the same at the logs of false positive rates, which may be below e^-700."""
+        x, y = self.log_upper_q[::-1], np.minimum(self.upper_p[::-1], 1.0)
+        right = np.clip(np.searchsorted(x, log_fpr, side="left"), 1, len(x) - 1)
+        low, high = x[right - 1], np.minimum(x[right], 0.0)
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            # (e^l - e^low) / (e^high - e^low); the first segment begins at a rate of zero.
+            share = np.exp(log_fpr - high) * np.expm1(low - log_fpr) / np.expm1(low - high)
+        share = np.where(log_fpr == -np.inf, 0.0, np.clip(share, 0.0, 1.0))
+        share = np.where(log_fpr >= high, 1.0, share)
+        found = y[right - 1] + (y[right] - y[right - 1]) * share
+        return np.where(log_fpr > x[-1], 1.0, found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +128,11 @@ class PrivacyCurve:
     def highest_tpr(self, fpr: Array) -> Array:
         """Returns the largest true positive rate that any part allows."""
         return np.asarray(np.max([part.highest_tpr(fpr) for part in self.parts], axis=0))
+
+    def highest_tpr_log(self, log_fpr: Array) -> Array:
+        """Returns the same at the logs of false positive rates."""
+        found = [part.highest_tpr_log(log_fpr) for part in self.parts]
+        return np.asarray(np.max(found, axis=0))
 
     def rejects(self, fpr_upper: float, fnr_upper: float) -> bool:
         """Whether rates at most these contradict the curve: no test under it does as well."""

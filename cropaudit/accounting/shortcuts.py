@@ -4,6 +4,7 @@ An audit sets them beside the bound, and can take one as the claim to refute
 (``--claim shortcut:add-remove``).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cropaudit.accounting.accountant import epsilon_at
@@ -14,6 +15,7 @@ from cropaudit.accounting.mechanisms import (
     PoissonPatch,
     ReplaceOneShortcut,
 )
+from cropaudit.errors import require
 
 __all__ = ["Shortcut", "ShortcutEpsilon", "shortcut_epsilons", "shortcuts"]
 
@@ -28,6 +30,10 @@ _REPLACE_ONE = (
 # Half the sensitivity is twice the noise.
 _SENSITIVITY = (
     "sensitivity C is used, but substituting a patch moves a clipped gradient by up to 2C"
+)
+_UNIT = (
+    "the noise multiplier is taken for a deviation, and divided by the clipping norm; Opacus has "
+    "multiplied by that norm already"
 )
 _POISSON = "Poisson sampling is assumed, but the batches are not drawn by independent coin flips"
 
@@ -50,27 +56,42 @@ class ShortcutEpsilon:
     why_invalid: str
 
 
-def shortcuts(mechanism: PatchMechanism) -> tuple[Shortcut, ...]:
-    """Returns the short cuts that a user of this mechanism may be tempted by."""
-    values = (
-        mechanism.noise_multiplier,
-        mechanism.sample_rate,
-        mechanism.inclusion,
-        mechanism.steps,
-    )
+def shortcuts(mechanism: PatchMechanism, clip_norm: float | None = None) -> tuple[Shortcut, ...]:
+    """Returns the short cuts that a user of this mechanism may be tempted by.
+
+    Args:
+        mechanism: What runs.
+        clip_norm: The clipping norm; below 1 noise in absolute units is one more trap.
+    """
+    sigma, rate = mechanism.noise_multiplier, mechanism.sample_rate
+    values = (sigma, rate, mechanism.record_rate / rate, mechanism.steps)
     found = [
         Shortcut("add-remove", AddRemoveShortcut(*values), _ADD_REMOVE),
         Shortcut("replace-one", ReplaceOneShortcut(*values), _REPLACE_ONE),
-        Shortcut("sensitivity-c", mechanism.with_noise(2 * values[0]), _SENSITIVITY),
+        Shortcut("sensitivity-c", mechanism.with_noise(2 * sigma), _SENSITIVITY),
     ]
     if not isinstance(mechanism, PoissonPatch):
-        found.append(Shortcut("poisson-accounting", PoissonPatch(*values), _POISSON))
+        poisson = PoissonPatch(
+            *values[:2], mechanism.inclusion, mechanism.steps, crops=mechanism.crops
+        )
+        found.append(Shortcut("poisson-accounting", poisson, _POISSON))
+    if clip_norm is not None and clip_norm < 1:
+        require(clip_norm > 0, "clipping norm", "positive", clip_norm)
+        found.append(Shortcut("absolute-noise", mechanism.with_noise(sigma / clip_norm), _UNIT))
     return tuple(found)
 
 
-def shortcut_epsilons(mechanism: PatchMechanism, delta: float) -> tuple[ShortcutEpsilon, ...]:
-    """Returns what each short cut would claim at ``delta``."""
-    return tuple(
-        ShortcutEpsilon(item.name, epsilon_at(item.mechanism, delta), item.why_invalid)
-        for item in shortcuts(mechanism)
-    )
+def shortcut_epsilons(
+    mechanism: PatchMechanism | Sequence[PatchMechanism],
+    delta: float,
+    clip_norm: float | None = None,
+) -> tuple[ShortcutEpsilon, ...]:
+    """Returns what each short cut would claim at ``delta``, taken in every phase."""
+    phases = mechanism if isinstance(mechanism, Sequence) else [mechanism]
+    each = [{item.name: item for item in shortcuts(phase, clip_norm)} for phase in phases]
+    found = []
+    for name, item in each[0].items():
+        taken = [items[name].mechanism for items in each if name in items]
+        if len(taken) == len(each) and len({one.adjacency for one in taken}) == 1:
+            found.append(ShortcutEpsilon(name, epsilon_at(taken, delta), item.why_invalid))
+    return tuple(found)

@@ -217,11 +217,12 @@ def meeting_window(
         covering: Whether the window is to cover the patch, as far as the crop allows; else it is
             uniform over those that meet the patch's bounding box.
     """
-    origins = crop.origins(data.size(slot.record))
+    size = data.size(slot.record)
+    origins, border = crop.origins(size), crop.borders(size)
     height, width = slot.pixels.shape
     range_of = _covering if covering else _meeting
-    top = range_of(slot.position[0] + crop.padding, height, crop.size.height, origins.height)
-    left = range_of(slot.position[1] + crop.padding, width, crop.size.width, origins.width)
+    top = range_of(slot.position[0] + border.top, height, crop.size.height, origins.height)
+    left = range_of(slot.position[1] + border.left, width, crop.size.width, origins.width)
     row = int(torch.randint(top[0], top[1] + 1, (1,), generator=generator))
     column = int(torch.randint(left[0], left[1] + 1, (1,), generator=generator))
     return Window(row, column)

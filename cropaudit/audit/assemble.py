@@ -12,6 +12,7 @@ import yaml
 
 from cropaudit import __version__
 from cropaudit.accounting.accountant import pair_curve, privacy_curve
+from cropaudit.accounting.geometry import Crop
 from cropaudit.audit.claims import StatedClaim
 from cropaudit.audit.digests import data_digest, sha256
 from cropaudit.audit.result import (
@@ -117,6 +118,17 @@ def _identity(subject: Subject, findings: Findings) -> Identity:
     )
 
 
+def _crop_words(crop: Crop) -> str:
+    words = [str(crop.size)]
+    if crop.mode != "constant":
+        words.append(f"{crop.mode} padding")
+    if crop.pad_if_needed:
+        words.append("padded if needed")
+    flips = (("horizontal", crop.horizontal_flip), ("vertical", crop.vertical_flip))
+    words += [f"{name} flip {share:g}" for name, share in flips if share > 0]
+    return ", ".join(words)
+
+
 def _claim(subject: Subject, claim: StatedClaim) -> Claim:
     bound, training = subject.bound, subject.config.training
     return Claim(
@@ -134,7 +146,7 @@ def _claim(subject: Subject, claim: StatedClaim) -> Claim:
         sample_rate=bound.sample_rate,
         steps=bound.steps,
         image=bound.image,
-        crop=str(subject.crop.size),
+        crop=_crop_words(subject.crop),
         padding=subject.crop.padding,
         patch=str(subject.patch),
         inclusion_probability=bound.inclusion_probability,

@@ -19,12 +19,7 @@ from cropaudit.accounting.accountant import (
     round_up,
 )
 from cropaudit.accounting.curves import PrivacyCurve
-from cropaudit.accounting.mechanisms import (
-    FixedSizePatch,
-    PatchMechanism,
-    PoissonPatch,
-    ShufflePatch,
-)
+from cropaudit.accounting.mechanisms import Mechanism, PatchMechanism
 from cropaudit.accounting.shortcuts import shortcuts
 from cropaudit.audit.config import ClaimConfig
 from cropaudit.audit.estimators.clopper_pearson import box_epsilon
@@ -49,6 +44,7 @@ class StatedClaim:
         curve: The claimed trade-off curve; none for a bare claim.
         game: The curve of the claimed mechanism in the probe's game; none if the claim names no
             mechanism of the configured family.
+        mechanism: What is claimed to run; none for a bare claim.
     """
 
     kind: Kind
@@ -58,6 +54,7 @@ class StatedClaim:
     noise_multiplier: float
     curve: PrivacyCurve | None
     game: PrivacyCurve | None = None
+    mechanism: Mechanism | None = None
 
     def refuted_by(self, box: Box) -> bool:
         """Whether such error rates are impossible under the claim, whatever the mechanism is."""
@@ -86,7 +83,7 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
     if config.epsilon is None:
         curve = privacy_curve(mechanism, delta)
         epsilon = round_up(curve.epsilon(delta))
-        require(math.isfinite(epsilon), "delta", "above 1e-14 for this many steps", delta)
+        require(math.isfinite(epsilon), "delta", "above 1e-11 or so for this many steps", delta)
         statement = (
             f"The configured mechanism ({_words(mechanism)} batches, random crops, noise "
             f"multiplier {mechanism.noise_multiplier:g}) is patch-level "
@@ -94,7 +91,7 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
         )
         noise = mechanism.noise_multiplier
         game = _game_curve(mechanism, delta)
-        return StatedClaim("configured", statement, epsilon, delta, noise, curve, game)
+        return StatedClaim("configured", statement, epsilon, delta, noise, curve, game, mechanism)
     if config.family == "none":
         statement = f"The training is patch-level ({config.epsilon:g}, {delta:g})-DP."
         noise = mechanism.noise_multiplier
@@ -106,17 +103,12 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
     )
     claimed = mechanism.with_noise(noise)
     curve, game = privacy_curve(claimed, delta), _game_curve(claimed, delta)
-    return StatedClaim("epsilon", statement, config.epsilon, delta, noise, curve, game)
+    return StatedClaim("epsilon", statement, config.epsilon, delta, noise, curve, game, claimed)
 
 
 def _words(mechanism: PatchMechanism) -> str:
-    match mechanism:
-        case PoissonPatch():
-            return "Poisson"
-        case FixedSizePatch():
-            return "fixed-size"
-        case ShufflePatch():
-            return "shuffled"
+    words = {"poisson": "Poisson", "fixed": "fixed-size", "shuffle": "shuffled", "full": "full"}
+    return words.get(mechanism.kind, mechanism.kind)
 
 
 def _upper(epsilon: float) -> str:

@@ -14,14 +14,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
-from cropaudit.accounting.geometry import Crop, Rectangle, Size
+from cropaudit.accounting.geometry import Crop, PadMode, Rectangle, Size
 from cropaudit.errors import InputError
+from cropaudit.faults import first_fault
 
 __all__ = ["AuditConfig", "load_config", "preset_names"]
 
@@ -53,10 +54,20 @@ class DataConfig(_Section):
 
 
 class CropConfig(_Section):
-    """The random crop."""
+    """The random crop; see `Crop` for what its keys mean."""
 
     size: SizeText = "64x64"
     padding: int = Field(default=0, ge=0)
+    mode: PadMode = Field(default="constant", description="What padding shows")
+    pad_if_needed: StrictBool = False
+    horizontal_flip: float = Field(default=0.0, ge=0, le=1, description="Before the crop")
+    vertical_flip: float = Field(default=0.0, ge=0, le=1, description="Before the crop")
+
+    # Overrides the section's own check, which is of all keys: pad_if_needed is a switch.
+    @field_validator("size", "padding", "mode", "horizontal_flip", "vertical_flip", mode="before")
+    @classmethod
+    def _no_switch(cls, value: Any) -> Any:
+        return super()._no_switch(value)
 
 
 class TrainingConfig(_Section):
@@ -123,7 +134,15 @@ class AuditConfig(_Section):
 
     def crop_law(self) -> Crop:
         """Returns the crop that is configured."""
-        return Crop(Size.parse(self.crop.size, "crop.size"), self.crop.padding)
+        crop = self.crop
+        return Crop(
+            Size.parse(crop.size, "crop.size"),
+            crop.padding,
+            mode=crop.mode,
+            pad_if_needed=crop.pad_if_needed,
+            horizontal_flip=crop.horizontal_flip,
+            vertical_flip=crop.vertical_flip,
+        )
 
     def patch_shape(self) -> Rectangle:
         """Returns the patch that is configured."""
@@ -155,7 +174,7 @@ def load_config(name: str, changes: dict[str, Any]) -> AuditConfig:
     try:
         return AuditConfig.model_validate(values)
     except ValidationError as error:
-        raise InputError(_first_fault(error)) from None
+        raise InputError(first_fault(error, AuditConfig)) from None
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -187,39 +206,3 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(node, dict):
             raise InputError(f"key {key} must lead into a section, got a value at {part}")
     node[last] = value
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    key = ".".join(str(part) for part in fault["loc"]) or "config"
-    match fault["type"]:
-        case "extra_forbidden":
-            legal = ", ".join(_known_keys(fault["loc"][:-1]))
-            message = f"{key} must be a known key ({legal}), got {fault['loc'][-1]}"
-        case "missing":
-            message = f"{key} must be given"
-        case "model_type":
-            message = f"{key}: must be a section of keys, got {fault['input']}"
-        case "value_error":  # our own words, which name the value where there is one
-            message = f"{key}: {fault['msg'].removeprefix('Value error, ')}"
-        case _:
-            message = f"{key}: {_legal(fault)}, got {_shown(fault['input'])}"
-    return " ".join(message.split())
-
-
-def _known_keys(sections: tuple[int | str, ...]) -> tuple[str, ...]:
-    section: type[BaseModel] = AuditConfig
-    for part in sections:
-        inner = section.model_fields[str(part)].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            section = inner
-    return tuple(section.model_fields)
-
-
-def _legal(fault: ErrorDetails) -> str:
-    words = fault["msg"].replace("Input should be", "must be", 1)
-    return words.partition(", got ")[0]
-
-
-def _shown(value: object) -> str:
-    return "a section" if isinstance(value, dict) else str(value)

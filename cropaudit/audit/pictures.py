@@ -86,16 +86,16 @@ def _slot_pictures(
 
 
 def _missing_window(slot: CanarySlot, size: Size, crop: Crop) -> Window | None:
-    """Returns the window farthest from the patch if it misses it, else none."""
+    """Returns a window in a corner that shows none of the patch nor of its mirror images."""
     origins = crop.origins(size)
-    height, width = slot.pixels.shape
-    row, column = slot.position[0] + crop.padding, slot.position[1] + crop.padding
+    inside = torch.zeros(size.height, size.width, dtype=torch.uint8)
+    (row, column), (height, width) = slot.position, slot.pixels.shape
+    inside[row : row + height, column : column + width] = slot.pixels
     for top in (0, origins.height - 1):
         for left in (0, origins.width - 1):
-            apart_rows = top + crop.size.height <= row or top >= row + height
-            apart_columns = left + crop.size.width <= column or left >= column + width
-            if apart_rows or apart_columns:
-                return Window(top, left)
+            window = Window(top, left)
+            if not cut(inside[None], inside, window, crop)[0].any():
+                return window
     return None
 
 

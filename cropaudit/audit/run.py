@@ -18,8 +18,9 @@ from cropaudit.attacks.white_box import WhiteBox
 from cropaudit.audit.assemble import Findings, assemble
 from cropaudit.audit.claims import StatedClaim, state_claim
 from cropaudit.audit.config import AuditConfig
-from cropaudit.audit.design import detectable_epsilon
+from cropaudit.audit.design import detectable_epsilon, scoring_pairs
 from cropaudit.audit.games import ATTACKS, Played, control_checks, one_run_game, probe_game
+from cropaudit.audit.mixing import refuse_mixture
 from cropaudit.audit.pictures import draw_canaries
 from cropaudit.audit.result import AuditReport, Check
 from cropaudit.audit.subject import Subject, prepare_subject
@@ -81,6 +82,8 @@ def run_audit(config: AuditConfig, command: str, stage: Stage) -> Outcome:
     stage("Data, canaries and bounds", 0)
     subject = prepare_subject(config)
     claim = state_claim(config.claim, subject.mechanism, config.game.delta)
+    pairs = scoring_pairs(subject.mechanism)
+    refuse_mixture(subject.mechanism, subject.sampling, pairs, claim.mechanism)
     stage("Self-check of per-sample gradients", 0)
     checked = _self_check(subject)
     played, result, threshold = probe_game(

@@ -5,19 +5,13 @@ Nothing is unpickled: arrays are read with ``allow_pickle=False``.
 
 import csv
 import math
-import re
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from cropaudit.accounting.mechanisms import (
-    FixedSizePatch,
-    PatchMechanism,
-    PoissonPatch,
-    ShufflePatch,
-)
+from cropaudit.accounting.registry import parse_mechanism
 from cropaudit.audit.estimators.clopper_pearson import box_epsilon, clopper_pearson
 from cropaudit.audit.estimators.limits import Box, measured_box
 from cropaudit.audit.estimators.mechanism_fdp import mechanism_fdp
@@ -26,15 +20,10 @@ from cropaudit.audit.estimators.scores import Scores
 from cropaudit.audit.result import Bound
 from cropaudit.errors import InputError, require
 
-__all__ = ["Estimate", "estimate_file", "parse_mechanism"]
+__all__ = ["Estimate", "estimate_file"]
 
 _MEMBER = {"1": True, "0": False, "true": True, "false": False, "1.0": True, "0.0": False}
 _UNFAIR = 1e-6  # a split of the worlds less likely than this was no fair coin
-_KINDS: dict[str, type[PoissonPatch] | type[FixedSizePatch] | type[ShufflePatch]] = {
-    "poisson": PoissonPatch,
-    "fixed": FixedSizePatch,
-    "shuffle": ShufflePatch,
-}
 
 
 class Estimate(BaseModel):
@@ -100,29 +89,6 @@ def estimate_file(
         bounds=tuple(bounds),
         skipped=tuple(skipped),
     )
-
-
-def parse_mechanism(text: str) -> PatchMechanism:
-    """Reads ``poisson:noise=1,q=0.1,rho=0.3,steps=100``.
-
-    Raises:
-        InputError: If the sampler or a key is unknown, a key is missing or a value is illegal.
-
-    >>> parse_mechanism("fixed:noise=1,q=0.1,rho=0.3,steps=100").record_rate
-    0.03
-    """
-    kind, _, rest = text.partition(":")
-    legal = "SAMPLER:noise=S,q=Q,rho=R,steps=T with SAMPLER poisson, fixed or shuffle"
-    pairs = dict(re.findall(r"([a-z]+)=([^,=]+)(?:,|$)", rest))
-    rebuilt = ",".join(f"{key}={value}" for key, value in pairs.items())
-    if kind not in _KINDS or set(pairs) != {"noise", "q", "rho", "steps"} or rebuilt != rest:
-        raise InputError(f"mechanism must be {legal}, got {text}")
-    try:
-        noise, rate, rho = (float(pairs[key]) for key in ("noise", "q", "rho"))
-        steps = int(pairs["steps"])
-    except ValueError:
-        raise InputError(f"mechanism must be {legal}, got {text}") from None
-    return _KINDS[kind](noise, rate, rho, steps)
 
 
 def _split_threshold(scores: Scores, level: float, delta: float, seed: int) -> tuple[float, Scores]:

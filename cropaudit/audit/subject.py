@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cropaudit.accounting.bound import PatchBound, Pipeline, bound
 from cropaudit.accounting.geometry import Crop, Rectangle, Size
-from cropaudit.accounting.mechanisms import PatchMechanism, patch_mechanism
+from cropaudit.accounting.mechanisms import PatchMechanism
 from cropaudit.audit.config import AuditConfig
 from cropaudit.errors import require
 from cropaudit.training.canaries import CanarySlot, add_slots, fill_slots
@@ -127,7 +127,7 @@ def prepare_subject(config: AuditConfig) -> Subject:
         patch=patch,
         pipeline=pipeline,
         bound=found,
-        mechanism=_mechanism(config, pipeline, found),
+        mechanism=pipeline.mechanism(training.noise_multiplier, found.inclusion_probability),
         sampling=_sampling(config, len(empty)),
     )
 
@@ -143,18 +143,6 @@ def _load(config: AuditConfig, seeds: Seeds) -> tuple[SegmentationData, Segmenta
     splits = load_folder(Path(data.folder), short_side=data.short_side, limit=data.images)
     held_out = splits.validation
     return splits.train, held_out.take(range(min(len(held_out), data.validation)))
-
-
-def _mechanism(config: AuditConfig, pipeline: Pipeline, found: PatchBound) -> PatchMechanism:
-    return patch_mechanism(
-        config.training.sampler,
-        noise_multiplier=config.training.noise_multiplier,
-        batch=config.training.batch,
-        records=pipeline.records,
-        inclusion=found.inclusion_probability,
-        steps=found.steps,
-        epochs=config.training.epochs,
-    )
 
 
 def _sampling(config: AuditConfig, records: int) -> Sampling:

@@ -1,9 +1,8 @@
 """Draws the report's pictures from their descriptions, with matplotlib's object interface.
 
-Mid-tone colours (from Okabe and Ito's colour-blind safe set, darkened or lightened to at least 3:1
-against white and against near-black) read in light and in dark mode; line styles tell the series
-apart without colour. All layout is in inches: nothing depends on the reader's fonts, which are
-narrower than the face that the layout is measured in.
+The colours read in light and in dark mode; line styles tell the series apart without colour. All
+layout is in inches: nothing depends on the reader's fonts, which are narrower than the face that
+the layout is measured in.
 """
 
 import textwrap
@@ -16,28 +15,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch as Swatch
 
 from cropaudit.reports.numbers import format_lower, format_percent, format_upper, superscript
+from cropaudit.reports.palette import DASHES, EXCLUDED, GREY, SERIES, place_axes
 from cropaudit.reports.plot_data import FLOOR, BarChart, InclusionMap, Profile, Roc, RocLine
 from cropaudit.reports.svg import INK
 
 __all__ = ["draw_bars", "draw_inclusion", "draw_profile", "draw_roc"]
-
-_SERIES = ("#3b7dd8", "#d5661a", "#0f9d78", "#b45fb0", "#a8892a", "#6f7f8f")
-_DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
-    "-",
-    (0, (6, 2)),
-    (0, (2, 1)),
-    (0, (6, 2, 1, 2)),
-    (0, (1, 1)),
-    (0, (8, 3)),
-)
-_EXCLUDED = "#d0524a"
-_GREY = "#808890"
-
-
-def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Adds axes whose corner and size are given in inches."""
-    wide, high = figure.get_size_inches()
-    return figure.add_axes((left / wide, bottom / high, width / wide, height / high))
 
 
 def draw_inclusion(data: InclusionMap) -> Figure:
@@ -48,7 +30,7 @@ def draw_inclusion(data: InclusionMap) -> Figure:
     # tell its true size.
     width, height = max(columns * scale, 0.6), max(rows * scale, 1.8)
     figure = Figure(figsize=(width + 2.0, height + 0.85))
-    axes = _axes(figure, 0.75, 0.6, width, height)
+    axes = place_axes(figure, 0.75, 0.6, width, height)
     edge_rows, edge_columns = (side * data.step - 0.5 for side in data.blocks.shape)
     image = axes.imshow(
         data.blocks,
@@ -69,7 +51,7 @@ def draw_inclusion(data: InclusionMap) -> Figure:
         )
     for spine in axes.spines.values():
         spine.set_visible(True)
-    bar = figure.colorbar(image, cax=_axes(figure, 0.75 + width + 0.2, 0.6, 0.16, height))
+    bar = figure.colorbar(image, cax=place_axes(figure, 0.75 + width + 0.2, 0.6, 0.16, height))
     bar.set_label("inclusion probability ρ")
     return figure
 
@@ -83,19 +65,19 @@ def _whole_ticks(axes: Axes) -> None:
 def draw_roc(data: Roc) -> Figure:
     """Draws every attack's ROC on log axes with the region that the claim excludes."""
     figure = Figure(figsize=(7.6, 4.9))
-    axes = _axes(figure, 0.75, 0.6, 4.1, 4.1)
+    axes = place_axes(figure, 0.75, 0.6, 4.1, 4.1)
     handles: list[Artist] = []
-    axes.fill_between(data.limit_fpr, data.limit_tpr, 1.0, color=_EXCLUDED, alpha=0.22, lw=0)
+    axes.fill_between(data.limit_fpr, data.limit_tpr, 1.0, color=EXCLUDED, alpha=0.22, lw=0)
     (limit,) = axes.plot(data.limit_fpr, data.limit_tpr, color=INK, lw=2.0)
-    (chance,) = axes.plot([FLOOR, 1], [FLOOR, 1], color=_GREY, lw=1.0, ls=(0, (1, 3)))
+    (chance,) = axes.plot([FLOOR, 1], [FLOOR, 1], color=GREY, lw=1.0, ls=(0, (1, 3)))
     for index, line in enumerate(data.lines):
         handles.append(_roc_line(axes, line, index))
     _rate_axis(axes)
     labels = [line.title for line in data.lines]
-    handles += [limit, Swatch(facecolor=_EXCLUDED, alpha=0.22, lw=0), chance]
+    handles += [limit, Swatch(facecolor=EXCLUDED, alpha=0.22, lw=0), chance]
     labels += [data.limit_title, "excluded by the claim", "chance"]
     if any(line.point for line in data.lines):
-        handles.append(Line2D([], [], color=_GREY, marker="o", ls="-", lw=1.2, ms=6))
+        handles.append(Line2D([], [], color=GREY, marker="o", ls="-", lw=1.2, ms=6))
         labels.append("at the pre-registered threshold, 95% intervals")
     figure.legend(
         handles,
@@ -110,7 +92,7 @@ def draw_roc(data: Roc) -> Figure:
 
 def _roc_line(axes: Axes, line: RocLine, index: int) -> Line2D:
     """Draws one attack's curve and its measured point."""
-    colour, dash = _SERIES[index % len(_SERIES)], _DASHES[index % len(_DASHES)]
+    colour, dash = SERIES[index % len(SERIES)], DASHES[index % len(DASHES)]
     (handle,) = axes.plot(line.fpr, line.tpr, color=colour, ls=dash, lw=1.7, drawstyle="steps-post")
     if line.point is None:
         return handle
@@ -145,14 +127,14 @@ def draw_bars(data: BarChart) -> Figure:
     count, band = len(data.bars), 0.24 * len(data.references)
     height = 0.36 * count
     figure = Figure(figsize=(7.6, height + band + 0.85))
-    axes = _axes(figure, 2.75, 0.6, 4.1, height)
+    axes = place_axes(figure, 2.75, 0.6, 4.1, height)
     low, high = _span(data)
     axes.set(xlim=(low, high), ylim=(count - 0.5, -0.5), xscale="log" if data.log else "linear")
     for row, bar in enumerate(data.bars):
-        colour = _SERIES[0] if bar.validity == "exact" else _SERIES[1]
+        colour = SERIES[0] if bar.validity == "exact" else SERIES[1]
         _bar(axes, row, max(bar.epsilon, 0.0), colour, bar.headline, data.log)
         if bar.cap is not None and low < bar.cap < high:
-            axes.plot(bar.cap, row, "|", color=_GREY, ms=13, mew=1.6)
+            axes.plot(bar.cap, row, "|", color=GREY, ms=13, mew=1.6)
     for index, line in enumerate(data.references):
         top = 1 + 0.24 * (index + 0.65) / height
         axes.plot(
@@ -161,7 +143,7 @@ def draw_bars(data: BarChart) -> Figure:
             transform=axes.get_xaxis_transform(),
             color=INK,
             lw=1.3,
-            ls=_DASHES[index % 3],
+            ls=DASHES[index % 3],
             clip_on=False,
         )
         axes.annotate(
@@ -221,8 +203,8 @@ def _bar_axis(axes: Axes, data: BarChart) -> None:
 def draw_profile(data: Profile) -> Figure:
     """Draws delta by epsilon on a log axis, with the claimed point."""
     figure = Figure(figsize=(7.6, 3.6))
-    axes = _axes(figure, 0.85, 0.6, 6.3, 2.8)
-    axes.plot(data.epsilon, data.delta, color=_SERIES[0], lw=1.9)
+    axes = place_axes(figure, 0.85, 0.6, 6.3, 2.8)
+    axes.plot(data.epsilon, data.delta, color=SERIES[0], lw=1.9)
     epsilon, delta = data.claimed
     # A falling curve leaves the space right of a point free: the label stands there.
     right = max(float(data.epsilon.max()), 1.4 * epsilon)
@@ -230,7 +212,7 @@ def draw_profile(data: Profile) -> Figure:
     axes.set(yscale="log", xlim=(min(0.0, float(data.epsilon.min())), right))
     axes.set_ylim(low / 2, min(2.0, 2 * max(float(data.delta.max()), delta)))
     axes.plot([axes.get_xlim()[0], epsilon, epsilon], [delta, delta, low / 2], color=INK, lw=1.0)
-    axes.plot(epsilon, delta, "o", color=_SERIES[1], mec=INK, mew=0.8, ms=8, zorder=5)
+    axes.plot(epsilon, delta, "o", color=SERIES[1], mec=INK, mew=0.8, ms=8, zorder=5)
     axes.annotate(
         f"claimed: ε = {format_upper(epsilon)}",
         (epsilon, delta),

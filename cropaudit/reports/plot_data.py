@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cropaudit.audit.result import Attack, AuditReport, Claim, Curve
 from cropaudit.errors import require
+from cropaudit.reports.blocks import largest_blocks
 from cropaudit.reports.intervals import clopper_pearson
 
 __all__ = [
@@ -134,9 +135,7 @@ def inclusion_map(rho: NDArray[np.floating], worst: tuple[int, int]) -> Inclusio
     require(legal, "inclusion", "between 0 and 1", f"{values.min()} to {values.max()}")
     inside = all(0 <= place < side for place, side in zip(worst, values.shape, strict=True))
     require(inside, "worst position", f"on the map of {values.shape} positions", worst)
-    step = math.ceil(max(values.shape) / _CELLS)
-    rows, columns = (np.arange(0, side, step) for side in values.shape)
-    blocks = np.maximum.reduceat(np.maximum.reduceat(values, rows, axis=0), columns, axis=1)
+    blocks, step = largest_blocks(values, _CELLS)
     largest = float(values.max())
     return InclusionMap(
         blocks=blocks,

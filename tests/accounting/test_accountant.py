@@ -27,8 +27,8 @@ from cropaudit.accounting.mechanisms import (
     PoissonPatch,
     ReplaceOneShortcut,
     ShufflePatch,
-    patch_mechanism,
 )
+from cropaudit.accounting.registry import patch_mechanism
 from cropaudit.errors import InputError
 
 RHO = 0.32906038262255877
@@ -168,7 +168,8 @@ def test_a_patch_never_met_costs_nothing() -> None:
 
 
 def test_shuffle_counts_participations() -> None:
-    assert ShufflePatch(1.0, 200 / 2975, RHO, 1500).compositions == 101
+    # 14 whole batches an epoch where the last is dropped: the 108th epoch has begun.
+    assert ShufflePatch(1.0, 200 / 2975, RHO, 1500).compositions == 108
     assert ShufflePatch(1.0, 200 / 2975, RHO, 1500, epochs=100).compositions == 100
     assert ShufflePatch(1.0, 0.1, RHO, 10).compositions == 1
 

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import binom
 
 from cropaudit.accounting.mechanisms import FixedSizePatch, PoissonPatch, ShufflePatch
+from cropaudit.accounting.registry import parse_mechanism
 from cropaudit.audit.estimators.clopper_pearson import clopper_pearson
 from cropaudit.audit.estimators.limits import Box, measured_box
 from cropaudit.audit.estimators.scores import Scores
@@ -17,7 +18,6 @@ from cropaudit.audit.score_files import (
     _merit,
     _split_threshold,
     estimate_file,
-    parse_mechanism,
 )
 from cropaudit.errors import InputError
 
@@ -170,7 +170,10 @@ def test_mechanisms_are_read(text: str, mechanism: object) -> None:
 def test_other_texts_are_refused_by_one_line(text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_mechanism(text)
-    legal = "SAMPLER:noise=S,q=Q,rho=R,steps=T with SAMPLER poisson, fixed or shuffle"
+    legal = (
+        "SAMPLER:noise=S,q=Q,rho=R,steps=T with SAMPLER one of poisson, fixed, shuffle, cyclic, "
+    )
+    legal += "full; epochs=E for shuffle and cyclic, crops=K"
     assert str(caught.value) == f"mechanism must be {legal}, got {text}"
 
 
