@@ -111,7 +111,10 @@ def bracket(mechanism: Phases, delta: float, agree: float = _AGREE) -> Bracket:
     if not phases:
         # A window that never meets the patch gives equal worlds, and the grid has no scale.
         return Bracket(PrivacyCurve([ComposedLoss(1.0, 0, np.ones(1), 0.0)]), 0.0, 0.0)
-    orders = zip(*(phase.losses() for phase in phases), strict=True)
+    losses_of = [phase.losses() for phase in phases]
+    alike = len({len(losses) for losses in losses_of}) == 1
+    require(alike, "phases", "all of patches, or all of an add/remove accountant", len(phases))
+    orders = zip(*losses_of, strict=True)
     counts = [phase.compositions for phase in phases]
     found = [_refined(list(zip(losses, counts, strict=True)), delta, agree)[0] for losses in orders]
     worst = max(found, key=lambda item: item.upper)
@@ -283,8 +286,9 @@ def _refined(
         # Judged at delta and, for the curve's other end, at epsilon 0 while that is cheap: there
         # one step's profile may be all but a corner, which the lower bound meets slowly.
         wide = 0.0 if found.upper - found.lower < 1e-6 else found.gap
-        if len(above.probs) < _CHEAP:
-            wide = max(wide, 1 - below.delta(0.0) / above.delta(0.0))
+        shown = above.delta(0.0)
+        if len(above.probs) < _CHEAP and shown > 0:
+            wide = max(wide, 1 - below.delta(0.0) / shown)
         if wide <= agree:
             break
         wanted = math.sqrt(wide / agree) if math.isfinite(wide) else 4.0

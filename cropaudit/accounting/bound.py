@@ -57,7 +57,8 @@ class PatchBound:
             clipped together.
         inclusion_how: How the inclusion probability of one crop was found.
         worst_position: Row and column of the patch's top left there.
-        sample_rate: Batch over records.
+        sample_rate: Batch over records; under Poisson sampling from a loader that drops its last
+            batch, one over the number of its batches.
         record_rate: Probability that a step shows the patch.
         steps: Optimiser steps.
         compositions: Steps that can use one record: all, or its participations in a fixed order.

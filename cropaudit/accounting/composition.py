@@ -27,10 +27,11 @@ _TILTS = np.geomspace(0.03, 30, 12)
 def unsure(steps: int, size: int) -> float:
     """Returns how much probability may be in the wrong place, in a transform of ``size`` cells.
 
-    A unit rounding for each factor of the power and one for each stage of the transforms, noise in
-    every cell that does not cancel once negative values are cut off, and the tail on either side.
+    Two unit roundings for each factor of the power and one for each stage of the transforms, noise
+    in every cell that does not cancel once negative values are cut off, and the tail on either
+    side: twice the largest error seen beside transforms in long double.
     """
-    return 2 * _TAIL + (steps + 50 + size / 16) * np.finfo(np.float64).eps
+    return 2 * _TAIL + (2 * steps + 50 + size / 8) * np.finfo(np.float64).eps
 
 
 def compose_losses(parts: Sequence[tuple[GridLoss, int]], *, above: bool) -> ComposedLoss:

@@ -209,7 +209,7 @@ class _Ordered(_Patch):
         """Participations of one record, at most."""
         if self.epochs is not None:
             return self.epochs
-        period = math.floor(round(1 / self.sample_rate, 9))
+        period = math.floor(min(round(1 / self.sample_rate, 9), 1e18))
         return -(-self.steps // period)
 
 

@@ -65,6 +65,7 @@ def patch_mechanism(
     steps: int,
     epochs: int | None = None,
     crops: int = 1,
+    drop_last: bool = False,
 ) -> PatchMechanism:
     """Returns the patch-level mechanism of a sampler.
 
@@ -77,6 +78,8 @@ def patch_mechanism(
         steps: Optimiser steps.
         epochs: Epochs begun; only batches of a fixed order use it.
         crops: Crops of one image in one step, each clipped on its own.
+        drop_last: Whether the loader drops its last short batch. Opacus then samples at one over
+            the number of whole batches, which is more than batch over records.
 
     Raises:
         InputError: If a value is out of range.
@@ -86,6 +89,7 @@ def patch_mechanism(
     rate = batch / records
     match sampler:
         case "poisson":
+            rate = 1 / (records // batch) if drop_last else rate
             return PoissonPatch(noise_multiplier, rate, inclusion, steps, crops=crops)
         case "fixed":
             return FixedSizePatch(noise_multiplier, rate, inclusion, steps, crops=crops)

