@@ -160,7 +160,8 @@ def bound(
     from cropaudit.bound_command import Outputs, epsilon_of_file, load, run_bound
 
     if mechanism is not None:
-        epsilon_of_file(mechanism, delta, as_json)
+        alone = {"mechanism", "delta", "as_json", "force"}
+        epsilon_of_file(mechanism, delta, as_json, sorted(set(given) - alone))
         return
     for key in ("map_", "plot", "example", "profile", "export", "force", "as_json", "preset"):
         given.pop(key, None)

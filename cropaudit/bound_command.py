@@ -1,7 +1,7 @@
 """What `cropaudit bound` does with its options: checks outputs, asks, draws, prints."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,12 +137,23 @@ def run_bound(request: BoundRequest, outputs: Outputs) -> None:
             console.print(f"wrote {path}", highlight=False)
 
 
-def epsilon_of_file(path: Path, delta: float | None, as_json: bool) -> None:
+def epsilon_of_file(
+    path: Path, delta: float | None, as_json: bool, others: Sequence[str] = ()
+) -> None:
     """Prints the epsilon of mechanisms that were exported.
 
+    Args:
+        path: The file.
+        delta: Target delta.
+        as_json: Whether JSON is printed.
+        others: Other options that were given, which would be ignored.
+
     Raises:
-        InputError: If the file cannot be read or delta is missing.
+        InputError: If the file cannot be read, delta is missing or other options are given.
     """
+    if others:
+        name = others[0].strip("_").replace("_", "-")
+        raise InputError(f"mechanism must be given alone with delta, got {name} as well")
     if delta is None:
         raise InputError("delta must be given, got none")
     mechanisms = read_mechanisms(path)

@@ -30,6 +30,11 @@ from cropaudit.faults import first_fault
 __all__ = ["BoundRequest", "bound_presets", "load_request"]
 
 CropName = Literal["uniform", "resized", "none", "nonempty"]
+# Settings that only one crop law has: given with another they would be ignored in silence.
+_ONLY = {
+    "uniform": {"padding", "padding_mode", "pad_if_needed", "flip", "vertical_flip"},
+    "resized": {"scale", "ratio", "interpolation", "antialias", "cut_first"},
+}
 
 
 class BoundRequest(BaseModel):
@@ -154,12 +159,16 @@ class BoundRequest(BaseModel):
         return sizes, patches
 
     def _crop_law(self, size: str | None) -> CropLaw:
+        if self.crop_law == "nonempty":
+            refuse_content_dependent("nonempty")
+        for law, keys in _ONLY.items():
+            idle = sorted(keys & self.model_fields_set) if self.crop_law != law else []
+            if idle:
+                name = idle[0].replace("_", "-")
+                raise InputError(f"{name} must be left out with crop law {self.crop_law}")
         match self.crop_law:
             case "none":
                 return WholeImage()
-            case "nonempty":
-                refuse_content_dependent("nonempty")
-                raise AssertionError("refused above")
             case "resized":
                 output = Size.parse(_given("crop", size), "crop")
                 return ResizedCrop(
@@ -170,7 +179,7 @@ class BoundRequest(BaseModel):
                     antialias=self.antialias,
                     cut_first=self.cut_first,
                 )
-            case "uniform":
+            case _:
                 return Crop(
                     Size.parse(_given("crop", size), "crop"),
                     padding=_padding(self.padding),

@@ -188,7 +188,7 @@ def test_presets_and_phases(cropaudit: Run) -> None:
         (["--map", "nowhere/map.png"], "map must be in an existing folder"),
         (["--example", "a.png"], "example must be given with map"),
         (["--phase", "crop"], "phase must be KEY=VALUE"),
-        (["--mechanism", "none.json"], "mechanism file none.json must be readable"),
+        (["--mechanism", "none.json"], "mechanism must be given alone with delta, got batch"),
         (["--preset", "paper-none"], "preset must be one of paper-a2d2"),
         (["--objects", "none.json"], "objects none.json must be a JSON file"),
         (["--image", "nowhere/"], "image must be HxW or one number"),
@@ -200,6 +200,12 @@ def test_new_options_name_what_is_wrong(cropaudit: Run, changes: list[str], mess
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_missing_mechanism_is_named(cropaudit: Run) -> None:
+    done = cropaudit("bound", "--mechanism", "none.json", "--delta", "1e-5")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "mechanism file none.json must be readable" in done.stderr
 
 
 @pytest.mark.data
