@@ -90,6 +90,9 @@ def run_sweep(
         InputError: If a value is illegal where it stands.
     """
     delta = request.given_delta()
+    if series is not None:
+        apart = series.parameter != spec.parameter
+        require(apart, "series", "of another setting than the sweep", series.parameter)
     lines = []
     for value in series.values if series is not None else (None,):
         fixed, name = request, ""

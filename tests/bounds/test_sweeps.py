@@ -56,6 +56,11 @@ def test_series() -> None:
     assert found.series[1].epsilon[1] == single(noise=2.0)
 
 
+def test_a_series_is_of_another_setting() -> None:
+    with pytest.raises(InputError, match="series must be of another setting than the sweep"):
+        run_sweep(request(), parse_sweep("crop=8,16"), parse_sweep("crop=9,10", "series"))
+
+
 def test_epochs_replace_steps() -> None:
     found = run_sweep(request(), parse_sweep("epochs=1,3"))
     assert found.series[0].epsilon[1] == single(steps=None, epochs=3)
