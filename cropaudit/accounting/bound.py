@@ -155,6 +155,8 @@ def bound_phases(
     """
     require(bool(phases), "phases", "at least one", 0)
     require(0 < delta < 1, "delta", "in (0, 1)", delta)
+    records = sorted({phase.pipeline.records for phase in phases})
+    require(len(records) == 1, "phases", "over the same number of records", records)
     return _bound(phases, [phase.pipeline.worst() for phase in phases], delta, group, clip_norm)
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, get_args
 
-from cropaudit.accounting.crop_laws import CropLaw
-from cropaudit.accounting.geometry import Patch, Rectangle, Several, Size
+from cropaudit.accounting.crop_laws import CropLaw, ResizedCrop
+from cropaudit.accounting.geometry import Crop, Patch, Rectangle, Several, Size
 from cropaudit.accounting.inclusion import Inclusion, averaged, worst_inclusion
 from cropaudit.accounting.mechanisms import PatchMechanism
 from cropaudit.accounting.registry import SamplerName, patch_mechanism, sampler_names
@@ -45,8 +45,8 @@ class Pipeline:
         crops_per_image: Crops of one image in one step, K.
         clipped: Whether the K crops' gradients are averaged and then clipped ("together"), or
             clipped one by one and summed ("apart").
-        augmentation: Deviation of Gaussian noise added to pixels of range 0 to 255, or none. It
-            hides the pixels of a patch, not its labels.
+        augmentation: Deviation of Gaussian noise added to pixels of range 0 to 255, afresh in each
+            step, or none. It hides the pixels of a patch, not its labels.
     """
 
     images: tuple[Size, ...]
@@ -71,6 +71,12 @@ class Pipeline:
         if self.augmentation is not None:
             given = self.augmentation
             require(0 < given < math.inf, "augmentation noise", "positive and finite", given)
+            # Noise after padding or resizing falls afresh on every copy of a pixel, and an
+            # adversary who averages copies sees through more of it than TV of one copy allows.
+            copies = isinstance(self.crop, ResizedCrop)
+            copies = copies or (isinstance(self.crop, Crop) and self.crop.mode != "constant")
+            words = "left out where padding or resizing copies pixels"
+            require(not copies, "augmentation noise", words, given)
 
     def steps_per_epoch(self) -> int:
         """Returns the batches of an epoch.

@@ -200,8 +200,13 @@ def place_map(found: Answer) -> PlaceMap:
     """Returns the map of the first phase's worst image and patch.
 
     Raises:
-        InputError: If the patch is several at free places, which have no common place.
+        InputError: If there are phases, alternative patches or several at free places: a map is of
+            one mechanism and of one patch, which has one place.
     """
+    require(len(found.phases) == 1, "map", "of one phase", f"{len(found.phases)} phases")
+    alternatives = found.phases[0].pipeline.patch
+    if isinstance(alternatives, tuple):
+        require(len(alternatives) == 1, "map", "of one patch", f"{len(alternatives)} patches")
     phase, mechanism = found.phases[0], found.mechanisms[0]
     worst = phase.pipeline.worst()
     patch = _named(phase.pipeline.patch, worst.patch)

@@ -68,6 +68,7 @@ def parse_sweep(text: str, name: str = "sweep") -> SweepSpec:
         raise InputError(f"{name} must be {legal}, got {text}") from None
     require(1 <= len(values) <= _MOST, f"{name} values", f"1 to {_MOST}", len(values))
     whole = parameter in _WHOLE
+    require(all(map(math.isfinite, values)), name, "of finite numbers", text)
     require(not whole or all(v == int(v) for v in values), name, "of whole numbers", text)
     return SweepSpec(parameter, values)
 
@@ -90,6 +91,7 @@ def run_sweep(
         InputError: If a value is illegal where it stands.
     """
     delta = request.given_delta()
+    require(not request.phases, "sweep", "of one phase", f"{len(request.phases)} phases")
     if series is not None:
         apart = series.parameter != spec.parameter
         require(apart, "series", "of another setting than the sweep", series.parameter)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cropaudit.accounting.accountant import bracket
 from cropaudit.accounting.bound import Phase, Pipeline, bound, bound_phases
+from cropaudit.accounting.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry import Crop, PixelMask, Rectangle, Several, Size
 from cropaudit.accounting.mechanisms import (
     AddRemoveRecord,
@@ -415,6 +416,22 @@ def test_descriptions_out_of_range_are_named(changes: dict[str, object], message
 def test_counts_out_of_range_are_named(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         pipeline(**changes).total_steps()
+
+
+@pytest.mark.parametrize(
+    "crop",
+    [Crop(Size(24, 24), 4, "reflect"), Crop(Size(24, 24), 4, "edge"), ResizedCrop(Size(9, 9))],
+)
+def test_noise_on_copies_of_pixels_is_refused(crop: Crop | ResizedCrop) -> None:
+    """Copies carry noise of their own: a pixel at an edge, padded by 4, shows through 2.6 times."""
+    with pytest.raises(InputError, match="augmentation noise must be left out where padding"):
+        pipeline(crop=crop, augmentation=1000.0)
+
+
+def test_phases_share_their_records() -> None:
+    phases = [Phase(pipeline(), 1.0), Phase(pipeline(records=200), 1.0)]
+    with pytest.raises(InputError, match="over the same number of records"):
+        bound_phases(phases, 1e-5)
 
 
 def test_opacus_rate_of_a_loader_that_drops_its_last_batch() -> None:

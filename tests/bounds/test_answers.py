@@ -132,6 +132,18 @@ def test_several_patches_have_no_map() -> None:
         place_map(answer(request(patch="2*4")))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"phases": [{"epochs": 5}, {"epochs": 6}]}, "map must be of one phase, got 2 phases"),
+        ({"patch": ["4", "8"]}, "map must be of one patch, got 2 patches"),
+    ],
+)
+def test_a_map_of_a_part_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        place_map(answer(request(**changes)))
+
+
 @pytest.mark.data
 def test_real_objects_beside_a_patch(camvid_root: object) -> None:
     given = {"image": f"{camvid_root}/images", "crop": "200", "patch": "40x20"}

@@ -56,6 +56,17 @@ def test_series() -> None:
     assert found.series[1].epsilon[1] == single(noise=2.0)
 
 
+def test_phases_are_not_swept() -> None:
+    with pytest.raises(InputError, match="sweep must be of one phase, got 2 phases"):
+        run_sweep(request(phases=[{"steps": 5}, {"steps": 6}]), parse_sweep("crop=8,16"))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_values_are_finite(value: str) -> None:
+    with pytest.raises(InputError, match="sweep must be of finite numbers"):
+        parse_sweep(f"crop=1,{value}")
+
+
 def test_a_series_is_of_another_setting() -> None:
     with pytest.raises(InputError, match="series must be of another setting than the sweep"):
         run_sweep(request(), parse_sweep("crop=8,16"), parse_sweep("crop=9,10", "series"))
