@@ -4,17 +4,13 @@ Nothing heavy is imported here: ``--help`` must not wait for it.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["bound"]
+from cropaudit.accounting.names import Clipped, CropName, Interpolation, PadMode, SamplerName
 
-SamplerName = Literal["poisson", "fixed", "shuffle", "cyclic", "full"]
-CropName = Literal["uniform", "resized", "none", "nonempty"]
-PadMode = Literal["constant", "reflect", "symmetric", "edge"]
-Interpolation = Literal["nearest", "bilinear", "bicubic"]
-Clipped = Literal["together", "apart"]
+__all__ = ["bound"]
 
 
 def _what(text: str, *names: str) -> Any:

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from cropaudit.accounting.accountant import bracket, round_up
+from cropaudit.accounting.accountant import bracket, finite_epsilon
 from cropaudit.accounting.crop_laws import WholeImage
 from cropaudit.accounting.describe import read_mechanisms, to_json
 from cropaudit.accounting.geometry import Crop
 from cropaudit.accounting.risk import operational_risk
 from cropaudit.bounds.answers import (
     Answer,
+    Curve,
     answer,
     objects_answer,
+    own_profile,
     place_map,
     profiles,
 )
@@ -162,12 +164,11 @@ def epsilon_of_file(
         "adjacency": mechanisms[0].adjacency,
         "is_bound": all(item.is_bound for item in mechanisms),
         "delta": delta,
-        "epsilon": round_up(found.upper),
+        "epsilon": finite_epsilon(found.upper, delta),
         "epsilon_lower": found.lower,
         "advantage": operational_risk(found.curve).advantage,
         "mechanisms": json.loads(to_json(mechanisms))["phases"],
     }
-    require(np.isfinite(found.upper), "delta", "above 1e-11 or so for this many steps", delta)
     if as_json:
         print(json.dumps(values, indent=2))
         return
@@ -198,23 +199,32 @@ def _swept(
 def _write(request: BoundRequest, found: Answer, sweeps: list[Sweep], outputs: Outputs) -> None:
     if outputs.export is not None:
         write_output(outputs.export, (to_json(found.mechanisms) + "\n").encode())
+    if outputs.plot is not None and not sweeps:
+        curves = profiles(found, request.profile_against)
+    else:
+        curves = (own_profile(found),) if outputs.profile is not None else ()
     if outputs.profile is not None:
-        curve = profiles(found)[0]
+        curve = curves[0]
         write_profile_csv(
             outputs.profile, curve.epsilon.tolist(), curve.delta.tolist(), force=outputs.force
         )
     if outputs.plot is not None:
-        _plot(request, found, sweeps, outputs.plot)
+        _plot(request, found, sweeps, curves, outputs.plot)
     if outputs.map is not None:
         _map(found, outputs.map, outputs.example)
 
 
-def _plot(request: BoundRequest, found: Answer, sweeps: list[Sweep], path: Path) -> None:
+def _plot(
+    request: BoundRequest,
+    found: Answer,
+    sweeps: list[Sweep],
+    curves: Sequence[Curve],
+    path: Path,
+) -> None:
     from cropaudit.reports.bound_data import ProfileCurve, Series, SweepPlot
     from cropaudit.reports.bound_plots import draw_profile, draw_sweeps
 
     if not sweeps:
-        curves = profiles(found, request.profile_against)
         draw_profile(
             [
                 ProfileCurve(item.name, item.epsilon, item.delta, at == 0, item.is_bound)

@@ -23,7 +23,7 @@ from cropaudit.accounting.mechanisms import (
     ReplaceOneShortcut,
     ShufflePatch,
 )
-from cropaudit.accounting.registry import SamplerName
+from cropaudit.accounting.names import SamplerName
 
 ROOT = Path(__file__).resolve().parents[1]
 THEORY = ROOT / "docs" / "theory.md"

@@ -19,6 +19,7 @@ from cropaudit.accounting.curves import ComposedLoss, PrivacyCurve
 from cropaudit.accounting.divergences import StepLoss
 from cropaudit.accounting.grids import GridLoss, Lattice, from_above, from_below
 from cropaudit.accounting.pairs import MixturePair, StepPair
+from cropaudit.accounting.searching import last_allowed
 from cropaudit.errors import InputError, require
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "delta_at",
     "epsilon_at",
     "epsilon_over_steps",
+    "finite_epsilon",
     "most_steps",
     "pair_curve",
     "privacy_curve",
@@ -107,19 +109,16 @@ def bracket(mechanism: Phases, delta: float, agree: float = _AGREE) -> Bracket:
         InputError: If delta is not in (0, 1) or the phases are of different adjacencies.
     """
     require(0 < delta < 1, "delta", "in (0, 1)", delta)
-    phases = _met(_phases(mechanism))
+    phases = [phase for phase in _phases(mechanism) if phase.record_rate > 0]
     if not phases:
         # A window that never meets the patch gives equal worlds, and the grid has no scale.
         return Bracket(PrivacyCurve([ComposedLoss(1.0, 0, np.ones(1), 0.0)]), 0.0, 0.0)
     losses_of = [phase.losses() for phase in phases]
     alike = len({len(losses) for losses in losses_of}) == 1
     require(alike, "phases", "all of patches, or all of an add/remove accountant", len(phases))
-    orders = zip(*losses_of, strict=True)
     counts = [phase.compositions for phase in phases]
-    found = [_refined(list(zip(losses, counts, strict=True)), delta, agree)[0] for losses in orders]
-    worst = max(found, key=lambda item: item.upper)
-    curve = PrivacyCurve([part for item in found for part in item.curve.parts])
-    return Bracket(curve, worst.upper, worst.lower)
+    orders = [list(zip(losses, counts, strict=True)) for losses in zip(*losses_of, strict=True)]
+    return _worst_of(orders, delta, agree)
 
 
 def privacy_curve(mechanism: Phases, delta: float = 1e-5, agree: float = _AGREE) -> PrivacyCurve:
@@ -133,8 +132,7 @@ def pair_curve(
     """Composes exactly one pair, both directions apart: what a game on this pair can show."""
     require(0 < delta < 1, "delta", "in (0, 1)", delta)
     loss = StepLoss.played(pair)
-    found = [_refined([(way, steps)], delta, agree)[0] for way in (loss, loss.swapped())]
-    return PrivacyCurve([part for item in found for part in item.curve.parts])
+    return _worst_of([[(loss, steps)], [(loss.swapped(), steps)]], delta, agree).curve
 
 
 def epsilon_at(mechanism: Phases, delta: float) -> float:
@@ -143,7 +141,7 @@ def epsilon_at(mechanism: Phases, delta: float) -> float:
     Raises:
         InputError: If delta is not in (0, 1), or too small for the numerics to bound epsilon.
     """
-    return round_up(_finite(bracket(mechanism, delta).upper, delta))
+    return finite_epsilon(bracket(mechanism, delta).upper, delta)
 
 
 def delta_at(mechanism: Phases, epsilon: float, hint: float = 1e-5) -> float:
@@ -177,7 +175,7 @@ def epsilon_over_steps(mechanism: Composable, delta: float, steps: Sequence[int]
         unique = sorted(set(counts))
         found = dict(zip(unique, compose_powers(part, unique), strict=True))
         worst = [max(w, found[n].epsilon(delta)) for w, n in zip(worst, counts, strict=True)]
-    return [round_up(_finite(value, delta)) for value in worst]
+    return [finite_epsilon(value, delta) for value in worst]
 
 
 def calibrate_noise(mechanism: Phases, delta: float, epsilon: float) -> float:
@@ -224,10 +222,7 @@ def most_steps(mechanism: Composable, delta: float, epsilon: float) -> int:
     while allowed(high):
         low, high = high, 2 * high
         require(high <= _MOST_STEPS, "target epsilon", "attained within 1e8 steps", epsilon)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if allowed(middle) else (low, middle)
-    return low
+    return last_allowed(allowed, low, high)
 
 
 def round_up(value: float, digits: int = 6) -> float:
@@ -243,6 +238,16 @@ def round_up(value: float, digits: int = 6) -> float:
     return rounded if rounded >= value else math.nextafter(rounded, math.inf)
 
 
+def finite_epsilon(epsilon: float, delta: float) -> float:
+    """Returns an upper bound rounded up to six digits.
+
+    Raises:
+        InputError: If it is infinite, because delta is below what the numerics can tell.
+    """
+    require(math.isfinite(epsilon), "delta", "above 1e-11 or so for this many steps", delta)
+    return round_up(epsilon)
+
+
 def _phases(mechanism: Phases) -> tuple[Composable, ...]:
     phases = tuple(mechanism) if isinstance(mechanism, Sequence) else (mechanism,)
     require(bool(phases), "phases", "at least one", 0)
@@ -251,18 +256,19 @@ def _phases(mechanism: Phases) -> tuple[Composable, ...]:
     return phases
 
 
-def _met(phases: Sequence[Composable]) -> list[Composable]:
-    return [phase for phase in phases if phase.record_rate > 0]
-
-
-def _finite(epsilon: float, delta: float) -> float:
-    require(math.isfinite(epsilon), "delta", "above 1e-11 or so for this many steps", delta)
-    return epsilon
-
-
 def _tail(delta: float, steps: int) -> float:
     """Returns how much of a step may lie beyond the grid: a millionth of delta over all steps."""
     return max(1e-22, delta * 1e-6 / steps)
+
+
+def _worst_of(
+    orders: Sequence[Sequence[tuple[StepLoss, int]]], delta: float, agree: float
+) -> Bracket:
+    """Composes each order of the worlds apart and returns the worst of all."""
+    found = [_refined(steps, delta, agree)[0] for steps in orders]
+    worst = max(found, key=lambda item: item.upper)
+    curve = PrivacyCurve([part for item in found for part in item.curve.parts])
+    return Bracket(curve, worst.upper, worst.lower)
 
 
 def _refined(

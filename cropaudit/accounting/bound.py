@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cropaudit.accounting.accountant import bracket, calibrate_noise, epsilon_at, round_up
+from cropaudit.accounting.accountant import bracket, calibrate_noise, epsilon_at, finite_epsilon
 from cropaudit.accounting.groups import group_epsilon
 from cropaudit.accounting.inclusion import Inclusion
 from cropaudit.accounting.mechanisms import PATCH, AddRemoveRecord, PatchMechanism
+from cropaudit.accounting.names import SamplerName
 from cropaudit.accounting.pipelines import Pipeline
-from cropaudit.accounting.registry import SamplerName
 from cropaudit.accounting.risk import Risk, operational_risk
 from cropaudit.accounting.shortcuts import ShortcutEpsilon, shortcut_epsilons
 from cropaudit.accounting.warnings import pipeline_warnings
@@ -172,7 +172,6 @@ def _bound(
         for phase, found in zip(phases, worst, strict=True)
     ]
     found = bracket(mechanisms, delta)
-    epsilon = epsilon_at(mechanisms, delta) if found.upper == float("inf") else found.upper
     first, place, pipeline = mechanisms[0], worst[0], phases[0].pipeline
     bare = [mechanism.without_crop() for mechanism in mechanisms]
     return PatchBound(
@@ -190,7 +189,7 @@ def _bound(
         crops=first.crops,
         noise_multiplier=first.noise_multiplier,
         delta=delta,
-        epsilon=round_up(epsilon),
+        epsilon=finite_epsilon(found.upper, delta),
         epsilon_lower=found.lower,
         epsilon_without_crop=epsilon_at(bare, delta),
         epsilon_add_remove=_add_remove(mechanisms, delta),

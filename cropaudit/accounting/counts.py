@@ -1,12 +1,44 @@
 """Laws of counts, from logs of gamma functions: scipy.stats takes long to load."""
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, xlog1py, xlogy
 
-__all__ = ["binomial", "hypergeometric"]
+from cropaudit.errors import require
+
+__all__ = ["Rates", "averaged", "binomial", "hypergeometric"]
 
 Array = NDArray[np.float64]
+Rates = TypeVar("Rates", float, NDArray[np.float64])
+
+
+def averaged(rho: Rates, crops_per_image: int) -> Rates:
+    """Returns 1 - (1 - rho)**K: the probability that one of K crops meets the patch.
+
+    K independent crops of an image whose gradients are averaged before clipping count as one
+    gradient, which may change as soon as one of them shows the patch.
+
+    Args:
+        rho: Inclusion probabilities of a single crop, in [0, 1].
+        crops_per_image: The number K, at least 1.
+
+    Raises:
+        InputError: If a value is out of range.
+
+    >>> round(averaged(0.1, 2), 6), averaged(1.0, 3), averaged(1e-20, 2)
+    (0.19, 1.0, 2e-20)
+    """
+    require(crops_per_image >= 1, "crops per image", "at least 1", crops_per_image)
+    values = np.asarray(rho, dtype=np.float64)
+    legal = bool(np.all((values >= 0) & (values <= 1)))
+    require(legal, "inclusion probability", "in [0, 1]", rho)
+    with np.errstate(divide="ignore"):  # log 0, at rho = 1, is the limit that is meant
+        found = -np.expm1(crops_per_image * np.log1p(-values))
+    # One crop is the crop itself, to the last digit.
+    found = np.maximum(found, values) if crops_per_image > 1 else values
+    return found if isinstance(rho, np.ndarray) else float(found)
 
 
 def binomial(counts: NDArray[np.int64], trials: int, probability: float) -> Array:

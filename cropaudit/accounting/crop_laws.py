@@ -6,14 +6,13 @@ by content is refused by name: changing the patch could then move it, and nothin
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from cropaudit.accounting.geometry import Crop, Size
+from cropaudit.accounting.names import Interpolation
 from cropaudit.errors import InputError, require
 
-__all__ = ["CropLaw", "Interpolation", "ResizedCrop", "WholeImage", "refuse_content_dependent"]
-
-Interpolation = Literal["nearest", "bilinear", "bicubic"]
+__all__ = ["CropLaw", "ResizedCrop", "WholeImage", "refuse_content_dependent"]
 
 
 @dataclass(frozen=True)

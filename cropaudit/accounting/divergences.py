@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
-from cropaudit.accounting.pairs import MixturePair, StepPair
+from cropaudit.accounting.pairs import MixturePair, StepPair, require_mixture
 from cropaudit.errors import require
 
 __all__ = ["Divergence", "Forward", "Revealed", "StepLoss", "TopShift", "Worse"]
@@ -157,12 +157,9 @@ class TopShift:
     sigma: float
 
     def __post_init__(self) -> None:
-        require(0 < self.sigma < np.inf, "noise multiplier", "positive and finite", self.sigma)
+        require_mixture(self.sigma, [*(weight for _, weight in self.common), self.rate])
         below = all(mean < self.top for mean, _ in self.common) and self.low < self.top
         require(below, "means", f"below the top {self.top}", self.common)
-        weights = [weight for _, weight in self.common] + [self.rate]
-        legal = min(weights) >= 0 and abs(sum(weights) - 1) < 1e-9
-        require(legal, "mixture weights", "non-negative with sum 1", weights)
 
     def delta(self, epsilon: Array) -> Array:
         """See `Divergence`."""

@@ -7,14 +7,15 @@ neighbouring images differ only inside one translate of the patch that lies with
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cropaudit.accounting.names import PadMode
 from cropaudit.errors import InputError, require
 
-__all__ = ["Borders", "Crop", "PadMode", "Patch", "PixelMask", "Rectangle", "Several", "Size"]
+__all__ = ["Borders", "Crop", "Patch", "PixelMask", "Rectangle", "Several", "Size"]
 
 
 @dataclass(frozen=True, order=True)
@@ -139,9 +140,6 @@ class Borders:
         if self.top == self.bottom == self.left == self.right:
             return str(self.top)
         return f"top {self.top}, bottom {self.bottom}, left {self.left}, right {self.right}"
-
-
-PadMode = Literal["constant", "reflect", "symmetric", "edge"]
 
 
 @dataclass(frozen=True)

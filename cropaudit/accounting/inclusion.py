@@ -9,11 +9,11 @@ of the patch that they read, axis by axis, and these few parts are looked up in 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cropaudit.accounting.counts import averaged
 from cropaudit.accounting.crop_laws import CropLaw, ResizedCrop, WholeImage
 from cropaudit.accounting.footprints import ClippedFootprints, axis_footprints, clipped, hits
 from cropaudit.accounting.geometry import Crop, Patch, Rectangle, Several, Size
@@ -22,8 +22,6 @@ from cropaudit.accounting.resized import resized_caveats, resized_map
 from cropaudit.errors import InputError, require
 
 __all__ = ["Inclusion", "averaged", "inclusion", "inclusion_map", "worst_inclusion"]
-
-Rates = TypeVar("Rates", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True)
@@ -122,33 +120,6 @@ def worst_inclusion(
     require(bool(sizes), "images", "at least one", 0)
     found = [inclusion(size, crop, item) for size in sizes for item in patches]
     return max(found, key=lambda item: item.probability)
-
-
-def averaged(rho: Rates, crops_per_image: int) -> Rates:
-    """Returns 1 - (1 - rho)**K: the probability that one of K crops meets the patch.
-
-    K independent crops of an image whose gradients are averaged before clipping count as one
-    gradient, which may change as soon as one of them shows the patch.
-
-    Args:
-        rho: Inclusion probabilities of a single crop, in [0, 1].
-        crops_per_image: The number K, at least 1.
-
-    Raises:
-        InputError: If a value is out of range.
-
-    >>> round(averaged(0.1, 2), 6), averaged(1.0, 3), averaged(1e-20, 2)
-    (0.19, 1.0, 2e-20)
-    """
-    require(crops_per_image >= 1, "crops per image", "at least 1", crops_per_image)
-    values = np.asarray(rho, dtype=np.float64)
-    legal = bool(np.all((values >= 0) & (values <= 1)))
-    require(legal, "inclusion probability", "in [0, 1]", rho)
-    with np.errstate(divide="ignore"):  # log 0, at rho = 1, is the limit that is meant
-        found = -np.expm1(crops_per_image * np.log1p(-values))
-    # One crop is the crop itself, to the last digit.
-    found = np.maximum(found, values) if crops_per_image > 1 else values
-    return found if isinstance(rho, np.ndarray) else float(found)
 
 
 def _described(found: Inclusion, how: str, caveats: tuple[str, ...]) -> Inclusion:

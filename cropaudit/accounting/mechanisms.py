@@ -9,8 +9,9 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
+from cropaudit.accounting.counts import averaged
 from cropaudit.accounting.crops_apart import apart_game, apart_loss
-from cropaudit.accounting.divergences import Forward, StepLoss
+from cropaudit.accounting.divergences import StepLoss
 from cropaudit.accounting.pairs import MixturePair, StepPair
 from cropaudit.errors import require
 
@@ -99,6 +100,9 @@ class _Patch(_Base):
             1 - (1 - rho)^K.
     """
 
+    # What a crop adds where the record is absent: 0, or the -1 of a substitute.
+    absent: ClassVar[float] = 0.0
+
     crops: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -108,15 +112,11 @@ class _Patch(_Base):
     @property
     def record_rate(self) -> float:
         """Probability that one step uses a crop that meets the patch."""
-        return self.sample_rate * -math.expm1(self.crops * _log1m(self.inclusion))
+        return self.sample_rate * averaged(self.inclusion, self.crops)
 
     def rate(self) -> float:
         """Returns the probability that a composed step uses the record."""
         return self.sample_rate
-
-    def absent(self) -> float:
-        """Returns what a crop adds where the record is absent: 0, or the -1 of a substitute."""
-        return 0.0
 
     def pair(self) -> StepPair:
         """Returns the pair of one step that a game plays; it dominates.
@@ -126,7 +126,7 @@ class _Patch(_Base):
         """
         require(self.crops == 1, "crops", "1 for a pair on three means", self.crops)
         q, rho = self.rate(), self.inclusion
-        if self.absent() == 0.0:
+        if self.absent == 0.0:
             return StepPair((q * (1 - rho), 1 - q, q * rho), (q, 1 - q, 0.0), self.noise_multiplier)
         r = q * rho
         return StepPair((1 - r, 0.0, r), (1.0, 0.0, 0.0), self.noise_multiplier)
@@ -139,14 +139,14 @@ class _Patch(_Base):
         """
         if self.crops == 1:
             return self.pair()
-        shape = self.crops, self.rate(), self.inclusion, self.absent()
+        shape = self.crops, self.rate(), self.inclusion, self.absent
         return apart_game(*shape, self.noise_multiplier)
 
     def losses(self) -> tuple[StepLoss, ...]:
         """Returns the step as a claim must take it: the order may change in every step."""
         if self.crops == 1:
             return (StepLoss.claimed(self.pair()),)
-        shape = self.crops, self.rate(), self.inclusion, self.absent()
+        shape = self.crops, self.rate(), self.inclusion, self.absent
         return (StepLoss.both_ways(apart_loss(*shape, self.noise_multiplier)),)
 
 
@@ -170,10 +170,7 @@ class FixedSizePatch(_Patch):
     """
 
     kind: ClassVar[str] = "fixed"
-
-    def absent(self) -> float:
-        """Returns the substitute's gradient."""
-        return -1.0
+    absent: ClassVar[float] = -1.0
 
 
 @dataclass(frozen=True)
@@ -186,6 +183,8 @@ class _Ordered(_Patch):
     drop the last short batch.
     """
 
+    absent: ClassVar[float] = -1.0  # without weight: a composed step uses the record
+
     epochs: int | None = None
 
     def __post_init__(self) -> None:
@@ -195,10 +194,6 @@ class _Ordered(_Patch):
     def rate(self) -> float:
         """Returns 1: a composed step is one that uses the record."""
         return 1.0
-
-    def absent(self) -> float:
-        """Returns -1, which has no weight here."""
-        return -1.0
 
     def with_steps(self, steps: int) -> Self:
         """Returns the same batches over so many steps; they, not epochs, then count."""
@@ -232,14 +227,11 @@ class FullBatchPatch(_Patch):
     """Every step uses every record."""
 
     kind: ClassVar[str] = "full"
+    absent: ClassVar[float] = -1.0  # without weight: every step uses the record
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.sample_rate == 1, "sampling rate", "1 for full batches", self.sample_rate)
-
-    def absent(self) -> float:
-        """Returns -1, which has no weight here."""
-        return -1.0
 
 
 @dataclass(frozen=True)
@@ -256,8 +248,7 @@ class AddRemoveShortcut(_Base):
 
     def losses(self) -> tuple[StepLoss, ...]:
         """Returns both directions apart: a record that is added stays added."""
-        forward = Forward(self.pair())
-        played = StepLoss(forward, Forward(self.pair().mirrored()))
+        played = StepLoss.played(self.pair())
         return played, played.swapped()
 
 
@@ -293,7 +284,3 @@ class ReplaceOneShortcut(_Base):
 
 PatchMechanism = PoissonPatch | FixedSizePatch | ShufflePatch | CyclicPatch | FullBatchPatch
 Mechanism = PatchMechanism | AddRemoveShortcut | ReplaceOneShortcut
-
-
-def _log1m(probability: float) -> float:
-    return math.log1p(-probability) if probability < 1 else -math.inf

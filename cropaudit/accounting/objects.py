@@ -108,15 +108,23 @@ def read_objects(
     )
 
 
-def coverage(objects: Sequence[ObjectBox], patch: Patch | Several) -> Coverage:
+def coverage(
+    objects: Sequence[ObjectBox], patch: Patch | Several | Sequence[Patch | Several]
+) -> Coverage:
     """Returns which objects' boxes fit within a patch (within one copy, of several).
+
+    Args:
+        objects: The objects.
+        patch: One patch, or alternatives: an object is covered if one of them covers it.
 
     Raises:
         InputError: If there are no objects.
     """
     require(bool(objects), "objects", "at least one", 0)
-    shape = patch.patch if isinstance(patch, Several) else patch
-    fits = {size: _holds(shape, size) for size in {item.size for item in objects}}
+    patches = patch if isinstance(patch, Sequence) else [patch]
+    shapes = [one.patch if isinstance(one, Several) else one for one in patches]
+    sizes = {item.size for item in objects}
+    fits = {size: any(_holds(shape, size) for shape in shapes) for size in sizes}
     covered = np.array([fits[item.size] for item in objects])
     names = np.array([item.name for item in objects])
     by_name = [

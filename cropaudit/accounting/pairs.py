@@ -7,6 +7,7 @@ a_j = P_j - e^eps Q_j, the hockey-stick divergence is attained above the root of
 a_1 k y^2 + a_0 y + a_-1 k = 0 (the quadratic of the closed form for Poisson sampling with crops).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.special import log_ndtr, ndtr
 
 from cropaudit.errors import require
 
-__all__ = ["MixturePair", "StepPair", "Weights"]
+__all__ = ["MixturePair", "StepPair", "Weights", "require_mixture"]
 
 Weights = tuple[float, float, float]
 Array = NDArray[np.float64]
@@ -44,10 +45,7 @@ class StepPair:
     sigma: float
 
     def __post_init__(self) -> None:
-        require(0 < self.sigma < np.inf, "noise multiplier", "positive and finite", self.sigma)
-        for weights in (self.p, self.q):
-            legal = min(weights) >= 0 and abs(sum(weights) - 1) < 1e-9
-            require(legal, "mixture weights", "non-negative with sum 1", weights)
+        require_mixture(self.sigma, self.p, self.q)
         crossed = [
             self.p[i] * self.q[j] > self.p[j] * self.q[i] * (1 + 1e-12)
             for i in range(3)
@@ -65,9 +63,7 @@ class StepPair:
         Args:
             x: Observations in units of the clipping norm, any shape.
         """
-        return _log_density(self.p, _MEANS, x, self.sigma) - _log_density(
-            self.q, _MEANS, x, self.sigma
-        )
+        return _log_ratio(self.p, self.q, _MEANS, self.sigma, x)
 
     def sample(self, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """Draws observations of one step.
@@ -135,6 +131,24 @@ class StepPair:
         return tails @ np.asarray(self.p), tails @ np.asarray(self.q)
 
 
+def require_mixture(sigma: float, *worlds: Sequence[float]) -> None:
+    """Refuses noise that is none, and weights that are no distribution.
+
+    Raises:
+        InputError: If sigma is not positive and finite or the weights of a world are illegal.
+    """
+    require(0 < sigma < np.inf, "noise multiplier", "positive and finite", sigma)
+    for weights in worlds:
+        legal = min(weights) >= 0 and abs(sum(weights) - 1) < 1e-9
+        require(legal, "mixture weights", "non-negative with sum 1", weights)
+
+
+def _log_ratio(
+    p: tuple[float, ...], q: tuple[float, ...], means: Array, sigma: float, x: Array
+) -> Array:
+    return _log_density(p, means, x, sigma) - _log_density(q, means, x, sigma)
+
+
 def _log_density(weights: tuple[float, ...], means: Array, x: Array, sigma: float) -> Array:
     """Returns the log density up to the constant that both mixtures share."""
     with np.errstate(divide="ignore"):
@@ -162,10 +176,7 @@ class MixturePair:
     sigma: float
 
     def __post_init__(self) -> None:
-        require(0 < self.sigma < np.inf, "noise multiplier", "positive and finite", self.sigma)
-        for weights in (self.p, self.q):
-            legal = min(weights) >= 0 and abs(sum(weights) - 1) < 1e-9
-            require(legal, "mixture weights", "non-negative with sum 1", weights)
+        require_mixture(self.sigma, self.p, self.q)
 
     def mirrored(self) -> "MixturePair":
         """Returns (Q, P)."""
@@ -173,10 +184,7 @@ class MixturePair:
 
     def log_ratio(self, x: Array) -> Array:
         """Returns ln P(x)/Q(x); see `StepPair.log_ratio`."""
-        means = np.asarray(self.means)
-        return _log_density(self.p, means, x, self.sigma) - _log_density(
-            self.q, means, x, self.sigma
-        )
+        return _log_ratio(self.p, self.q, np.asarray(self.means), self.sigma, x)
 
     def sample(self, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """Draws ``size`` observations of either world; see `StepPair.sample`."""

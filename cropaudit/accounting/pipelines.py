@@ -6,21 +6,20 @@ inclusion probability.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Literal, get_args
+from functools import lru_cache
+from typing import get_args
 
+from cropaudit.accounting.counts import Rates, averaged
 from cropaudit.accounting.crop_laws import CropLaw, ResizedCrop
 from cropaudit.accounting.geometry import Crop, Patch, Rectangle, Several, Size
-from cropaudit.accounting.inclusion import Inclusion, averaged, worst_inclusion
+from cropaudit.accounting.inclusion import Inclusion, worst_inclusion
 from cropaudit.accounting.mechanisms import PatchMechanism
-from cropaudit.accounting.registry import SamplerName, patch_mechanism, sampler_names
+from cropaudit.accounting.names import Clipped, SamplerName
+from cropaudit.accounting.registry import patch_mechanism, sampler_names
 from cropaudit.errors import InputError, require
 
-__all__ = ["Clipped", "Pipeline", "augmentation_distance"]
-
-Clipped = Literal["together", "apart"]
+__all__ = ["Pipeline", "augmentation_distance"]
 
 _CHANNELS, _RANGE = 3, 255.0
 
@@ -115,31 +114,24 @@ class Pipeline:
         Of alternative patches a rectangle that is larger than an image is cut to it there, as the
         box of an object in a larger image would be; it must fit one of the images.
         """
-        return self._worst
+        return _worst(tuple(self.images), self.crop, self.patch)
 
-    @cached_property
-    def _worst(self) -> Inclusion:
-        if not isinstance(self.patch, tuple):
-            return worst_inclusion(self.images, self.crop, self.patch)
-        for patch in self.patch:
-            if not any(_cut(patch, image) == patch for image in self.images):
-                largest = max(self.images, key=lambda image: image.height * image.width)
-                require(False, "patch", f"at most the image {largest}", patch)
-        found = [
-            worst_inclusion([image], self.crop, [_cut(patch, image) for patch in self.patch])
-            for image in self.images
-        ]
-        return max(found, key=lambda item: item.probability)
+    @property
+    def patches(self) -> tuple[Patch | Several, ...]:
+        """The patches of which any one may differ."""
+        return self.patch if isinstance(self.patch, tuple) else (self.patch,)
 
-    def shown(self, rho: float) -> float:
+    def shown(self, rho: Rates) -> Rates:
         """Returns the inclusion probability that the mechanism takes, from that of one crop.
 
         The patch matters if a crop shows it and noise on the pixels, if any, lets it through.
+
+        Args:
+            rho: Inclusion probabilities, one or an array.
         """
         if self.augmentation is not None:
-            rho *= max(augmentation_distance(p, self.augmentation) for p in self._patches())
-        together = self.clipped == "together"
-        return min(1.0, averaged(rho, self.crops_per_image if together else 1))
+            rho = rho * max(augmentation_distance(p, self.augmentation) for p in self.patches)
+        return averaged(rho, self.crops_per_image if self.clipped == "together" else 1)
 
     def mechanism(self, noise_multiplier: float, rho: float | None = None) -> PatchMechanism:
         """Returns what this pipeline is.
@@ -164,8 +156,24 @@ class Pipeline:
         """Returns the same pipeline but for some attributes."""
         return replace(self, **changes)  # type: ignore[arg-type]
 
-    def _patches(self) -> Sequence[Patch | Several]:
-        return self.patch if isinstance(self.patch, tuple) else (self.patch,)
+
+# A sweep or a search asks many pipelines with the same images, crop and patch.
+@lru_cache(maxsize=64)
+def _worst(
+    images: tuple[Size, ...],
+    crop: CropLaw,
+    patch: Patch | Several | tuple[Patch | Several, ...],
+) -> Inclusion:
+    if not isinstance(patch, tuple):
+        return worst_inclusion(images, crop, patch)
+    for one in patch:
+        if not any(_cut(one, image) == one for image in images):
+            largest = max(images, key=lambda image: image.height * image.width)
+            require(False, "patch", f"at most the image {largest}", one)
+    found = [
+        worst_inclusion([image], crop, [_cut(one, image) for one in patch]) for image in images
+    ]
+    return max(found, key=lambda item: item.probability)
 
 
 def _cut(patch: Patch | Several, image: Size) -> Patch | Several:

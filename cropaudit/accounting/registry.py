@@ -6,7 +6,7 @@ by a name.
 
 import dataclasses
 import re
-from typing import Literal, get_args
+from typing import Any, get_args
 
 from cropaudit.accounting.mechanisms import (
     AddRemoveRecord,
@@ -20,19 +20,18 @@ from cropaudit.accounting.mechanisms import (
     ReplaceOneShortcut,
     ShufflePatch,
 )
+from cropaudit.accounting.names import SamplerName
 from cropaudit.errors import InputError, require
 
 __all__ = [
     "MECHANISMS",
-    "SamplerName",
+    "ORDERED",
     "parse_mechanism",
     "patch_mechanism",
     "require_same",
     "sampler_names",
 ]
 
-SamplerName = Literal["poisson", "fixed", "shuffle", "cyclic", "full"]
-_Ordered = ShufflePatch | CyclicPatch
 
 MECHANISMS: dict[str, type[Mechanism]] = {
     kind.kind: kind
@@ -47,6 +46,9 @@ MECHANISMS: dict[str, type[Mechanism]] = {
         ReplaceOneShortcut,
     )
 }
+ORDERED: frozenset[str] = frozenset({ShufflePatch.kind, CyclicPatch.kind})
+"""Samplers whose batches have a fixed order, so that participations count and not steps."""
+
 _KEYS = {"noise": "noise_multiplier", "q": "sample_rate", "rho": "inclusion", "steps": "steps"}
 
 
@@ -86,20 +88,15 @@ def patch_mechanism(
     """
     require(records >= 1, "records", "at least 1", records)
     require(1 <= batch <= records, "batch", f"between 1 and the {records} records", batch)
-    rate = batch / records
-    match sampler:
-        case "poisson":
-            rate = 1 / (records // batch) if drop_last else rate
-            return PoissonPatch(noise_multiplier, rate, inclusion, steps, crops=crops)
-        case "fixed":
-            return FixedSizePatch(noise_multiplier, rate, inclusion, steps, crops=crops)
-        case "shuffle":
-            return ShufflePatch(noise_multiplier, rate, inclusion, steps, epochs, crops=crops)
-        case "cyclic":
-            return CyclicPatch(noise_multiplier, rate, inclusion, steps, epochs, crops=crops)
-        case "full":
-            require(batch == records, "batch", f"all {records} records for full batches", batch)
-            return FullBatchPatch(noise_multiplier, 1.0, inclusion, steps, crops=crops)
+    rate, extra = batch / records, dict[str, Any](crops=crops)
+    if sampler == "poisson" and drop_last:
+        rate = 1 / (records // batch)
+    if sampler == "full":
+        require(batch == records, "batch", f"all {records} records for full batches", batch)
+    if sampler in ORDERED:
+        extra["epochs"] = epochs
+    found: PatchMechanism = MECHANISMS[sampler](noise_multiplier, rate, inclusion, steps, **extra)  # type: ignore[assignment]
+    return found
 
 
 def parse_mechanism(text: str) -> PatchMechanism:
@@ -118,8 +115,7 @@ def parse_mechanism(text: str) -> PatchMechanism:
     )
     pairs = dict(re.findall(r"([a-z]+)=([^,=]+)(?:,|$)", rest))
     rebuilt = ",".join(f"{key}={value}" for key, value in pairs.items())
-    ordered = kind in ("shuffle", "cyclic")
-    known = {*_KEYS, "crops", *(["epochs"] if ordered else [])}
+    known = {*_KEYS, "crops", *(["epochs"] if kind in ORDERED else [])}
     wrong = kind not in sampler_names() or not set(_KEYS) <= set(pairs) <= known
     if wrong or rebuilt != rest:
         raise InputError(f"mechanism must be {legal}, got {text}")

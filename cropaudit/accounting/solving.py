@@ -6,17 +6,16 @@ more step, or less noise by the last digit.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 from cropaudit.accounting.accountant import bracket, calibrate_noise, most_steps
 from cropaudit.accounting.geometry import Crop, Size
 from cropaudit.accounting.mechanisms import ShufflePatch
 from cropaudit.accounting.pipelines import Pipeline
+from cropaudit.accounting.registry import ORDERED
+from cropaudit.accounting.searching import last_allowed
 from cropaudit.errors import InputError, require
 
-__all__ = ["Solvable", "largest_batch", "largest_crop", "longest", "needed_noise"]
-
-Solvable = Literal["noise", "steps", "batch", "crop"]
+__all__ = ["largest_batch", "largest_crop", "longest", "needed_noise"]
 
 
 def needed_noise(pipeline: Pipeline, delta: float, epsilon: float) -> float:
@@ -32,7 +31,7 @@ def longest(pipeline: Pipeline, noise: float, delta: float, epsilon: float) -> P
     """
     one = pipeline.with_changes(steps=1, epochs=None)
     mechanism = one.mechanism(noise)
-    if pipeline.sampler not in ("shuffle", "cyclic"):
+    if pipeline.sampler not in ORDERED:
         return one.with_changes(steps=most_steps(mechanism, delta, epsilon))
     # A step more costs nothing until the next epoch begins: count participations.
     taken = ShufflePatch(noise, 1.0, mechanism.inclusion, 1, crops=mechanism.crops)
@@ -54,9 +53,8 @@ def largest_batch(pipeline: Pipeline, noise: float, delta: float, epsilon: float
         return pipeline.with_changes(batch=batch)
 
     def allowed(batch: int) -> bool:
-        return bracket(with_batch(batch).mechanism(noise, rho), delta).upper <= epsilon
+        return bracket(with_batch(batch).mechanism(noise), delta).upper <= epsilon
 
-    rho = pipeline.worst().probability
     found = _largest(allowed, 1, pipeline.records)
     if found is None:
         raise InputError(f"target epsilon must be at least that of a batch of 1, got {epsilon}")
@@ -105,7 +103,4 @@ def _largest(allowed: Callable[[int], bool], low: int, high: int) -> int | None:
         return None
     if allowed(high):
         return high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if allowed(middle) else (low, middle)
-    return low
+    return last_allowed(allowed, low, high)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from cropaudit.accounting.inclusion import Inclusion
 from cropaudit.accounting.mechanisms import PatchMechanism
 from cropaudit.accounting.pipelines import Pipeline
+from cropaudit.accounting.registry import ORDERED
 
 __all__ = ["pipeline_warnings"]
 
@@ -54,7 +55,7 @@ def _of_pipeline(pipeline: Pipeline) -> list[str]:
             "neighbours whose labels agree"
         )
     ragged = pipeline.records % pipeline.batch != 0 and not pipeline.drop_last
-    if pipeline.sampler in ("shuffle", "cyclic") and pipeline.steps is not None and ragged:
+    if pipeline.sampler in ORDERED and pipeline.steps is not None and ragged:
         found.append(
             f"an epoch is taken to have {pipeline.steps_per_epoch()} steps, the last batch being "
             "short; if the loader drops it, say so (--drop-last): epsilon is then larger"

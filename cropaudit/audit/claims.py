@@ -7,13 +7,13 @@ played, a tighter curve, for the claimed region must also cover adversaries who 
 steps.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from cropaudit.accounting.accountant import (
     calibrate_noise,
     epsilon_at,
+    finite_epsilon,
     pair_curve,
     privacy_curve,
     round_up,
@@ -24,7 +24,7 @@ from cropaudit.accounting.shortcuts import shortcuts
 from cropaudit.audit.config import ClaimConfig
 from cropaudit.audit.estimators.clopper_pearson import box_epsilon
 from cropaudit.audit.estimators.limits import Box
-from cropaudit.errors import InputError, require
+from cropaudit.errors import InputError
 
 __all__ = ["StatedClaim", "state_claim"]
 
@@ -82,8 +82,7 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
         return _shortcut_claim(config.shortcut, mechanism, delta)
     if config.epsilon is None:
         curve = privacy_curve(mechanism, delta)
-        epsilon = round_up(curve.epsilon(delta))
-        require(math.isfinite(epsilon), "delta", "above 1e-11 or so for this many steps", delta)
+        epsilon = finite_epsilon(curve.epsilon(delta), delta)
         statement = (
             f"The configured mechanism ({_words(mechanism)} batches, random crops, noise "
             f"multiplier {mechanism.noise_multiplier:g}) is patch-level "

@@ -20,7 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from cropaudit.accounting.geometry import Crop, PadMode, Rectangle, Size
+from cropaudit.accounting.geometry import Crop, Rectangle, Size
+from cropaudit.accounting.names import PadMode
 from cropaudit.errors import InputError
 from cropaudit.faults import first_fault
 

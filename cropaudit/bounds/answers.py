@@ -1,17 +1,17 @@
 """Answers a request: the bound, what was solved for, profile, map, the objects beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.accounting.accountant import Composable, bracket, round_up
 from cropaudit.accounting.bound import PatchBound, Phase, bound_phases
-from cropaudit.accounting.geometry import Patch, Rectangle, Several, Size
+from cropaudit.accounting.geometry import Rectangle, Size
 from cropaudit.accounting.inclusion import inclusion_map
 from cropaudit.accounting.mechanisms import PatchMechanism
-from cropaudit.accounting.objects import Coverage, ObjectBox, coverage, read_objects
+from cropaudit.accounting.objects import Coverage, coverage, read_objects
 from cropaudit.accounting.pipelines import Pipeline
 from cropaudit.accounting.risk import epsilon_map
 from cropaudit.accounting.shortcuts import shortcuts
@@ -26,6 +26,7 @@ __all__ = [
     "PlaceMap",
     "answer",
     "objects_answer",
+    "own_profile",
     "place_map",
     "profiles",
 ]
@@ -147,16 +148,18 @@ def _phases(request: BoundRequest) -> list[Phase]:
         raise InputError("target epsilon must be left out where phases are given")
     found = []
     for changes in request.phases:
-        rivals = {"steps": "epochs", "epochs": "steps", "noise": "noise_std", "noise_std": "noise"}
-        gone = {
-            rivals[key]: None for key in changes if key in rivals and rivals[key] not in changes
-        }
-        one = request.with_changes({**gone, **changes, "phases": ()})
+        one = request.with_changes({**changes, "phases": ()})
         noise = one.noise_multiplier()
         if noise is None:
             raise InputError("noise must be given in every phase or for all, got none")
         found.append(Phase(one.pipeline(), noise))
     return found
+
+
+def own_profile(found: Answer) -> Curve:
+    """Returns the privacy profile of the bound."""
+    name = f"{found.bound.sampler}, with crops"
+    return _curve(name, found.mechanisms, True, found.bound.delta)
 
 
 def profiles(found: Answer, against: Sequence[str] = ()) -> tuple[Curve, ...]:
@@ -168,19 +171,19 @@ def profiles(found: Answer, against: Sequence[str] = ()) -> tuple[Curve, ...]:
     """
     delta, mechanisms = found.bound.delta, found.mechanisms
     ways: list[tuple[str, list[Composable], bool]] = [
-        (f"{found.bound.sampler}, with crops", list(mechanisms), True)
+        ("without crops", [item.without_crop() for item in mechanisms], True)
     ]
-    ways.append(("without crops", [item.without_crop() for item in mechanisms], True))
     for name in against:
-        others = [
+        instead = [
             phase.pipeline.with_changes(sampler=name).mechanism(phase.noise_multiplier)
             for phase in found.phases
         ]
-        ways.append((f"{name} instead", list(others), True))
+        ways.append((f"{name} instead", list(instead), True))
     each = [{item.name: item.mechanism for item in shortcuts(one)} for one in mechanisms]
     for name in ("add-remove", "replace-one"):
         ways.append((name, [items[name] for items in each], False))
-    return tuple(_curve(name, way, valid, delta) for name, way, valid in ways)
+    others = [_curve(name, way, valid, delta) for name, way, valid in ways]
+    return own_profile(found), *others
 
 
 def _curve(name: str, way: Sequence[Composable], valid: bool, delta: float) -> Curve:
@@ -204,26 +207,14 @@ def place_map(found: Answer) -> PlaceMap:
             one mechanism and of one patch, which has one place.
     """
     require(len(found.phases) == 1, "map", "of one phase", f"{len(found.phases)} phases")
-    alternatives = found.phases[0].pipeline.patch
-    if isinstance(alternatives, tuple):
-        require(len(alternatives) == 1, "map", "of one patch", f"{len(alternatives)} patches")
     phase, mechanism = found.phases[0], found.mechanisms[0]
+    patches = phase.pipeline.patches
+    require(len(patches) == 1, "map", "of one patch", f"{len(patches)} patches")
     worst = phase.pipeline.worst()
-    patch = _named(phase.pipeline.patch, worst.patch)
-    rho = inclusion_map(worst.image, phase.pipeline.crop, patch)
-    levels = np.unique(rho)
-    if len(levels) > 4096:
-        levels = np.linspace(levels[0], levels[-1], 4096)
-    shown = np.array([phase.pipeline.shown(float(level)) for level in levels])
-    taken = shown[np.minimum(np.searchsorted(levels, rho * (1 - 1e-12)), len(levels) - 1)]
-    epsilon = epsilon_map(replace(mechanism), np.asarray(taken), found.bound.delta)
+    rho = inclusion_map(worst.image, phase.pipeline.crop, patches[0])
+    epsilon = epsilon_map(mechanism, phase.pipeline.shown(rho), found.bound.delta)
     height, width = worst.image.height - rho.shape[0] + 1, worst.image.width - rho.shape[1] + 1
     return PlaceMap(worst.image, Size(height, width), rho, epsilon, worst.position)
-
-
-def _named(patch: Patch | Several | tuple[Patch | Several, ...], words: str) -> Patch | Several:
-    patches = patch if isinstance(patch, tuple) else (patch,)
-    return next((item for item in patches if str(item) == words), patches[0])
 
 
 def objects_answer(request: BoundRequest, found: Answer) -> ObjectsAnswer:
@@ -233,19 +224,9 @@ def objects_answer(request: BoundRequest, found: Answer) -> ObjectsAnswer:
         InputError: If the objects cannot be read.
     """
     assert request.objects is not None
-    boxes = read_objects(request.objects)
-    pipeline = found.phases[0].pipeline
-    patches = pipeline.patch if isinstance(pipeline.patch, tuple) else (pipeline.patch,)
-    best = max((coverage(boxes, patch) for patch in patches), key=lambda item: item.share)
-    covered = _covered(boxes, patches)
-    squares = tuple((share, side, _square_epsilon(found, side)) for share, side in best.squares)
-    return ObjectsAnswer(replace(best, share=covered), 1 - covered, squares)
-
-
-def _covered(boxes: Sequence[ObjectBox], patches: Sequence[Patch | Several]) -> float:
-    """Returns the share of objects that one of the patches covers."""
-    held = [[coverage([box], patch).share for patch in patches] for box in boxes]
-    return float(np.max(np.array(held), axis=1).mean())
+    covered = coverage(read_objects(request.objects), found.phases[0].pipeline.patches)
+    squares = tuple((share, side, _square_epsilon(found, side)) for share, side in covered.squares)
+    return ObjectsAnswer(covered, 1 - covered.share, squares)
 
 
 def _square_epsilon(found: Answer, side: int) -> float | None:

@@ -6,30 +6,30 @@ line does not give, the preset does. Keys are the options' names with underscore
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cropaudit.accounting.crop_laws import (
     CropLaw,
-    Interpolation,
     ResizedCrop,
     WholeImage,
     refuse_content_dependent,
 )
-from cropaudit.accounting.geometry import Borders, Crop, PadMode, Rectangle, Size
+from cropaudit.accounting.geometry import Borders, Crop, Rectangle, Size
 from cropaudit.accounting.image_sizes import image_sizes
+from cropaudit.accounting.names import Clipped, CropName, Interpolation, PadMode, SamplerName
 from cropaudit.accounting.objects import read_objects
 from cropaudit.accounting.patches import parse_patch
-from cropaudit.accounting.pipelines import Clipped, Pipeline
-from cropaudit.accounting.registry import SamplerName
+from cropaudit.accounting.pipelines import Pipeline
 from cropaudit.errors import InputError, require
 from cropaudit.faults import first_fault
 
 __all__ = ["BoundRequest", "bound_presets", "load_request"]
 
-CropName = Literal["uniform", "resized", "none", "nonempty"]
+# Settings of which one says what the others would.
+_RIVALS = ({"noise", "noise_std", "target_epsilon"}, {"steps", "epochs"})
 # Settings that only one crop law has: given with another they would be ignored in silence.
 _ONLY = {
     "uniform": {"padding", "padding_mode", "pad_if_needed", "flip", "vertical_flip"},
@@ -144,12 +144,12 @@ class BoundRequest(BaseModel):
         )
 
     def with_changes(self, changes: dict[str, Any]) -> "BoundRequest":
-        """Returns the request with some keys changed, validated again.
+        """Returns the request with some keys changed, and without what those displace.
 
         Raises:
             InputError: If a key is unknown or a value is illegal.
         """
-        return _validated({**self.model_dump(exclude_unset=True), **changes})
+        return _validated(_overruled(self.model_dump(exclude_unset=True), changes))
 
     def _images_and_patches(self) -> tuple[tuple[Size, ...], tuple[Any, ...]]:
         require(bool(self.image), "image", "given", None)
@@ -209,10 +209,13 @@ def load_request(preset: str | None, given: dict[str, Any]) -> BoundRequest:
         InputError: If there is no such preset or file, or a key or value is not legal.
     """
     values = _read(preset) if preset is not None else {}
-    for rivals in (("noise", "noise_std", "target_epsilon"), ("steps", "epochs")):
-        if any(key in given for key in rivals):
-            values = {key: value for key, value in values.items() if key not in rivals}
-    return _validated({**values, **given})
+    return _validated(_overruled(values, given))
+
+
+def _overruled(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the values with those given put in, and without the rivals of the latter."""
+    gone = {key for rivals in _RIVALS if rivals & given.keys() for key in rivals}
+    return {**{key: value for key, value in values.items() if key not in gone}, **given}
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from cropaudit.accounting.accountant import bracket, epsilon_over_steps, round_up
+from cropaudit.accounting.mechanisms import PatchMechanism
+from cropaudit.accounting.registry import ORDERED
 from cropaudit.bounds.requests import BoundRequest
 from cropaudit.errors import InputError, require
 
@@ -13,7 +15,6 @@ __all__ = ["Sweep", "SweepSeries", "SweepSpec", "parse_sweep", "run_sweep"]
 
 _WHOLE = ("crop", "patch", "padding", "batch", "steps", "epochs", "records", "crops-per-image")
 _REAL = ("noise", "noise-std", "augmentation-noise")
-_RIVALS = {"steps": "epochs", "epochs": "steps", "noise": "noise_std", "noise-std": "noise"}
 _MOST = 10_000
 
 
@@ -108,15 +109,14 @@ def run_sweep(
 def _line(
     request: BoundRequest, spec: SweepSpec, name: str, tick: Callable[[], None]
 ) -> SweepSeries:
-    if spec.parameter == "steps" and all(a < b for a, b in pairwise(spec.values)):
+    rising = all(a < b for a, b in pairwise(spec.values))
+    if spec.parameter == "steps" and rising and request.sampler not in ORDERED:
         return _steps_line(request, spec, name, tick)
     found, bare, known = [], [], dict[object, float]()
     for value in spec.values:
         one = _changed(request, spec.parameter, value)
-        noise, delta = one.noise_multiplier(), one.given_delta()
-        require(noise is not None, "noise", "given for a sweep", None)
-        assert noise is not None
-        mechanism = one.pipeline().mechanism(noise)
+        delta = one.given_delta()
+        mechanism = _mechanism(one)
         found.append(round_up(bracket(mechanism, delta).upper))
         without = mechanism.without_crop()
         if (without, delta) not in known:  # the crop varies, and this does not
@@ -130,24 +130,20 @@ def _steps_line(
     request: BoundRequest, spec: SweepSpec, name: str, tick: Callable[[], None]
 ) -> SweepSeries:
     """Returns the line over steps, which takes one transform for all of them."""
-    one = _changed(request, "steps", spec.values[-1])
-    noise = one.noise_multiplier()
-    require(noise is not None, "noise", "given for a sweep", None)
-    assert noise is not None
-    pipeline, delta = one.pipeline(), one.given_delta()
-    counts = [pipeline.with_changes(steps=int(value)) for value in spec.values]
-    if pipeline.sampler in ("shuffle", "cyclic"):
-        rho = pipeline.worst().probability
-        found = [bracket(item.mechanism(noise, rho), delta).upper for item in counts]
-        bare = [bracket(item.mechanism(noise, rho).without_crop(), delta).upper for item in counts]
-    else:
-        mechanism = pipeline.mechanism(noise)
-        whole = [int(value) for value in spec.values]
-        found = epsilon_over_steps(mechanism, delta, whole)
-        bare = epsilon_over_steps(mechanism.without_crop(), delta, whole)
+    mechanism = _mechanism(_changed(request, "steps", spec.values[-1]))
+    delta, counts = request.given_delta(), [int(value) for value in spec.values]
+    found = epsilon_over_steps(mechanism, delta, counts)
+    bare = epsilon_over_steps(mechanism.without_crop(), delta, counts)
     for _ in spec.values:
         tick()
-    return SweepSeries(name, tuple(map(round_up, found)), tuple(map(round_up, bare)))
+    return SweepSeries(name, tuple(found), tuple(bare))
+
+
+def _mechanism(request: BoundRequest) -> PatchMechanism:
+    noise = request.noise_multiplier()
+    if noise is None:
+        raise InputError("noise must be given for a sweep, got none")
+    return request.pipeline().mechanism(noise)
 
 
 def _changed(request: BoundRequest, parameter: str, value: float) -> BoundRequest:
@@ -159,11 +155,7 @@ def _changed(request: BoundRequest, parameter: str, value: float) -> BoundReques
         new = (str(int(value)),)
     elif parameter in _WHOLE:
         new = int(value)
-    changes: dict[str, object] = {key: new}
-    rival = _RIVALS.get(parameter)
-    if rival is not None:
-        changes[rival] = None
-    return request.with_changes(changes)
+    return request.with_changes({key: new})
 
 
 def _values(text: str) -> Iterator[float]:
