@@ -33,6 +33,7 @@ __all__ = [
     "epsilon_over_steps",
     "finite_epsilon",
     "most_steps",
+    "pair_bracket",
     "pair_curve",
     "privacy_curve",
     "round_up",
@@ -126,13 +127,20 @@ def privacy_curve(mechanism: Phases, delta: float = 1e-5, agree: float = _AGREE)
     return bracket(mechanism, delta, agree).curve
 
 
-def pair_curve(
+def pair_bracket(
     pair: StepPair | MixturePair, steps: int, delta: float, agree: float = _AGREE
-) -> PrivacyCurve:
+) -> Bracket:
     """Composes exactly one pair, both directions apart: what a game on this pair can show."""
     require(0 < delta < 1, "delta", "in (0, 1)", delta)
     loss = StepLoss.played(pair)
-    return _worst_of([[(loss, steps)], [(loss.swapped(), steps)]], delta, agree).curve
+    return _worst_of([[(loss, steps)], [(loss.swapped(), steps)]], delta, agree)
+
+
+def pair_curve(
+    pair: StepPair | MixturePair, steps: int, delta: float, agree: float = _AGREE
+) -> PrivacyCurve:
+    """Returns the curve that `pair_bracket` finds: an upper bound."""
+    return pair_bracket(pair, steps, delta, agree).curve
 
 
 def epsilon_at(mechanism: Phases, delta: float) -> float:
