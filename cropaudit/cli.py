@@ -9,16 +9,16 @@ import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from cropaudit import __version__
 from cropaudit.bound_cli import bound
+from cropaudit.certify_cli import certify
 from cropaudit.errors import CropauditError, InputError
-
-if TYPE_CHECKING:
-    from cropaudit.audit.result import Bound
+from cropaudit.estimate_cli import estimate
+from cropaudit.selftest_cli import selftest
 
 __all__ = ["app", "main"]
 
@@ -55,47 +55,9 @@ def _version(
 
 
 app.command()(bound)
-
-
-@app.command()
-def estimate(
-    scores: Annotated[
-        Path | None, typer.Argument(help="CSV with the columns score and member (1 or 0).")
-    ] = None,
-    member: Annotated[Path | None, typer.Option(help=".npy of member scores.")] = None,
-    nonmember: Annotated[Path | None, typer.Option(help=".npy of nonmember scores.")] = None,
-    delta: Annotated[float, typer.Option(help="Delta of the bounds.")] = 1e-5,
-    confidence: Annotated[float, typer.Option(help="Confidence of each bound.")] = 0.95,
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="A threshold fixed beforehand; else half of the scores choose it."),
-    ] = None,
-    mechanism: Annotated[
-        str | None,
-        typer.Option(
-            help="Claimed mechanism, as poisson:noise=1,q=0.1,rho=0.3,steps=100 (or fixed, shuffle)"
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the split and of broken ties.")] = 0,
-    as_json: Json = False,
-) -> None:
-    """Turn attack scores of any origin into lower bounds on epsilon."""
-    from cropaudit.audit.score_files import estimate_file
-
-    found = estimate_file(
-        scores,
-        member,
-        nonmember,
-        delta=delta,
-        confidence=confidence,
-        threshold=threshold,
-        mechanism=mechanism,
-        seed=seed,
-    )
-    if as_json:
-        typer.echo(found.model_dump_json(indent=2))
-    else:
-        _print_bounds(found.bounds, found.members, found.nonmembers, found.auc)
+app.command()(estimate)
+app.command()(certify)
+app.command()(selftest)
 
 
 @app.command()
@@ -202,29 +164,6 @@ def _shortcut(claim: str | None) -> str | None:
     if kind != "shortcut" or not colon or not name:
         raise InputError(f"claim must be shortcut:NAME, got {claim}")
     return name
-
-
-def _print_bounds(bounds: "tuple[Bound, ...]", members: int, nonmembers: int, auc: float) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("estimator", "epsilon >=", "delta", "confidence", "validity", "cap", "note")
-    for item in bounds:
-        cap = f"{item.cap:.3g}" if item.cap is not None else ""
-        table.add_row(
-            item.estimator,
-            f"{item.epsilon:.4g}",
-            f"{item.delta:g}",
-            f"{item.confidence:g}",
-            item.validity,
-            cap,
-            item.note,
-        )
-    console = Console()
-    console.print(f"{members} members, {nonmembers} nonmembers, AUC {auc:.4f}")
-    console.print(table)
-    for item in bounds:
-        console.print(f"{item.estimator} assumes: {item.assumes}")
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -41,6 +41,7 @@ from cropaudit.training.losses import pixel_losses, prepare
 from cropaudit.training.models import build_model
 from cropaudit.training.samplers import FixedSize, Poisson
 from cropaudit.training.scenes import street_scenes
+from tests.study.speed import speed_rows
 
 STREET, WINDOW = Size(1024, 2048), Crop(Size(505, 505))
 SCENE, SMALL, FACE = Size(160, 320), Crop(Size(64, 64)), Rectangle(Size(16, 16))
@@ -376,11 +377,19 @@ def _plain_step(
     return seconds(step, 1.5)
 
 
+def estimator_rows() -> Iterator[Row]:
+    """Times the estimators, beside jax_privacy where that is installed."""
+    for what, ours, beside, plain in speed_rows():
+        ratio = plain / ours if plain is not None else None
+        yield Row(what, ours, "s", beside, plain, ratio)
+
+
 def measured() -> Iterator[Row]:
     """Runs everything."""
     yield from inclusion_rows()
     yield from accounting_rows()
     yield from long_rows()
+    yield from estimator_rows()
     yield probe_row()
     yield crop_row()
     yield training_row()

@@ -20,7 +20,8 @@ PACKAGE = ROOT / "cropaudit"
 LINKS = ("audit", "attacks", "training", "reports")
 LAYERS = (
     *("accounting", "bounds", "training", "attacks", "audit", "reports"),
-    *("bound_command", "bound_cli", "cli", "__main__"),
+    *("bound_command", "bound_cli", "estimate_command", "estimate_cli"),
+    *("certify_cli", "selftest_cli", "cli", "__main__"),
 )
 SHARED = {"cropaudit", "cropaudit.errors", "cropaudit.faults"}  # below every layer
 # A path that begins here, not one that only has such a folder on its way.
@@ -96,7 +97,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert "cropaudit/py.typed" in shipped
     assert "cropaudit/audit/presets/quickstart.yaml" in shipped
     assert {Path(name).suffix for name in shipped if "/templates/" in name} >= {".j2", ".css"}
-    assert not [name for name in names if "test" in name.lower()]
+    parts = [set(Path(name).parts[:-1]) | {Path(name).stem} for name in names]
+    assert not [
+        here for here in parts if "tests" in here or any(p.startswith("test_") for p in here)
+    ]
     assert any(name.startswith(info) and name.endswith("LICENSE") for name in names)
 
 

@@ -6,7 +6,7 @@ the worst of several, for relations whose two directions are composed apart.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -133,6 +133,10 @@ class PrivacyCurve:
         """Returns the same at the logs of false positive rates."""
         found = [part.highest_tpr_log(log_fpr) for part in self.parts]
         return np.asarray(np.max(found, axis=0))
+
+    def trade_offs(self) -> list[Callable[[Array], Array]]:
+        """Returns what each part allows: true positive rates by false positive rates."""
+        return [part.highest_tpr for part in self.parts]
 
     def rejects(self, fpr_upper: float, fnr_upper: float) -> bool:
         """Whether rates at most these contradict the curve: no test under it does as well."""

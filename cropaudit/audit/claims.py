@@ -1,8 +1,8 @@
 """What is claimed: a trade-off curve with its epsilon, or a bare (epsilon, delta).
 
-A claim is contradicted on one of two grounds. Assumption-free: a box of error rates lies outside
-the claimed region, or an exact lower bound exceeds the claimed epsilon, whatever the mechanism is.
-Given the family: the box lies outside what the claimed mechanism can do in the very game that was
+A claim is contradicted on one of two grounds. Assumption-free: what was measured lies outside the
+claimed region, or an exact lower bound exceeds the claimed epsilon, whatever the mechanism is.
+Given the family: it lies outside what the claimed mechanism can do in the very game that was
 played, a tighter curve, for the claimed region must also cover adversaries who change sides between
 steps.
 """
@@ -22,8 +22,8 @@ from cropaudit.accounting.curves import PrivacyCurve
 from cropaudit.accounting.mechanisms import Mechanism, PatchMechanism
 from cropaudit.accounting.shortcuts import shortcuts
 from cropaudit.audit.config import ClaimConfig
-from cropaudit.audit.estimators.clopper_pearson import box_epsilon
-from cropaudit.audit.estimators.limits import Box
+from cropaudit.audit.curve_tests import CurveTest
+from cropaudit.audit.estimators.rate_test import approximate_dp
 from cropaudit.errors import InputError
 
 __all__ = ["StatedClaim", "state_claim"]
@@ -56,19 +56,22 @@ class StatedClaim:
     game: PrivacyCurve | None = None
     mechanism: Mechanism | None = None
 
-    def refuted_by(self, box: Box) -> bool:
-        """Whether such error rates are impossible under the claim, whatever the mechanism is."""
-        if self.curve is not None and self.curve.rejects(box.fpr_upper, box.fnr_upper):
+    def refuted_by(self, test: CurveTest) -> bool:
+        """Whether what was measured is impossible under the claim, whatever the mechanism is."""
+        if self.curve is not None and test.rejects(self.curve.trade_offs()):
             return True
-        return box_epsilon(box.fpr_upper, box.fnr_upper, self.delta) > self.epsilon
+        return test.rejects([approximate_dp(self.epsilon, self.delta)])
 
-    def beyond_family(self, box: Box) -> bool:
-        """Whether the claimed mechanism cannot bring such error rates in the probe's game."""
-        return self.game is not None and self.game.rejects(box.fpr_upper, box.fnr_upper)
+    def beyond_family(self, test: CurveTest) -> bool:
+        """Whether the claimed mechanism cannot bring it about in the probe's game.
 
-    def contradicted_by(self, box: Box) -> bool:
-        """Whether the box contradicts the claim on either ground."""
-        return self.refuted_by(box) or self.beyond_family(box)
+        World A of the probe is P of the pair: the world whose patch gives what nothing else gives.
+        """
+        return self.game is not None and test.rejects(self.game.trade_offs()[:1])
+
+    def contradicted_by(self, test: CurveTest) -> bool:
+        """Whether the measurement contradicts the claim on either ground."""
+        return self.refuted_by(test) or self.beyond_family(test)
 
 
 def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) -> StatedClaim:

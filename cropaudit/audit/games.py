@@ -15,12 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
-from cropaudit.audit.design import learned_threshold, planned_threshold, scoring_pairs
-from cropaudit.audit.estimators.clopper_pearson import clopper_pearson
-from cropaudit.audit.estimators.limits import Box, measured_box, upper_limit
-from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE, mechanism_fdp
-from cropaudit.audit.estimators.one_run import one_run
+from cropaudit.audit.curve_tests import CurveTest
+from cropaudit.audit.design import Plan, plan_game, scoring_pairs
+from cropaudit.audit.estimators.evidence import Found, upper_limit
+from cropaudit.audit.estimators.guessing import Ends
+from cropaudit.audit.estimators.joint_test import JointTest, largest_epsilon
+from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE, family_note
+from cropaudit.audit.estimators.methods import bound_of
+from cropaudit.audit.estimators.rank_sum import RankSum
+from cropaudit.audit.estimators.rate_test import approximate_dp
+from cropaudit.audit.estimators.run_methods import RunMethod
 from cropaudit.audit.estimators.scores import Scores
+from cropaudit.audit.estimators.steinke import Steinke
 from cropaudit.audit.result import Attack, Bound, Check, Curve
 from cropaudit.audit.subject import Subject
 from cropaudit.audit.verdict import Evidence
@@ -29,6 +35,7 @@ from cropaudit.training.samplers import Shuffle
 __all__ = ["ATTACKS", "Played", "control_checks", "one_run_game", "probe_game", "score_csv"]
 
 ATTACKS = ("probe", "white-box", "black-box")  # pre-registered: all are corrected for together
+_GUESSED = (1.0, 1 / 3, 1 / 10)  # shares of the canaries that are guessed; corrected for
 _FPRS = (0.001, 0.01, 0.1)
 _ROC_POINTS = 300
 
@@ -51,27 +58,23 @@ class _Words:
 
 def probe_game(
     subject: Subject, progress: Callable[[int], None] | None
-) -> tuple[Played, ProbeScores, float]:
+) -> tuple[Played, ProbeScores, Plan]:
     """Plays the pipeline probe.
 
     Returns:
-        The game, its raw scores with hit counts, and its planned threshold.
+        The game, its raw scores with hit counts, and its plan.
     """
     game = subject.config.game
     level = 1 - game.confidence
-    expected = game.probe_slots // 2
-    threshold = planned_threshold(
-        subject.mechanism, game.delta, expected, expected, level / len(ATTACKS)
-    )
     start = time.perf_counter()
     result = run_probe(_probe(subject, game.probe_slots, subject.seeds.probe), progress)
     seconds = time.perf_counter() - start
-    scores = Scores.labelled(result.scores[0], result.member)
-    learned = _learn(subject, result, level / len(ATTACKS))
-    own = _boxes(result, threshold, learned, level)
-    corrected = _boxes(result, threshold, learned, level / len(ATTACKS))
-    bounds = _probe_bounds(subject, own, level)
-    strict = _probe_bounds(subject, corrected, level / len(ATTACKS))
+    scores = [Scores.labelled(values, result.member) for values in result.scores]
+    members, nonmembers = len(scores[0].member), len(scores[0].nonmember)
+    shape = subject.mechanism, game.delta, members, nonmembers
+    plan = plan_game(*shape, level / len(ATTACKS), subject.seeds.ties)
+    own = plan.tests(scores, level, subject.seeds.ties)
+    corrected = plan.tests(scores, level / len(ATTACKS), subject.seeds.ties)
     words = _Words(
         "Pipeline probe",
         "sees every noisy sum of the real sampler, crop, clipping and noise, with gradients at the "
@@ -79,52 +82,41 @@ def probe_game(
         f"{game.probe_slots} slots, each with its own fair coin; slots are independent of each "
         "other",
     )
-    attack = _attack(ATTACKS[0], words, scores, bounds, seconds, threshold)
-    played = Played(
-        attack, Evidence(ATTACKS[0], strict, corrected), score_csv(result.scores[0], result.member)
-    )
-    return played, result, threshold
+    bounds = _probe_bounds(plan, own, game.delta, level)
+    strict = _probe_bounds(plan, corrected, game.delta, level / len(ATTACKS))
+    threshold = float(np.sort(scores[0].nonmember)[-plan.family_rank])
+    attack = _attack(ATTACKS[0], words, scores[0], bounds, seconds, threshold)
+    raw = score_csv(result.scores[0], result.member)
+    return Played(attack, Evidence(ATTACKS[0], strict, corrected), raw), result, plan
 
 
-def _learn(subject: Subject, result: ProbeScores, level: float) -> tuple[int, float]:
-    """Learns on the first half of the slots which score to use, and its threshold."""
-    half = slice(None, len(result.member) // 2)
-    scores = [Scores.labelled(values[half], result.member[half]) for values in result.scores]
-    return learned_threshold(scores, subject.mechanism, subject.config.game.delta, level / 2)
-
-
-def _boxes(
-    result: ProbeScores, threshold: float, learned: tuple[int, float], level: float
-) -> tuple[Box, Box]:
-    """Returns two boxes at half the level each, so that together they keep it.
-
-    All slots at the planned threshold, the best where the pipeline is as configured; and half of
-    the slots at a threshold learned on the other half, which finds whatever else may be wrong.
-    """
-    number, cut = learned
-    half = slice(len(result.member) // 2, None)
-    tested = Scores.labelled(result.scores[number, half], result.member[half])
-    planned = Scores.labelled(result.scores[0], result.member)
-    return measured_box(planned, threshold, level / 2), measured_box(tested, cut, level / 2)
-
-
-def _probe_bounds(subject: Subject, boxes: tuple[Box, ...], level: float) -> tuple[Bound, ...]:
-    """Returns the best bound of each estimator over all thresholds, at the level of the game."""
-    delta = subject.config.game.delta
-    families = [mechanism_fdp(box, subject.mechanism, delta) for box in boxes]
-    # One box that no member allows refutes the family, and with it what the other box says of it.
-    families = [bound for bound in families if bound.note == OUTSIDE] or families
-    exact = [clopper_pearson(box, delta) for box in boxes]
-    words = "better of a planned threshold and one learned on half of the slots, corrected for both"
-    return tuple(
-        _at_level(max(bounds, key=lambda bound: bound.epsilon), level, words)
-        for bounds in (families, exact)
+def _probe_bounds(
+    plan: Plan, tests: tuple[CurveTest, ...], delta: float, level: float
+) -> tuple[Bound, ...]:
+    """Returns the best bound within the family, and the one that assumes nothing about it."""
+    *against_family, exact = tests
+    rejected = [
+        plan.family.loudest_rejected(lambda curve, test=test: test.rejects([curve]))  # type: ignore[misc]
+        for test in against_family
+    ]
+    plain = max(_plain_epsilon(test, delta) for test in (exact, *against_family))
+    best = max(rejected, key=lambda item: (item.outside, item.epsilon))
+    found = Found(best.epsilon, family_note(plan.family, best))
+    # One test that no member allows refutes the family, and with it what the others say of it.
+    if best.outside:
+        found = Found(plain, OUTSIDE)
+    words = "planned ranks, corrected for all tests of the game"
+    return (
+        bound_of(RankSum.name, "model-based", RankSum.assumes, found, None, delta, level, words),
+        bound_of(
+            JointTest.name, "exact", JointTest.assumes, Found(plain), None, delta, level, words
+        ),
     )
 
 
-def _at_level(bound: Bound, level: float, words: str) -> Bound:
-    note = f"{bound.note}; {words}" if bound.note else words
-    return bound.model_copy(update={"confidence": 1 - level, "note": note})
+def _plain_epsilon(test: CurveTest, delta: float) -> float:
+    """Returns the largest epsilon whose (epsilon, delta) region a test rejects."""
+    return largest_epsilon(lambda epsilon: test.rejects([approximate_dp(epsilon, delta)]))
 
 
 def one_run_game(
@@ -134,8 +126,9 @@ def one_run_game(
     game = subject.config.game
     level = 1 - game.confidence
     scores = Scores.labelled(values, subject.member)
-    bounds = (one_run(scores, game.delta, level, subject.seeds.ties),)
-    strict = (one_run(scores, game.delta, level / len(ATTACKS), subject.seeds.ties),)
+    method = RunMethod(Steinke(), tuple(Ends(share) for share in _GUESSED))
+    bounds = (method.bound(scores, game.delta, level, subject.seeds.ties),)
+    strict = (method.bound(scores, game.delta, level / len(ATTACKS), subject.seeds.ties),)
     attack = _attack(name, _ONE_RUN_WORDS[name], scores, bounds, seconds, None)
     return Played(attack, Evidence(name, strict, ()), score_csv(values, subject.member))
 

@@ -16,7 +16,7 @@ from cropaudit.accounting.inclusion import inclusion_map
 from cropaudit.attacks.black_box import black_box_scores
 from cropaudit.attacks.white_box import WhiteBox
 from cropaudit.audit.assemble import Findings, assemble
-from cropaudit.audit.claims import StatedClaim, state_claim
+from cropaudit.audit.claims import state_claim
 from cropaudit.audit.config import AuditConfig
 from cropaudit.audit.design import detectable_epsilon, scoring_pairs
 from cropaudit.audit.games import ATTACKS, Played, control_checks, one_run_game, probe_game
@@ -86,16 +86,15 @@ def run_audit(config: AuditConfig, command: str, stage: Stage) -> Outcome:
     refuse_mixture(subject.mechanism, subject.sampling, pairs, claim.mechanism)
     stage("Self-check of per-sample gradients", 0)
     checked = _self_check(subject)
-    played, result, threshold = probe_game(
-        subject, stage("Pipeline probe", config.game.probe_slots)
-    )
+    played, result, plan = probe_game(subject, stage("Pipeline probe", config.game.probe_slots))
     stage("Controls", 0)
     controls = control_checks(subject, result)
     real = _real_model(subject, stage)
     stage("Verdict", 0)
     games = (played, real.white, real.black)
     evidence = [game.evidence for game in games]
-    detectable = _detectable(subject, claim, threshold)
+    share = (1 - config.game.confidence) / len(ATTACKS)
+    detectable = detectable_epsilon(plan, claim.contradicted_by, share)
     checks = (*controls, checked)
     findings = Findings(
         attacks=tuple(game.attack for game in games),
@@ -186,19 +185,6 @@ def _twin(subject: Subject, spec: DpSgdSpec, stage: Stage) -> IntersectionOverUn
     advance = stage("The same without noise", spec.steps)
     quiet = replace(spec, noise_multiplier=0.0)
     return mean_iou(train(subject.filled, quiet, progress=advance).model, subject.validation)
-
-
-def _detectable(subject: Subject, claim: StatedClaim, threshold: float) -> float | None:
-    game = subject.config.game
-    return detectable_epsilon(
-        subject.mechanism,
-        claim.contradicted_by,
-        threshold,
-        game.probe_slots // 2,
-        game.probe_slots // 2,
-        (1 - game.confidence) / len(ATTACKS),
-        game.delta,
-    )
 
 
 def _weights(trained: Trained) -> bytes:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from cropaudit.accounting.accountant import round_up
 from cropaudit.audit.claims import StatedClaim
-from cropaudit.audit.estimators.limits import Box, round_down
+from cropaudit.audit.curve_tests import CurveTest
 from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE
+from cropaudit.audit.estimators.rounding import round_down
 from cropaudit.audit.result import Bound, Check, Headline, Verdict
 
 __all__ = ["Evidence", "decide", "headline"]
@@ -24,12 +25,13 @@ class Evidence:
     Attributes:
         attack: Its name.
         bounds: Lower bounds at the corrected level.
-        boxes: Limits of its error rates, jointly at that level; none for attacks in one run.
+        tests: What it measured on independent trials, together at that level; none for attacks in
+            one run.
     """
 
     attack: str
     bounds: tuple[Bound, ...]
-    boxes: tuple[Box, ...]
+    tests: tuple[CurveTest, ...]
 
 
 def headline(evidence: Sequence[Evidence], confidence: float, delta: float) -> Headline:
@@ -115,10 +117,10 @@ def _refutations(claim: StatedClaim, evidence: Sequence[Evidence]) -> list[str]:
     found = []
     for item in evidence:
         found += [
-            f"{item.attack}: error rates {_rates(box)} lie outside the claimed trade-off curve; "
-            "this assumes nothing about the mechanism"
-            for box in item.boxes
-            if claim.curve is not None and claim.curve.rejects(box.fpr_upper, box.fnr_upper)
+            f"{item.attack}: {test.words} cannot be under the claim; this assumes "
+            "nothing about the mechanism"
+            for test in item.tests
+            if claim.refuted_by(test)
         ]
         found += [
             f"{item.attack}: the exact lower bound {_lower(bound.epsilon)} ({bound.estimator}) "
@@ -132,16 +134,11 @@ def _refutations(claim: StatedClaim, evidence: Sequence[Evidence]) -> list[str]:
 def _beyond_family(claim: StatedClaim, evidence: Sequence[Evidence]) -> list[str]:
     """Returns what the claimed mechanism cannot do in the game that was played."""
     return [
-        f"{item.attack}: error rates {_rates(box)} are beyond the claimed mechanism in this game"
+        f"{item.attack}: {test.words}, beyond the claimed mechanism in this game"
         for item in evidence
-        for box in item.boxes
-        if claim.beyond_family(box)
+        for test in item.tests
+        if claim.beyond_family(test)
     ]
-
-
-def _rates(box: Box) -> str:
-    false_positives, false_negatives = f"{box.fpr_upper:.4g}", f"{box.fnr_upper:.4g}"
-    return f"(false positives at most {false_positives}, false negatives at most {false_negatives})"
 
 
 def _reading(claim: StatedClaim, evidence: Sequence[Evidence], *, assumption_free: bool) -> str:

@@ -24,7 +24,14 @@ from cropaudit.reports.bound_words import map_words, profile_words, steps_words,
 from cropaudit.reports.outputs import PICTURE_SUFFIXES, check_output, write_output
 from cropaudit.reports.svg import style, to_picture
 
-__all__ = ["draw_map", "draw_profile", "draw_steps", "draw_sweep", "draw_sweeps"]
+__all__ = [
+    "draw_map",
+    "draw_profile",
+    "draw_steps",
+    "draw_sweep",
+    "draw_sweeps",
+    "save_figure",
+]
 
 
 def draw_sweep(sweep: SweepPlot, path: Path) -> None:
@@ -81,6 +88,19 @@ def _save(build: Callable[[], Figure], path: Path, name: str, title: str, alt: s
     check_output(path, PICTURE_SUFFIXES, True, name="picture")
     with style(name):
         write_output(path, _render(build(), path.suffix.lower(), name, title, alt))
+
+
+def save_figure(build: Callable[[], Figure], path: Path, name: str, title: str, alt: str) -> None:
+    """Draws any figure into a file, as the pictures above.
+
+    Args:
+        build: Draws it; called inside the report's style.
+        path: The file, as in `draw_sweep`.
+        name: Salts the ids.
+        title: Short name of the picture.
+        alt: What it shows, for those who cannot see it.
+    """
+    _save(build, path, name, title, alt)
 
 
 def _render(figure: Figure, suffix: str, name: str, title: str, alt: str) -> bytes:

@@ -19,7 +19,7 @@ from cropaudit.reports.palette import DASHES, EXCLUDED, GREY, SERIES, place_axes
 from cropaudit.reports.plot_data import FLOOR, BarChart, InclusionMap, Profile, Roc, RocLine
 from cropaudit.reports.svg import INK
 
-__all__ = ["draw_bars", "draw_inclusion", "draw_profile", "draw_roc"]
+__all__ = ["bar_on", "draw_bars", "draw_inclusion", "draw_profile", "draw_roc", "roc_on"]
 
 
 def draw_inclusion(data: InclusionMap) -> Figure:
@@ -66,19 +66,7 @@ def draw_roc(data: Roc) -> Figure:
     """Draws every attack's ROC on log axes with the region that the claim excludes."""
     figure = Figure(figsize=(7.6, 4.9))
     axes = place_axes(figure, 0.75, 0.6, 4.1, 4.1)
-    handles: list[Artist] = []
-    axes.fill_between(data.limit_fpr, data.limit_tpr, 1.0, color=EXCLUDED, alpha=0.22, lw=0)
-    (limit,) = axes.plot(data.limit_fpr, data.limit_tpr, color=INK, lw=2.0)
-    (chance,) = axes.plot([FLOOR, 1], [FLOOR, 1], color=GREY, lw=1.0, ls=(0, (1, 3)))
-    for index, line in enumerate(data.lines):
-        handles.append(_roc_line(axes, line, index))
-    _rate_axis(axes)
-    labels = [line.title for line in data.lines]
-    handles += [limit, Swatch(facecolor=EXCLUDED, alpha=0.22, lw=0), chance]
-    labels += [data.limit_title, "excluded by the claim", "chance"]
-    if any(line.point for line in data.lines):
-        handles.append(Line2D([], [], color=GREY, marker="o", ls="-", lw=1.2, ms=6))
-        labels.append("at the pre-registered threshold, 95% intervals")
+    handles, labels = roc_on(axes, data)
     figure.legend(
         handles,
         [textwrap.fill(label.lstrip("_"), 27) for label in labels],
@@ -88,6 +76,31 @@ def draw_roc(data: Roc) -> Figure:
         handlelength=2.2,
     )
     return figure
+
+
+def roc_on(axes: Axes, data: Roc) -> tuple[list[Artist], list[str]]:
+    """Draws the same on given axes; without a limit (an empty one) no region is excluded.
+
+    Returns:
+        What a legend names, and the names.
+    """
+    handles: list[Artist] = []
+    limit: list[Artist] = []
+    if len(data.limit_fpr):
+        axes.fill_between(data.limit_fpr, data.limit_tpr, 1.0, color=EXCLUDED, alpha=0.22, lw=0)
+        limit += axes.plot(data.limit_fpr, data.limit_tpr, color=INK, lw=2.0)
+        limit.append(Swatch(facecolor=EXCLUDED, alpha=0.22, lw=0))
+    (chance,) = axes.plot([FLOOR, 1], [FLOOR, 1], color=GREY, lw=1.0, ls=(0, (1, 3)))
+    for index, line in enumerate(data.lines):
+        handles.append(_roc_line(axes, line, index))
+    _rate_axis(axes)
+    labels = [line.title for line in data.lines]
+    handles += [*limit, chance]
+    labels += [*([data.limit_title, "excluded by the claim"] if limit else []), "chance"]
+    if any(line.point for line in data.lines):
+        handles.append(Line2D([], [], color=GREY, marker="o", ls="-", lw=1.2, ms=6))
+        labels.append("at the pre-registered threshold, 95% intervals")
+    return handles, labels
 
 
 def _roc_line(axes: Axes, line: RocLine, index: int) -> Line2D:
@@ -132,7 +145,7 @@ def draw_bars(data: BarChart) -> Figure:
     axes.set(xlim=(low, high), ylim=(count - 0.5, -0.5), xscale="log" if data.log else "linear")
     for row, bar in enumerate(data.bars):
         colour = SERIES[0] if bar.validity == "exact" else SERIES[1]
-        _bar(axes, row, max(bar.epsilon, 0.0), colour, bar.headline, data.log)
+        bar_on(axes, row, max(bar.epsilon, 0.0), colour, bar.headline, data.log)
         if bar.cap is not None and low < bar.cap < high:
             axes.plot(bar.cap, row, "|", color=GREY, ms=13, mew=1.6)
     for index, line in enumerate(data.references):
@@ -169,7 +182,7 @@ def _span(data: BarChart) -> tuple[float, float]:
     return smallest / 1.6, largest * (largest / smallest) ** 0.05
 
 
-def _bar(axes: Axes, row: int, epsilon: float, colour: str, headline: bool, log: bool) -> None:
+def bar_on(axes: Axes, row: int, epsilon: float, colour: str, headline: bool, log: bool) -> None:
     """Draws one bar and its number; on a log axis, where length means nothing, a dot on a rule."""
     start = axes.get_xlim()[0]
     if epsilon > 0 and log:

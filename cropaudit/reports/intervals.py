@@ -7,7 +7,7 @@ the games of one world are independent.
 
 import math
 
-from cropaudit.audit.estimators.limits import upper_limit
+from cropaudit.audit.estimators.evidence import upper_limit
 from cropaudit.errors import require
 
 __all__ = ["auc_interval", "clopper_pearson"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -18,9 +19,12 @@ from cropaudit.accounting.mechanisms import (
 )
 from cropaudit.accounting.pairs import StepPair
 from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
-from cropaudit.audit.design import planned_threshold, score_rates
-from cropaudit.audit.estimators.limits import measured_box, upper_limit
-from cropaudit.audit.estimators.one_run import coin_p_value
+from cropaudit.audit.curve_tests import CountsTest, CurveTest
+from cropaudit.audit.design import Plan, plan_game, scoring_pairs
+from cropaudit.audit.estimators.rank_sum import RankSum
+from cropaudit.audit.estimators.ranks import ranked_counts
+from cropaudit.audit.estimators.rate_test import likely_hits
+from cropaudit.audit.estimators.run_methods import coin_p_value
 from cropaudit.audit.estimators.scores import Scores
 from cropaudit.errors import InputError
 from cropaudit.training.samplers import FixedSize, Poisson, Sampling, Shuffle
@@ -114,15 +118,67 @@ def test_hits_follow_the_inclusion_map(patch: Patch, crop: Crop, position) -> No
 def test_scores_follow_the_law_of_the_pair(sampling: Sampling, factor: float) -> None:
     """Kolmogorov distance in either world, at the noise claimed and at less.
 
-    False-failure rate 2e-6 a world (DKW inequality), at about 750 slots each.
+    False-failure rate 2e-6 a world (DKW inequality, both samples), at about 750 slots each.
     """
     found = split(run_probe(probe(sampling, slots=1500, noise_multiplier=factor)))
     claimed = mechanism_of(sampling)
     played = claimed.with_noise(factor).pair()
-    thresholds, *rates = score_rates(claimed.pair(), played, claimed.compositions)
-    for scores, rate in zip((found.member, found.nonmember), rates, strict=True):
-        share = 1 - np.searchsorted(np.sort(scores), thresholds) / len(scores)
-        assert np.abs(share - rate).max() < math.sqrt(math.log(1e6) / (2 * len(scores))) + 1e-3
+    worlds = simulated(claimed.pair(), played, claimed.compositions, 30_000)
+    for scores, drawn in zip((found.member, found.nonmember), worlds, strict=True):
+        allowed = sum(math.sqrt(math.log(2e6) / (2 * n)) for n in (len(scores), len(drawn)))
+        assert stats.ks_2samp(scores, drawn, method="asymp").statistic < allowed
+
+
+def simulated(scoring: StepPair, played: StepPair, steps: int, n: int) -> list[np.ndarray]:
+    """Draws summed scores of world A, which is P of the pair, and of world B."""
+    rng = np.random.default_rng(0)
+    worlds = []
+    for weights in (played.p, played.q):
+        means = rng.choice([-1.0, 0.0, 1.0], p=weights, size=(n, steps))
+        worlds.append(scoring.log_ratio(rng.normal(means, played.sigma)).sum(axis=1))
+    return worlds
+
+
+@pytest.mark.parametrize("sampling", SAMPLERS, ids=str)
+def test_members_are_world_a_of_the_pair_and_not_world_b(sampling: Sampling) -> None:
+    """The game's curve is that of P by Q: exchanged worlds would be another game.
+
+    At little noise every step shows what was played. Members never give what Q alone gives more
+    often than P, nonmembers never a +1: shares of steps at -1, 0, +1, each within 1e-6 in either
+    world; and the shares exchanged are out of the question.
+    """
+    loud = dataclasses.replace(mechanism_of(sampling).pair(), sigma=0.05)
+    spec = probe(sampling, slots=400, steps=1, noise_multiplier=0.05, pairs=(UP,))
+    if isinstance(sampling, Shuffle):  # one batch of all records: each takes part
+        spec = dataclasses.replace(spec, sampling=Shuffle(RECORDS))
+    found = split(run_probe(spec))
+    for seen, weights, others in (
+        (found.member, loud.p, loud.q),
+        (found.nonmember, loud.q, loud.p),
+    ):
+        means = np.rint(seen / 2)
+        off = False
+        for mean, weight, other in zip((-1, 0, 1), weights, others, strict=True):
+            count = int((means == mean).sum())
+            assert stats.binomtest(count, len(seen), weight).pvalue > 1e-6
+            off |= stats.binomtest(count, len(seen), other).pvalue < 1e-6
+        assert off, "the other world would have shown"
+
+
+def test_worlds_exchanged_are_accused_and_so_must_never_be() -> None:
+    """Why the order matters: the same honest scores, told from the other world, look guilty.
+
+    A game that took Q for P would accuse an honest pipeline at the ranks where Q by P is the higher
+    curve. The probe cannot: its bits are its own coins, and the tests above tie them to P.
+    """
+    mechanism = FixedSizePatch(0.5, 0.1, 0.3, 20)
+    forward, backward = pair_curve(mechanism.pair(), 20, DELTA).trade_offs()
+    member, nonmember = simulated(mechanism.pair(), mechanism.pair(), 20, 2000)
+    told, exchanged = Scores.of(member, nonmember), Scores.of(-nonmember, -member)
+    for scores, allowed, wrong in ((told, forward, None), (exchanged, backward, forward)):
+        test = CountsTest(ranked_counts(scores, [1000], 0)[0], 1e-4)
+        assert not test.rejects([allowed])
+        assert wrong is None or test.rejects([wrong])
 
 
 @pytest.mark.parametrize("sampling", SAMPLERS, ids=str)
@@ -223,38 +279,56 @@ def test_blocks_are_played_apart_and_reported() -> None:
     assert not np.array_equal(found.member[:500], found.member[500:1000])
 
 
+@lru_cache
+def planned(sampling: Sampling, trials: int) -> Plan:
+    return plan_game(mechanism_of(sampling), DELTA, trials, trials, 0.05, 1)
+
+
+def measured(sampling: Sampling, found: ProbeScores) -> tuple[CurveTest, ...]:
+    """Returns what the plan for so many slots measures in a game."""
+    scores = [Scores.labelled(row, found.member) for row in found.scores]
+    plan = planned(sampling, len(found.member) // 2)
+    trials = len(scores[0].member), len(scores[0].nonmember)
+    roc = RankSum(plan.family, *trials, seed=1)
+    return dataclasses.replace(plan, roc=roc).tests(scores, 0.05, seed=1)
+
+
 @pytest.mark.parametrize("sampling", SAMPLERS, ids=str)
 def test_halved_noise_is_found_out(sampling: Sampling) -> None:
     """Power: 1,500 slots at half the noise, scored by who expects it, reject the claimed curve.
 
-    The threshold is fixed beforehand by the law of that score. False-failure rate at most 1e-4:
-    the counts that are passed with probability 5e-5 each still reject.
+    The rank is fixed beforehand. False-failure rate at most 1e-4: hits that are reached but for
+    that chance still reject.
     """
     mechanism, level = mechanism_of(sampling), 0.05
     loud, steps = mechanism.with_noise(0.5).pair(), mechanism.compositions
-    curve = pair_curve(mechanism.pair(), steps, DELTA)
-    cuts, tpr, fpr = score_rates(loud, loud, steps)
+    allowed = pair_curve(mechanism.pair(), steps, DELTA).trade_offs()[:1]
+    truth = pair_curve(loud, steps, DELTA).trade_offs()[0]
     few = 650  # fair coins give each world more than this, but for 1e-6
-    at = int(np.argmax(fpr <= 0.02))
-    counts = [stats.binom.isf(5e-5, few, rate) for rate in (fpr[at], 1 - tpr[at])]
-    assert curve.rejects(*(upper_limit(count, few, level / 2) for count in counts))
+    rank = 13
+    blank = ranked_counts(Scores.of(np.zeros(few), np.zeros(few)), [rank], 0)[0]
+    assert CountsTest(likely_hits(blank, truth, 1 - 1e-4), level).rejects(allowed)
     found = split(run_probe(probe(sampling, slots=1500, noise_multiplier=0.5, pairs=(loud,))))
-    box = measured_box(found, float(cuts[at]), level)
-    assert curve.rejects(box.fpr_upper, box.fnr_upper)
+    assert CountsTest(ranked_counts(found, [rank], 0)[0], level).rejects(allowed)
 
 
 @pytest.mark.parametrize("sampling", SAMPLERS, ids=str)
 def test_the_honest_pipeline_is_not_accused(sampling: Sampling) -> None:
-    """Six games of 300 slots at level .05; false-failure rate at most 1e-4 (Binomial(6, .05))."""
+    """Six games of 300 slots at level .05; false-failure rate at most 1e-4 (Binomial(6, .05)).
+
+    And at half the noise the same plan accuses one game of 1,500 slots.
+    """
     mechanism, level = mechanism_of(sampling), 0.05
-    threshold = planned_threshold(mechanism, DELTA, 150, 150, level)
-    curve = pair_curve(mechanism.pair(), mechanism.compositions, DELTA)
-    boxes = [
-        measured_box(split(run_probe(probe(sampling, slots=300, seed=seed))), threshold, level)
-        for seed in range(6)
-    ]
-    accused = sum(curve.rejects(box.fpr_upper, box.fnr_upper) for box in boxes)
-    assert accused <= stats.binom.isf(1e-4, 6, level)
+    allowed = pair_curve(mechanism.pair(), mechanism.compositions, DELTA).trade_offs()[:1]
+    pairs = scoring_pairs(mechanism)
+
+    def accused(**changes: object) -> bool:
+        found = run_probe(probe(sampling, pairs=pairs, **changes))
+        return any(test.rejects(allowed) for test in measured(sampling, found))
+
+    honest = sum(accused(slots=300, seed=seed) for seed in range(6))
+    assert honest <= stats.binom.isf(1e-4, 6, level)
+    assert accused(slots=1500, noise_multiplier=0.5)
 
 
 def test_every_pair_scores_the_same_game() -> None:

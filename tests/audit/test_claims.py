@@ -1,11 +1,13 @@
 """What is claimed: each kind, its region, and what may contradict it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import pytest
 
-from cropaudit.accounting.accountant import epsilon_at, round_up
+from cropaudit.accounting.accountant import epsilon_at, pair_curve, round_up
 from cropaudit.accounting.mechanisms import (
     FixedSizePatch,
     PatchMechanism,
@@ -15,8 +17,10 @@ from cropaudit.accounting.mechanisms import (
 from cropaudit.accounting.shortcuts import shortcuts
 from cropaudit.audit.claims import StatedClaim, state_claim
 from cropaudit.audit.config import ClaimConfig
+from cropaudit.audit.curve_tests import CountsTest, CurveTest
 from cropaudit.audit.estimators.clopper_pearson import box_epsilon
-from cropaudit.audit.estimators.limits import Box
+from cropaudit.audit.estimators.evidence import Counts
+from cropaudit.audit.estimators.rate_test import TradeOff
 from cropaudit.errors import InputError
 
 DELTA = 1e-5
@@ -35,8 +39,21 @@ def stated(mechanism: PatchMechanism, **claim: object) -> StatedClaim:
     return state_claim(ClaimConfig.model_validate(claim), mechanism, DELTA)
 
 
-def box(fpr_upper: float, fnr_upper: float) -> Box:
-    return Box(fpr_upper, fnr_upper, 0.05, 1000, 1000, 0, 0)
+@dataclass(frozen=True)
+class Point:
+    """Evidence without chance: a test that is known to have these rates."""
+
+    fpr: float
+    fnr: float
+    level: float = 0.05
+    words: str = "known rates"
+
+    def rejects(self, curves: Sequence[TradeOff]) -> bool:
+        return all(1 - self.fnr > float(curve(np.array(self.fpr))) for curve in curves)
+
+
+def point(fpr: float, fnr: float) -> CurveTest:
+    return Point(fpr, fnr)
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS, ids=str)
@@ -72,19 +89,20 @@ def test_grounds_nest(mechanism: PatchMechanism) -> None:
     assert claim.curve is not None
     assert claim.game is not None
     for fpr in (1e-4, 0.01, 0.1, 0.4):
-        played, formal = (float(c.highest_tpr(np.array(fpr))) for c in (claim.game, claim.curve))
-        assert not claim.contradicted_by(box(fpr, 1 - played + 1e-9))
-        between = box(fpr, 1 - (played + formal) / 2)
+        forward = claim.game.trade_offs()[0]  # the order that is played
+        played, formal = (float(c(np.array(fpr))) for c in (forward, claim.curve.highest_tpr))
+        assert not claim.contradicted_by(point(fpr, 1 - played + 1e-9))
+        between = point(fpr, 1 - (played + formal) / 2)
         if formal - played > 1e-6:
             assert claim.beyond_family(between)
             assert not claim.refuted_by(between)
             assert claim.contradicted_by(between)
-        beyond = box(fpr, 1 - formal - 1e-6)
+        beyond = point(fpr, 1 - formal - 1e-6)
         assert claim.refuted_by(beyond)
         assert claim.beyond_family(beyond)
-    assert not claim.contradicted_by(box(1.0, 1.0))
-    assert not claim.contradicted_by(box(0.5, 0.5)), "a coin contradicts nothing"
-    assert claim.contradicted_by(box(1e-9, 1e-9)), "perfect tests contradict everything"
+    assert not claim.contradicted_by(point(1.0, 1.0))
+    assert not claim.contradicted_by(point(0.5, 0.5)), "a coin contradicts nothing"
+    assert claim.contradicted_by(point(1e-9, 1e-9)), "perfect tests contradict everything"
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS[:3], ids=str)
@@ -122,10 +140,10 @@ def test_a_bare_claim_is_a_point_and_no_curve(mechanism: PatchMechanism) -> None
     assert (claim.kind, claim.epsilon, claim.curve, claim.game) == ("bare", 1.0, None, None)
     assert claim.statement == "The training is patch-level (1, 1e-05)-DP."
     for fpr, fnr in ((0.1, 0.7), (0.1, 0.75), (0.7, 0.1), (0.1, 0.73), (1e-9, 1.0)):
-        assert claim.contradicted_by(box(fpr, fnr)) == (box_epsilon(fpr, fnr, DELTA) > 1.0)
-    assert claim.contradicted_by(box(0.1, 0.7))
-    assert claim.contradicted_by(box(0.7, 0.1)), "both worlds count"
-    assert not claim.contradicted_by(box(0.1, 0.75))
+        assert claim.contradicted_by(point(fpr, fnr)) == (box_epsilon(fpr, fnr, DELTA) > 1.0)
+    assert claim.contradicted_by(point(0.1, 0.7))
+    assert claim.contradicted_by(point(0.7, 0.1)), "both worlds count"
+    assert not claim.contradicted_by(point(0.1, 0.75))
 
 
 @pytest.mark.parametrize(("mechanism", "name"), SHORTCUTS, ids=str)
@@ -145,7 +163,7 @@ def test_a_shortcut_allows_less_than_the_mechanism_does(
     # The game shows what the short cut forbids: that is what refutes it.
     played = configured.game.highest_tpr(FPR)
     worst = int(np.argmax(played - allowed))
-    assert claim.refuted_by(box(float(FPR[worst]), 1 - float(played[worst]) + 1e-9))
+    assert claim.refuted_by(point(float(FPR[worst]), 1 - float(played[worst]) + 1e-9))
 
 
 def test_unknown_shortcuts_name_the_legal_ones() -> None:
@@ -175,5 +193,46 @@ def test_a_delta_below_the_numerics_is_refused() -> None:
 def test_a_patch_that_no_crop_meets_leaks_nothing() -> None:
     claim = stated(PoissonPatch(1.0, 0.1, 0.0, 10))
     assert claim.epsilon == 0
-    assert not claim.contradicted_by(box(0.3, 0.7 + 1e-9))
-    assert claim.contradicted_by(box(0.3, 0.69))
+    assert not claim.contradicted_by(point(0.3, 0.7 + 1e-9))
+    assert claim.contradicted_by(point(0.3, 0.69))
+
+
+def test_counts_are_held_against_the_same_curves() -> None:
+    """Many trials come near to knowing the rates; the grounds nest for each number of hits."""
+    claim = stated(MECHANISMS[0])
+    assert claim.curve is not None
+    assert claim.game is not None
+    n = 20_000
+    grounds = []
+    for share in (0.1, 0.2, 0.25, 0.3, 0.6):
+        test = CountsTest(Counts(n, n, round(share * n), n // 20, ranked=True), 0.05)
+        known = point(0.05, 1 - share)
+        assert claim.refuted_by(test) == claim.refuted_by(known)
+        assert claim.beyond_family(test) == claim.beyond_family(known)
+        assert claim.beyond_family(test) or not claim.refuted_by(test)
+        grounds.append(claim.contradicted_by(test))
+    assert grounds == sorted(grounds)
+    assert {True, False} == set(grounds)
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS[:3], ids=str)
+def test_the_game_is_held_to_the_order_that_is_played(mechanism: PatchMechanism) -> None:
+    """World A of the probe is P: the first curve is P's rates by Q's, and it alone counts.
+
+    In one step both are known in closed form. Where the curves differ, a point that only the other
+    order allows is beyond the claimed mechanism; one that only this order allows is not.
+    """
+    pair = mechanism.pair()
+    first, other = pair_curve(pair, 1, DELTA).trade_offs()
+    tpr, fpr = pair.masses_above(np.linspace(-3, 3, 61))
+    np.testing.assert_allclose(first(fpr), tpr, atol=3e-3)
+    np.testing.assert_allclose(other(1 - tpr), 1 - fpr, atol=3e-3)
+    claim = stated(mechanism)
+    assert claim.game is not None
+    forward, backward = (curve(FPR) for curve in claim.game.trade_offs())
+    for at in (int(np.argmax(forward - backward)), int(np.argmax(backward - forward))):
+        gap = abs(float(forward[at] - backward[at]))
+        assert gap > 1e-3
+        tpr_between = float(forward[at] + backward[at]) / 2
+        seen = claim.beyond_family(point(float(FPR[at]), 1 - tpr_between))
+        assert seen == (backward[at] > forward[at])

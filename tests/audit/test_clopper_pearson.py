@@ -1,4 +1,4 @@
-"""Estimator 1: exact coverage where the truth is a closed form, simulation for the patch pair."""
+"""Estimator 1: identities, and coverage by exact sums for fixed and for ranked thresholds."""
 
 import math
 
@@ -10,32 +10,22 @@ from scipy.stats import binom
 
 from cropaudit.accounting.accountant import pair_curve
 from cropaudit.accounting.mechanisms import PoissonPatch
-from cropaudit.audit.design import planned_threshold
-from cropaudit.audit.estimators.clopper_pearson import box_epsilon, cap, clopper_pearson
-from cropaudit.audit.estimators.limits import measured_box, upper_limit
-from cropaudit.audit.estimators.scores import Scores
+from cropaudit.audit.estimators.clopper_pearson import ClopperPearson, box_epsilon
+from cropaudit.audit.estimators.evidence import Counts
+from cropaudit.audit.estimators.rate_test import approximate_dp, likely_hits
+from tests.score_law import fixed_chance, ranked_chance
 
+ESTIMATOR = ClopperPearson()
 MECHANISM = PoissonPatch(1.0, 0.1, 0.3, 100)
-DELTA = 1e-5
 
 
-def share_above(fpr: float, tpr: float, truth: float, delta: float, n: int, level: float) -> float:
+def chance_above(
+    truth: float, delta: float, n: int, level: float, fpr: np.ndarray, tpr: np.ndarray
+) -> np.ndarray:
     """The exact probability that the bound of n trials a world exceeds ``truth``."""
-    counts = np.arange(n + 1)
-    limits = [upper_limit(k, n, level / 2) for k in counts]
-    above = np.array([[box_epsilon(f, m, delta) > truth for m in limits] for f in limits])
-    alarms, misses = binom.pmf(counts, n, fpr), binom.pmf(counts, n, 1 - tpr)
-    return float(alarms @ above @ misses)
-
-
-def played(trials: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of both worlds of the Poisson patch pair, straight from its mixtures."""
-    pair = MECHANISM.pair()
-    worlds = []
-    for weights in (pair.p, pair.q):
-        means = rng.choice([-1.0, 0.0, 1.0], p=weights, size=(trials, MECHANISM.steps))
-        worlds.append(pair.log_ratio(rng.normal(means, pair.sigma)).sum(axis=1))
-    return worlds[0], worlds[1]
+    counts = [[Counts(n, n, h, a) for a in range(n + 1)] for h in range(n + 1)]
+    found = [[ESTIMATOR.epsilon(item, delta, level).epsilon for item in row] for row in counts]
+    return fixed_chance(np.array(found) > truth, tpr, fpr)
 
 
 @settings(max_examples=150, deadline=None)
@@ -51,97 +41,89 @@ def test_epsilon_is_the_largest_that_the_rates_contradict(
     assert box_epsilon(fpr, fnr, delta) == box_epsilon(fnr, fpr, delta)
 
 
-@pytest.mark.parametrize("delta", [0.0, 1e-5])
-@pytest.mark.parametrize("rate", [0.0, 0.02, 0.3, 0.5, 0.97])
-def test_null_coverage_is_exact(rate: float, delta: float) -> None:
-    """Worlds alike: the bound is positive with probability at most the level. No randomness."""
-    for level in (0.2, 0.05):
-        assert share_above(rate, rate, 0.0, delta, 60, level) <= level
-
-
-@pytest.mark.parametrize("epsilon", [0.2, 1.0, 3.0])
+@pytest.mark.parametrize("level", [0.2, 0.05])
 @pytest.mark.parametrize("delta", [0.0, 1e-2, 0.2])
-def test_known_epsilon_coverage_is_exact(epsilon: float, delta: float) -> None:
-    """Randomised response that shows the bit outright with probability delta. No randomness.
-
-    It is (epsilon, delta)-DP with equality, so the bound exceeds epsilon at most at its level.
-    """
-    flip = (1 - delta) / (1 + math.exp(epsilon))
-    for level in (0.2, 0.05):
-        assert share_above(flip, 1 - flip, epsilon, delta, 60, level) <= level
+@pytest.mark.parametrize("epsilon", [0.0, 0.2, 1.0, 3.0])
+def test_coverage_is_exact(epsilon: float, delta: float, level: float) -> None:
+    """At every attack on the edge of the region. Epsilon 0 at delta 0 is the null."""
+    fpr = np.linspace(0, 1, 101)
+    tpr = approximate_dp(epsilon, delta)(fpr)
+    assert chance_above(epsilon, delta, 45, level, fpr, tpr).max() <= level
 
 
-def test_known_epsilon_coverage_on_the_patch_pair() -> None:
-    """Poisson, sigma 1, q .1, rho .3, 100 steps: share of bounds above the pair's epsilon.
-
-    False-failure rate at most 1e-4 (Binomial(120, .05)). The delta is .05, where the bound comes
-    close to the truth.
-    """
-    rng, delta, level = np.random.default_rng(1), 0.05, 0.05
-    truth = pair_curve(MECHANISM.pair(), MECHANISM.steps, delta).epsilon(delta)
-    threshold = planned_threshold(MECHANISM, delta, 200, 200, level)
-    member, nonmember = (world.reshape(120, 200) for world in played(120 * 200, rng))
-    bounds = [
-        clopper_pearson(measured_box(Scores.of(a, b), threshold, level), delta).epsilon
-        for a, b in zip(member, nonmember, strict=True)
+@pytest.mark.parametrize("epsilon", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize(("n", "m", "alarms"), [(1, 1, 0), (60, 40, 3), (500, 500, 50)])
+def test_coverage_of_a_ranked_threshold_is_exact(
+    n: int, m: int, alarms: int, epsilon: float
+) -> None:
+    delta, level = 1e-2, 0.1
+    found = [
+        ESTIMATOR.epsilon(Counts(n, m, hits, alarms, True), delta, level).epsilon
+        for hits in range(n + 1)
     ]
-    assert sum(bound > truth for bound in bounds) <= binom.isf(1e-4, 120, level)
+    least = int(np.searchsorted(found, epsilon, side="right"))
+    assert found == sorted(found)
+    if least <= n:
+        curve = approximate_dp(epsilon, delta)
+        assert ranked_chance(least, curve, n, alarms + 1, m) <= level
+
+
+def test_coverage_on_the_patch_pair() -> None:
+    """The pair attains its epsilon at one threshold only; no threshold errs more than it may."""
+    delta, level = 0.05, 0.2
+    curve = pair_curve(MECHANISM.pair(), MECHANISM.steps, delta)
+    fpr = np.concatenate([[0.0], np.geomspace(1e-4, 1, 60)])
+    tpr = curve.parts[0].highest_tpr(fpr)
+    assert chance_above(curve.epsilon(delta), delta, 45, level, fpr, tpr).max() <= level
 
 
 def test_power_on_randomised_response() -> None:
-    """At epsilon 3 and 1,000 trials a world, at least 70% of it; false-failure rate 1e-4.
+    """At epsilon 3 and 1,000 trials a world, at least 70% of it.
 
     Exact: the bound at the counts that are passed with probability 5e-5 each.
     """
     flip = 1 / (1 + math.exp(3.0))
     count = int(binom.isf(5e-5, 1000, flip))
-    limit = upper_limit(count, 1000, 0.025)
-    assert box_epsilon(limit, limit, 0.0) >= 0.7 * 3.0
+    seen = Counts(1000, 1000, 1000 - count, count)
+    assert ESTIMATOR.epsilon(seen, 0.0, 0.05).epsilon >= 0.7 * 3.0
 
 
 def test_power_on_the_patch_pair() -> None:
-    """At 10,000 trials a world .45 of the pair's epsilon is attainable; at least .3 is found.
-
-    False-failure rate below 1e-6: .3 of 2.86 needs a TPR that is ten deviations off. The
-    threshold is where TPR/FPR is large, as this estimator likes it.
-    """
-    rng = np.random.default_rng(2)
-    truth = pair_curve(MECHANISM.pair(), MECHANISM.steps, DELTA).epsilon(DELTA)
-    _, plan = played(10_000, rng)
-    threshold = float(np.quantile(plan, 0.995))
-    member, nonmember = played(10_000, rng)
-    bound = clopper_pearson(measured_box(Scores.of(member, nonmember), threshold, 0.05), DELTA)
-    assert 0.3 * truth <= bound.epsilon <= truth
+    """At 10,000 trials a world .45 of the pair's epsilon is attainable; .4 at the median here."""
+    curve = pair_curve(MECHANISM.pair(), MECHANISM.steps, 1e-5)
+    seen = likely_hits(Counts(10_000, 10_000, 0, 24, True), curve.parts[0].highest_tpr, 0.5)
+    bound = ESTIMATOR.epsilon(seen, 1e-5, 0.05).epsilon
+    assert 0.4 * curve.epsilon(1e-5) <= bound <= curve.epsilon(1e-5)
 
 
 @pytest.mark.parametrize("n", [1, 5, 100, 10_000])
-def test_cap_is_reached_by_perfect_scores_only(n: int) -> None:
-    perfect = Scores.of([np.inf] * n, [-np.inf] * n)
-    bound = clopper_pearson(measured_box(perfect, 0.0, 0.05), DELTA)
-    assert bound.cap == cap(n, n, 0.05, DELTA)
-    assert bound.cap * (1 - 1e-5) <= bound.epsilon <= bound.cap
+def test_no_error_gives_the_most_that_so_many_trials_can(n: int) -> None:
+    most = ESTIMATOR.epsilon(Counts(n, n, n, 0), 1e-5, 0.05).epsilon
     if n >= 100:
-        assert bound.cap == pytest.approx(math.log(n / 3.69), abs=0.05)
-    if n >= 5:
-        flawed = Scores.of([np.inf] * n, [-np.inf] * (n - 1) + [np.inf])
-        # The mirrored inequality may still be at its cap, but never above.
-        assert clopper_pearson(measured_box(flawed, 0.0, 0.05), DELTA).epsilon <= bound.cap
+        assert most == pytest.approx(math.log(n / 3.69), abs=0.05)
+    for hits, alarms in [(n - 1, 0), (n, 1), (0, 0), (n, n), (n // 2, n // 2)]:
+        assert ESTIMATOR.epsilon(Counts(n, n, hits, alarms), 1e-5, 0.05).epsilon <= most
+    assert ESTIMATOR.epsilon(Counts(n, n, n, 0, True), 1e-5, 0.05).epsilon == most
 
 
-def test_scores_that_say_nothing_give_zero() -> None:
-    for threshold in (-1.0, 0.0, 1.0, math.inf):
-        box = measured_box(Scores.of(np.zeros(50), np.zeros(50)), threshold, 0.05)
-        assert clopper_pearson(box, DELTA).epsilon == 0
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_counts_that_say_nothing_give_zero(share: float) -> None:
+    counts = Counts(50, 50, round(50 * share), round(50 * share))
+    assert ESTIMATOR.epsilon(counts, 1e-5, 0.05).epsilon == 0
 
 
 @pytest.mark.parametrize("delta", [1.0, 0.999, 5.0])
 def test_a_huge_delta_leaves_nothing_to_show(delta: float) -> None:
-    box = measured_box(Scores.of(np.ones(50), np.zeros(50)), 0.5, 0.05)
-    assert clopper_pearson(box, delta).epsilon == 0
+    assert ESTIMATOR.epsilon(Counts(50, 50, 50, 0), delta, 0.05).epsilon == 0
 
 
-def test_bound_names_what_it_rests_on() -> None:
-    bound = clopper_pearson(measured_box(Scores.of([1.0], [0.0]), 0.5, 0.1), DELTA)
-    assert (bound.estimator, bound.delta, bound.validity) == ("clopper-pearson", DELTA, "exact")
-    assert bound.confidence == pytest.approx(0.9)
-    assert "threshold fixed without these scores" in bound.assumes
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 80), st.integers(1, 80), st.data())
+def test_the_other_world_tells_the_same(n: int, m: int, data: st.DataObject) -> None:
+    counts = Counts(n, m, data.draw(st.integers(0, n)), data.draw(st.integers(0, m)))
+    assert ESTIMATOR.epsilon(counts, 0.01, 0.1) == ESTIMATOR.epsilon(counts.swapped(), 0.01, 0.1)
+
+
+def test_what_it_says_of_itself() -> None:
+    assert (ESTIMATOR.name, ESTIMATOR.validity) == ("clopper-pearson", "exact")
+    assert "fixed without these scores" in ESTIMATOR.assumes

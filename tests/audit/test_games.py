@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import io
-import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
@@ -13,16 +12,16 @@ import torch
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from cropaudit.accounting.accountant import pair_curve
-from cropaudit.accounting.curves import PrivacyCurve
-from cropaudit.accounting.pairs import StepPair
 from cropaudit.attacks import probe as probing
 from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
 from cropaudit.audit import design, games
 from cropaudit.audit.claims import state_claim
 from cropaudit.audit.config import AuditConfig
-from cropaudit.audit.estimators import mechanism_fdp
-from cropaudit.audit.estimators.limits import measured_box
+from cropaudit.audit.curve_tests import CountsTest, RankSumTest
+from cropaudit.audit.design import Plan
+from cropaudit.audit.estimators.family import Family
+from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE
+from cropaudit.audit.estimators.rate_test import approximate_dp
 from cropaudit.audit.estimators.scores import Scores
 from cropaudit.audit.games import ATTACKS, Played, control_checks, one_run_game, probe_game
 from cropaudit.audit.result import Verdict
@@ -40,17 +39,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
-    """Keeps plans and curves from game to game; curves to learn by at noise rounded to 4%."""
-    kept = lru_cache(maxsize=None)(pair_curve)
-
-    def rounded(pair: StepPair, steps: int, delta: float, agree: float) -> PrivacyCurve:
-        sigma = math.exp(round(math.log(pair.sigma) / 0.04) * 0.04)
-        return kept(dataclasses.replace(pair, sigma=sigma), steps, delta, agree)
-
+    """Keeps curves from game to game."""
+    kept = lru_cache(maxsize=None)(Family)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(games, "planned_threshold", lru_cache(design.planned_threshold))
-        patch.setattr(design, "pair_curve", rounded)
-        patch.setattr(mechanism_fdp, "pair_curve", kept)
+        patch.setattr(design, "Family", lambda m, delta, order: kept(m, delta, order=order))
         yield
 
 
@@ -80,7 +72,7 @@ def verdict(audited: Subject, played: Played) -> Verdict:
 
 
 @lru_cache
-def honest(sampler: str) -> tuple[Played, ProbeScores, float]:
+def honest(sampler: str) -> tuple[Played, ProbeScores, Plan]:
     return probe_game(subject(sampler), None)
 
 
@@ -231,11 +223,11 @@ def test_a_probe_that_sees_nothing_fails_the_positive_control(
 # What a game does with its scores.
 
 
-def test_levels_are_split_over_attacks_boxes_and_sides() -> None:
+def test_levels_are_split_over_attacks_and_tests() -> None:
     played, _, _ = honest("poisson")
     assert len(ATTACKS) == 3
     share = LEVEL / 3
-    assert [box.level for box in played.evidence.boxes] == pytest.approx([share / 2] * 2)
+    assert sum(test.level for test in played.evidence.tests) == pytest.approx(share)
     assert [bound.confidence for bound in played.evidence.bounds] == pytest.approx([1 - share] * 2)
     assert [bound.confidence for bound in played.attack.bounds] == pytest.approx([1 - LEVEL] * 2)
     for strict, own in zip(played.evidence.bounds, played.attack.bounds, strict=True):
@@ -244,32 +236,88 @@ def test_levels_are_split_over_attacks_boxes_and_sides() -> None:
     assert {bound.validity for bound in played.attack.bounds} == {"exact", "model-based"}
 
 
-def test_boxes_are_all_slots_as_planned_and_half_as_learned() -> None:
-    played, result, threshold = honest("poisson")
-    planned, learned = played.evidence.boxes
+def test_tests_are_those_of_the_plan_on_all_slots() -> None:
+    played, result, plan = honest("poisson")
+    scores = [Scores.labelled(values, result.member) for values in result.scores]
+    assert (plan.roc.members, plan.roc.nonmembers) == (result.member.sum(), (~result.member).sum())
+    expected = plan.tests(scores, LEVEL / 3, subject().seeds.ties)
+    for test, other in zip(played.evidence.tests, expected, strict=True):
+        if isinstance(test, RankSumTest):
+            assert isinstance(other, RankSumTest)
+            assert (test.statistic, test.level) == (other.statistic, other.level)
+        else:
+            assert isinstance(test, CountsTest)
+            assert test == other
+            assert test.counts.members + test.counts.nonmembers == 800
+    (roc,) = [test for test in played.evidence.tests if isinstance(test, RankSumTest)]
+    assert roc.test is plan.roc
+
+
+def test_the_threshold_in_the_report_is_that_of_the_planned_rank() -> None:
+    played, result, plan = honest("poisson")
     whole = Scores.labelled(result.scores[0], result.member)
-    assert planned == measured_box(whole, threshold, LEVEL / 3 / 2)
-    half = result.member[400:]
-    assert (learned.members, learned.nonmembers) == (half.sum(), (~half).sum())
-    assert played.attack.threshold == threshold
+    threshold = played.attack.threshold
+    assert threshold == np.sort(whole.nonmember)[::-1][plan.family_rank - 1]
     assert (played.attack.true_positives, played.attack.false_positives) == whole.counts(threshold)
+    assert played.attack.false_positives == plan.family_rank
 
 
-def test_what_is_learned_never_saw_what_it_is_tested_on() -> None:
-    audited = subject()
-    _, result, threshold = honest("poisson")
-    learned = games._learn(audited, result, LEVEL / 3)
+def test_the_plan_is_made_of_configuration_and_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other scores of as many members and nonmembers: the same plan, and other tests."""
+    _, result, plan = honest("poisson")
     rng = np.random.default_rng(0)
-    late = dataclasses.replace(result, scores=result.scores.copy(), member=result.member.copy())
-    late.scores[:, 400:] = rng.normal(50, 9, size=late.scores[:, 400:].shape)
-    late.member[400:] = rng.permutation(late.member[400:])
-    assert games._learn(audited, late, LEVEL / 3) == learned
-    early = dataclasses.replace(result, scores=result.scores.copy(), member=result.member.copy())
-    early.scores[:, :400] = rng.normal(50, 9, size=early.scores[:, :400].shape)
-    early.member[:400] = rng.permutation(early.member[:400])
-    boxes = [games._boxes(item, threshold, learned, LEVEL)[1] for item in (result, early, late)]
-    assert boxes[0] == boxes[1]
-    assert boxes[0] != boxes[2]
+    other = dataclasses.replace(
+        result,
+        scores=rng.normal(50, 9, size=result.scores.shape),
+        member=rng.permutation(result.member),
+    )
+    monkeypatch.setattr(games, "run_probe", lambda spec, progress=None: other)
+    _, _, again = probe_game(subject(), None)
+    assert (again.family_rank, again.exact_rank) == (plan.family_rank, plan.exact_rank)
+    assert np.array_equal(again.roc.ranks, plan.roc.ranks)
+    assert np.array_equal(again.roc.weights, plan.roc.weights)
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5, 0.3])
+def test_exact_bounds_say_of_epsilon_what_the_tests_refute(
+    factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exact bound exceeds an epsilon where some test rejects its whole region.
+
+    But for 3%: p-values of the ROC are simulated, and not quite monotone in the curve.
+    """
+    audited = subject()
+    faulty = dataclasses.replace(
+        games._probe(audited, 800, 3),
+        noise_multiplier=factor * audited.mechanism.noise_multiplier,
+    )
+    result = run_probe(faulty)
+    monkeypatch.setattr(games, "run_probe", lambda spec, progress=None: result)
+    played, _, _ = probe_game(audited, None)
+    model, exact = played.evidence.bounds
+    assert (model.validity, exact.validity) == ("model-based", "exact")
+    assert exact.epsilon <= model.epsilon or OUTSIDE in model.note
+    delta = audited.config.game.delta
+    for times, refuted in ((0.97, True), (1.03, False)):
+        curve = approximate_dp(times * exact.epsilon, delta)
+        found = any(test.rejects([curve]) for test in played.evidence.tests)
+        assert found == (refuted and exact.epsilon > 0)
+
+
+def test_one_test_that_no_member_allows_refutes_the_family(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Scores that part the worlds as no noise can: the exact bound stands in, and it is said."""
+    audited, (_, result, _) = subject(), honest("poisson")
+    perfect = dataclasses.replace(
+        result, scores=np.where(result.member, 50.0, 0.0)[None].repeat(len(result.scores), axis=0)
+    )
+    monkeypatch.setattr(games, "run_probe", lambda spec, progress=None: perfect)
+    played, _, _ = probe_game(audited, None)
+    model, exact = played.evidence.bounds
+    assert OUTSIDE in model.note
+    assert model.epsilon == exact.epsilon > 3
+    assert verdict(audited, played).status == "violation"
 
 
 def test_scores_are_kept_as_they_were() -> None:
@@ -291,12 +339,12 @@ def test_the_thinned_curve_is_part_of_the_whole_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["white-box", "black-box"])
-def test_one_run_games_have_no_boxes_and_their_own_level(name: str) -> None:
+def test_one_run_games_have_no_tests_and_their_own_level(name: str) -> None:
     audited = subject()
     scores = np.where(audited.member, 3.0, 0.0) + np.arange(len(audited.member)) / 100
     played = one_run_game(audited, name, scores, 1.5)
     assert played.attack.name == played.evidence.attack == name
-    assert played.evidence.boxes == ()
+    assert played.evidence.tests == ()
     assert (played.attack.threshold, played.attack.true_positives) == (None, None)
     assert (played.attack.auc, played.attack.seconds) == (1.0, 1.5)
     (own,), (strict,) = played.attack.bounds, played.evidence.bounds
@@ -307,8 +355,11 @@ def test_one_run_games_have_no_boxes_and_their_own_level(name: str) -> None:
 
 def test_the_same_seed_plays_the_same_game() -> None:
     audited = subject()
-    again, result, threshold = probe_game(audited, None)
+    again, result, plan = probe_game(audited, None)
     played, first, planned = honest("poisson")
-    assert (again.scores, threshold) == (played.scores, planned)
-    assert again.evidence == played.evidence
+    assert again.scores == played.scores
+    assert plan.family_rank == planned.family_rank
+    assert again.evidence.bounds == played.evidence.bounds
+    same = {"seconds": 0.0}
+    assert again.attack.model_copy(update=same) == played.attack.model_copy(update=same)
     assert np.array_equal(result.hits, first.hits)

@@ -1,217 +1,258 @@
-"""Estimator 8: the true curve is rejected at most at the level; the inversion against truths."""
+"""Estimator 8: coverage at the true mechanism by exact sums; the inversion against truths; pins."""
 
 import itertools
 import math
-from functools import lru_cache
 
 import numpy as np
 import pytest
-from scipy.special import betaincinv, log_ndtr
-from scipy.stats import binom
+from scipy.special import log_ndtr
 
 from cropaudit.accounting.accountant import pair_curve
-from cropaudit.accounting.curves import PrivacyCurve
 from cropaudit.accounting.mechanisms import (
     FixedSizePatch,
     PatchMechanism,
     PoissonPatch,
     ShufflePatch,
 )
-from cropaudit.audit.design import planned_threshold, score_rates
-from cropaudit.audit.estimators.clopper_pearson import box_epsilon
-from cropaudit.audit.estimators.limits import measured_box, upper_limit
-from cropaudit.audit.estimators.mechanism_fdp import family_bound, mechanism_fdp, noiseless_tpr
-from cropaudit.audit.estimators.scores import Scores
+from cropaudit.audit.estimators.evidence import Counts
+from cropaudit.audit.estimators.family import Axis, Family
+from cropaudit.audit.estimators.joint_test import largest_rejected
+from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE, MechanismFdp, claim_p_value
+from cropaudit.audit.estimators.methods import planned_rate
+from cropaudit.audit.estimators.rate_test import TradeOff, likely_hits
+from cropaudit.audit.score_law import score_rates
+from tests.score_law import fixed_chance, ranked_chance
 
 DELTA = 1e-5
 POISSON = PoissonPatch(1.0, 0.1, 0.3, 100)
-MECHANISMS = [POISSON, FixedSizePatch(1.0, 0.1, 0.3, 30), ShufflePatch(1.0, 0.1, 0.3, 100)]
+FIXED = FixedSizePatch(1.0, 0.1, 0.3, 30)
+SHUFFLE = ShufflePatch(1.0, 0.1, 0.3, 100)
+MECHANISMS = [POISSON, FIXED, SHUFFLE]
+FAMILIES = {
+    (mechanism, order): Family(mechanism, DELTA, order=order)
+    for mechanism, order in itertools.product(MECHANISMS, ("either", "forward"))
+}
 
 
-@lru_cache
-def curve_of(mechanism: PatchMechanism) -> PrivacyCurve:
-    return pair_curve(mechanism.pair(), mechanism.compositions, DELTA)
-
-
-def point(mechanism: PatchMechanism, fpr: float) -> tuple[float, float]:
-    """A true operating point of the likelihood ratio test, at most ``fpr``."""
-    _, tprs, fprs = score_rates(mechanism.pair(), mechanism.pair(), mechanism.compositions)
-    at = int(np.argmax(fprs <= fpr))
-    return float(fprs[at]), float(tprs[at])
-
-
-def rejection_probability(
-    curve: PrivacyCurve, fpr: float, tpr: float, n: int, level: float
-) -> float:
-    """The exact probability that n trials a world reject the curve, summed over all counts."""
-    counts = np.arange(n)
-    limits = np.append(betaincinv(counts + 1, n - counts, 1 - level / 2), 1.0)
-    allowed = curve.highest_tpr(limits)  # by false positives
-    misses = np.searchsorted(limits, 1 - allowed, side="left")  # fewer misses than this reject
-    return float(binom.pmf(np.arange(n + 1), n, fpr) @ binom.cdf(misses - 1, n, 1 - tpr))
-
-
-def played(
-    mechanism: PatchMechanism, trials: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of both worlds, straight from the mixtures of the pair."""
+def attained(mechanism: PatchMechanism, *, exchanged: bool = False) -> TradeOff:
+    """The rates that the likelihood ratio really attains: a lattice convolution, no upper bound."""
     pair = mechanism.pair()
-    worlds = []
-    for weights in (pair.p, pair.q):
-        means = rng.choice([-1.0, 0.0, 1.0], p=weights, size=(trials, mechanism.compositions))
-        worlds.append(pair.log_ratio(rng.normal(means, pair.sigma)).sum(axis=1))
-    return worlds[0], worlds[1]
+    _, tpr, fpr = score_rates(pair, pair, mechanism.compositions)
+    x, y = (1 - tpr, 1 - fpr) if exchanged else (fpr, tpr)
+    order = np.argsort(x, kind="stable")
+    return lambda at: np.interp(at, x[order], y[order])
+
+
+def fewest_above(estimator: MechanismFdp, counts: Counts, claim: float, level: float) -> int:
+    """The fewest hits that contradict a claim of a little more than the truth.
+
+    Those are the hits whose bound exceeds the truth: see the test of claims below.
+    """
+    low, high = 0, counts.members + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        seen = Counts(counts.members, counts.nonmembers, middle, counts.alarms, counts.ranked)
+        above = estimator.claim_p_value(seen, claim, DELTA, level) <= level
+        low, high = (low, middle) if above else (middle, high)
+    return high
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS, ids=str)
-@pytest.mark.parametrize("n", [50, 1000])
-def test_the_true_curve_is_rejected_at_most_at_the_level(mechanism, n) -> None:
-    """Coverage of the inversion follows: its bound exceeds the truth only where this happens.
-
-    Exact, no randomness: for every threshold of a grid, sums of binomial probabilities.
-    """
-    for level, fpr in itertools.product((0.2, 0.05), (0.5, 0.2, 0.05, 0.01, 1e-3)):
-        operating = point(mechanism, fpr)
-        assert rejection_probability(curve_of(mechanism), *operating, n, level) <= level
-
-
-@pytest.mark.parametrize("n", [5, 50, 1000])
-def test_alike_worlds_give_a_positive_bound_at_most_at_the_level(n: int) -> None:
-    """Null, exact: a positive bound needs fpr_upper + fnr_upper < 1, the curve without leakage."""
-    chance = pair_curve(PoissonPatch(1.0, 0.1, 0.0, 1).pair(), 1, DELTA)
-    for level, rate in itertools.product((0.2, 0.05), (0.01, 0.3, 0.5, 0.9)):
-        assert rejection_probability(chance, rate, rate, n, level) <= level
+def test_coverage_of_a_ranked_threshold_is_exact(mechanism: PatchMechanism) -> None:
+    """P[bound > the game's epsilon] by quadrature, at the rates that the best attack attains."""
+    family = FAMILIES[mechanism, "forward"]
+    curve, estimator = attained(mechanism), MechanismFdp(family)
+    for (n, m, alarms), level in itertools.product(
+        [(60, 40, 3), (1000, 1000, 9), (1000, 1000, 200)], (0.2, 0.05)
+    ):
+        counts = Counts(n, m, 0, alarms, ranked=True)
+        least = fewest_above(estimator, counts, family.epsilon(1), level)
+        chance = ranked_chance(least, curve, n, alarms + 1, m) if least <= n else 0.0
+        assert chance <= level
+        assert chance >= 0.7 * level or n < 1000, "the level is used"
 
 
-@pytest.mark.parametrize(("fpr", "fnr"), [(0.5, 0.5), (0.3, 0.8), (1.0, 0.0), (1.0, 1.0), (0, 1)])
-def test_rates_of_a_blind_guess_give_nothing(fpr: float, fnr: float) -> None:
-    assert family_bound(fpr, fnr, POISSON, DELTA) == (0.0, None)
-    assert family_bound(0.5, 0.5 - 1e-6, POISSON, DELTA) == (0.0, None)
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_coverage_where_the_order_of_the_worlds_is_unknown(exchanged: bool) -> None:
+    family = FAMILIES[POISSON, "either"]
+    curve, estimator = attained(POISSON, exchanged=exchanged), MechanismFdp(family)
+    for alarms, level in itertools.product((5, 60), (0.2, 0.05)):
+        counts = Counts(300, 300, 0, alarms, ranked=True)
+        least = fewest_above(estimator, counts, family.epsilon(1), level)
+        assert ranked_chance(least, curve, 300, alarms + 1, 300) <= level
+
+
+def test_the_wrong_order_is_no_bound() -> None:
+    """Told from the other world, scores hold against the other curve only: what a view is for."""
+    level, forward = 0.05, FAMILIES[POISSON, "forward"]
+    counts = Counts(2000, 2000, 0, 1499, ranked=True)
+    curve = attained(POISSON, exchanged=True)
+    wrong = fewest_above(MechanismFdp(forward), counts, forward.epsilon(1), level)
+    assert ranked_chance(wrong, curve, 2000, 1500, 2000) > 2 * level
+    _, backward = FAMILIES[POISSON, "either"].in_one_order()
+    right = fewest_above(MechanismFdp(backward), counts, forward.epsilon(1), level)
+    assert ranked_chance(right, curve, 2000, 1500, 2000) <= level
 
 
 @pytest.mark.parametrize(
-    ("mechanism", "factor"), [*zip(MECHANISMS, (1.0, 0.7, 1.5), strict=True)], ids=str
+    ("n", "m", "level", "order"), [(10, 8, 0.2, "either"), (12, 12, 0.05, "forward")]
 )
-def test_true_rates_give_back_the_true_member(mechanism, factor) -> None:
-    """No sampling error: the bound stays below the truth, and finds at least 85% of it.
-
-    What is lost is the worst of both directions, which the curve covers and the game does not.
-    """
-    truth = mechanism.with_noise(mechanism.noise_multiplier * factor)
-    epsilon = curve_of(truth).epsilon(DELTA)
-    for fpr in (0.1, 0.01):
-        at, tpr = point(truth, fpr)
-        bound, noise = family_bound(at, 1 - tpr, mechanism, DELTA)
-        assert noise is not None
-        assert noise >= truth.noise_multiplier * (1 - 1e-3)
-        assert 0.85 * epsilon <= bound <= epsilon
-
-
-def test_bound_grows_as_the_box_shrinks() -> None:
-    bounds = [family_bound(0.02, fnr, POISSON, DELTA)[0] for fnr in (0.97, 0.9, 0.8, 0.5)]
-    assert bounds == sorted(bounds)
-    assert bounds[-1] > bounds[1] > 0
+def test_coverage_of_a_fixed_threshold_is_exact(n: int, m: int, level: float, order: str) -> None:
+    """P[bound > truth] summed over all counts, at every threshold of the best attack."""
+    family = FAMILIES[POISSON, order]
+    estimator, alarms = MechanismFdp(family), range(m + 1)
+    least = [fewest_above(estimator, Counts(n, m, 0, a), family.epsilon(1), level) for a in alarms]
+    above = np.arange(n + 1)[:, None] >= np.array(least)
+    assert above.any()
+    rates = np.concatenate([np.geomspace(1e-4, 0.1, 50), np.linspace(0.1, 1, 60)])
+    assert fixed_chance(above, attained(POISSON)(rates), rates).max() <= level
+    if order == "either":
+        turned = attained(POISSON, exchanged=True)(rates)
+        assert fixed_chance(above, turned, rates).max() <= level
 
 
-def test_full_inversion_covers() -> None:
-    """From scores to bound, 8 games of 400 trials a world at level .2.
-
-    False-failure rate at most 1e-4 (Binomial(8, .2)).
-    """
-    rng, level = np.random.default_rng(7), 0.2
-    threshold = planned_threshold(POISSON, DELTA, 400, 400, level)
-    truth = curve_of(POISSON).epsilon(DELTA)
-    above = 0
-    for _ in range(8):
-        box = measured_box(Scores.of(*played(POISSON, 400, rng)), threshold, level)
-        above += mechanism_fdp(box, POISSON, DELTA).epsilon > truth
-    assert above <= binom.isf(1e-4, 8, level)
-
-
-def test_power() -> None:
-    """5,000 trials a world find about .8 of the pair's epsilon at the median, and here half.
-
-    False-failure rate at most 1e-4: the bound at the counts that are passed with probability
-    5e-5 each, by the exact law of the score.
-    """
-    n, level = 5000, 0.05
-    threshold = planned_threshold(POISSON, DELTA, n, n, level)
-    thresholds, tpr, fpr = score_rates(POISSON.pair(), POISSON.pair(), POISSON.steps)
-    at = int(np.searchsorted(thresholds, threshold))
-    truth = curve_of(POISSON).epsilon(DELTA)
-
-    def found(tail: float) -> float:
-        alarms, misses = binom.isf(tail, n, fpr[at]), binom.isf(tail, n, 1 - tpr[at])
-        upper = [upper_limit(count, n, level / 2) for count in (alarms, misses)]
-        return family_bound(upper[0], upper[1], POISSON, DELTA)[0]
-
-    assert found(5e-5) >= 0.5 * truth
-    assert found(0.5) >= 0.78 * truth
-    scores = Scores.of(*played(POISSON, n, np.random.default_rng(8)))
-    bound = mechanism_fdp(measured_box(scores, threshold, level), POISSON, DELTA)
-    assert bound.epsilon >= 0.5 * truth
-
-
-def brute_noiseless(mechanism: PatchMechanism, fpr: float) -> float:
-    """Neyman and Pearson over all 3^T sequences of means."""
-    pair, steps = mechanism.pair(), mechanism.compositions
-    atoms = [
-        (math.prod(pair.p[i] for i in path), math.prod(pair.q[i] for i in path))
-        for path in itertools.product(range(3), repeat=steps)
-    ]
-    atoms.sort(key=lambda atom: -math.inf if atom[1] == 0 else -atom[0] / atom[1])
-    tpr, left = 0.0, fpr
-    for p, q in atoms:
-        take = 1.0 if q == 0 else min(1.0, left / q)
-        tpr, left = tpr + take * p, left - take * q
-        if take < 1:
-            break
-    return tpr
+@pytest.mark.parametrize("rate", [0.01, 0.3, 0.9])
+def test_alike_worlds_give_a_positive_bound_at_most_at_the_level(rate: float) -> None:
+    """Null, exact: whatever the threshold."""
+    estimator, n, level = MechanismFdp(FAMILIES[POISSON, "either"]), 30, 0.1
+    alarms = round(rate * n)
+    least = fewest_above(estimator, Counts(n, n, 0, alarms, ranked=True), 1e-9, level)
+    assert ranked_chance(least, lambda b: b, n, alarms + 1, n) <= level
 
 
 @pytest.mark.parametrize(
-    "mechanism",
+    ("mechanism", "axis", "factor"),
     [
-        PoissonPatch(1.0, 0.3, 0.4, 5),
-        PoissonPatch(1.0, 1.0, 0.4, 3),
-        PoissonPatch(1.0, 0.3, 1.0, 4),
-        PoissonPatch(1.0, 0.3, 0.0, 4),
-        FixedSizePatch(1.0, 0.3, 0.4, 5),
-        ShufflePatch(1.0, 0.5, 0.4, 6),
-        ShufflePatch(1.0, 0.5, 1.0, 6),
+        (POISSON, "noise multiplier", 0.7),
+        (FIXED, "noise multiplier", 1.4),
+        (SHUFFLE, "noise multiplier", 1.0),
+        (POISSON, "inclusion probability", 2.0),
+        (FIXED, "inclusion probability", 0.5),
+        (FIXED, "sampling rate", 0.6),
     ],
     ids=str,
 )
-def test_noiseless_rates_are_those_of_all_sequences(mechanism: PatchMechanism) -> None:
-    for fpr in (0.0, 0.01, 0.2, 0.5, 0.9, 1.0):
-        assert noiseless_tpr(mechanism, fpr) == pytest.approx(brute_noiseless(mechanism, fpr))
+def test_true_rates_give_back_the_true_member(
+    mechanism: PatchMechanism, axis: Axis, factor: float
+) -> None:
+    """Hits as expected, at a hundred thousand trials: the number to 8%, from the honest side."""
+    family = Family(mechanism, DELTA, axis, order="forward")
+    sign = -1 if axis == "noise multiplier" else 1
+    index = round(sign * math.log(factor) / 1e-3)
+    truth, n = family.value(index), 100_000
+    counts = Counts(n, n, 0, n // 10 - 1, ranked=True)
+    seen = likely_hits(counts, family.played(index)[0], 0.5)
+    found = MechanismFdp(family).rejected(seen, 0.05)
+    assert found.value is not None
+    assert 0 <= sign * (truth - found.value) / truth <= 0.08
+    assert 0.9 * family.epsilon(index) <= found.epsilon <= family.epsilon(index)
 
 
-@pytest.mark.parametrize("mechanism", MECHANISMS, ids=str)
-@pytest.mark.parametrize("factor", [1.0, 0.3])
-def test_noise_never_helps(mechanism: PatchMechanism, factor: float) -> None:
-    pair = mechanism.with_noise(factor).pair()
-    _, tprs, fprs = score_rates(pair, pair, mechanism.compositions)
-    for at in np.linspace(0, len(fprs) - 1, 50).astype(int):
-        assert tprs[at] <= noiseless_tpr(mechanism, float(fprs[at])) + 1e-9
+@pytest.mark.parametrize(
+    ("mechanism", "trials", "wanted"),
+    [
+        (POISSON, 1000, 0.60),
+        (POISSON, 10_000, 0.85),
+        (FixedSizePatch(1.0, 0.1, 0.3, 1000), 10_000, 0.94),
+    ],
+    ids=str,
+)
+def test_pins_of_the_median_ratio(mechanism: PatchMechanism, trials: int, wanted: float) -> None:
+    """Bound over the pair's epsilon at expected counts, at the planned rank, 95% confidence."""
+    family = Family(mechanism, DELTA, order="forward")
+    rate = planned_rate(family, (trials, trials), 0.05)
+    counts = Counts(trials, trials, 0, round(rate * trials) - 1, ranked=True)
+    seen = likely_hits(counts, attained(mechanism), 0.5)
+    assert wanted <= MechanismFdp(family).rejected(seen, 0.05).epsilon / family.epsilon(0) <= 1
 
 
-@pytest.mark.parametrize("mechanism", [FixedSizePatch(1.0, 0.01, 0.01, 100), MECHANISMS[1]])
-def test_rates_that_no_member_allows_fall_back_on_clopper_pearson(mechanism) -> None:
+def test_power_in_nearly_all_games() -> None:
+    """5,000 trials a world find over half of epsilon in 99.99% of games. A quadrature."""
+    family = FAMILIES[POISSON, "forward"]
+    seen = likely_hits(Counts(5000, 5000, 0, 499, True), attained(POISSON), 0.9999)
+    bound = MechanismFdp(family).epsilon(seen, DELTA, 0.05).epsilon
+    assert 0.5 * family.epsilon(0) <= bound <= family.epsilon(0)
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+def test_bounds_rise_with_hits_until_no_member_fits(ranked: bool) -> None:
+    estimator = MechanismFdp(FAMILIES[FIXED, "either"])
+    hits = (0, 12, 25, 40, 200)
+    found = [estimator.epsilon(Counts(200, 200, h, 4, ranked), DELTA, 0.05) for h in hits]
+    inside = [item.epsilon for item in found if item.note != OUTSIDE]
+    assert inside == sorted(inside)
+    assert found[0].epsilon == 0
+    assert found[0].note == "no member is rejected"
+    assert found[-1].note == OUTSIDE
+    assert found[-1].epsilon == largest_rejected(Counts(200, 200, 200, 4, ranked), DELTA, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "axis"),
+    [
+        (FixedSizePatch(1.0, 0.01, 0.01, 100), "noise multiplier"),
+        (FIXED, "noise multiplier"),
+        (PoissonPatch(1.0, 0.05, 0.1, 20), "inclusion probability"),
+        (PoissonPatch(1.0, 0.3, 0.1, 1), "sampling rate"),
+    ],
+)
+@pytest.mark.parametrize("ranked", [True, False])
+def test_rates_that_no_member_allows_fall_back_on_the_joint_test(
+    mechanism: PatchMechanism, axis: Axis, ranked: bool
+) -> None:
     """A wrong crop or sampler: the family's epsilon would be thousands, of no meaning."""
-    box = measured_box(Scores.of(np.ones(5000), np.zeros(5000)), 0.5, 0.05)
-    bound = mechanism_fdp(box, mechanism, DELTA)
-    plain = box_epsilon(box.fpr_upper, box.fnr_upper, DELTA)
-    assert plain * (1 - 1e-5) <= bound.epsilon <= plain
-    assert "every member is rejected" in bound.note
+    estimator = MechanismFdp(Family(mechanism, DELTA, axis))
+    seen = Counts(500, 500, 500, 0, ranked)
+    found = estimator.epsilon(seen, DELTA, 0.05)
+    assert found.note == OUTSIDE
+    assert found.epsilon == largest_rejected(seen, DELTA, 0.05)
+    assert estimator.rejected(seen, 0.05).outside
 
 
-def test_much_less_noise_than_searched_gives_the_loudest_searched() -> None:
-    """Sound, for more noise leaks less; quick, for louder curves cost more; and no warning."""
-    epsilon, noise = family_bound(1e-3, 0.05, PoissonPatch(1.0, 0.1, 0.3, 100), DELTA)
-    assert noise is not None
-    assert 0.05 <= noise < 0.2
-    assert 100 < epsilon < math.inf
+@pytest.mark.parametrize("ranked", [True, False])
+@pytest.mark.parametrize("order", ["either", "forward"])
+def test_claims_are_contradicted_where_the_bound_lies_above_them(order: str, ranked: bool) -> None:
+    family = FAMILIES[POISSON, order]
+    estimator = MechanismFdp(family)
+    seen = Counts(500, 400, 210, 39, ranked)
+    found = estimator.rejected(seen, 0.05)
+    assert found.index is not None
+    at, beyond = (family.epsilon(found.index + step) for step in (0, 1))
+    assert estimator.claim_p_value(seen, at, DELTA, 0.05) <= 0.05
+    assert estimator.claim_p_value(seen, beyond, DELTA, 0.05) > 0.05
+    assert estimator.claim_p_value(seen, 1e9, DELTA, 0.05) == 1.0
+    assert estimator.claim_p_value(seen, 0.0, DELTA, 0.05) <= 0.05
+    values = [estimator.claim_p_value(seen, claim, DELTA, 0.05) for claim in (1, 3, 6, 12)]
+    assert values == sorted(values)
+
+
+def test_a_claim_is_held_against_every_order_and_the_member_above_it() -> None:
+    family = FAMILIES[POISSON, "either"]
+    heights = []
+
+    def p_of(curve: TradeOff) -> float:
+        heights.append(float(curve(np.array([0.1]))[0]))
+        return heights[-1]
+
+    epsilon = family.epsilon(37)
+    assert claim_p_value(family, epsilon, p_of) == max(heights)
+    assert heights == [float(curve(np.array([0.1]))[0]) for curve in family.played(37)]
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+def test_one_trial_and_no_hit_say_nothing(ranked: bool) -> None:
+    estimator = MechanismFdp(FAMILIES[POISSON, "either"])
+    for counts in (Counts(1, 1, 1, 0, ranked), Counts(1, 1, 0, 0, ranked)):
+        assert estimator.epsilon(counts, DELTA, 0.05).epsilon == 0
+    assert estimator.epsilon(Counts(900, 900, 0, 3, ranked), DELTA, 0.05).epsilon == 0
+
+
+def test_best_is_the_test_that_rejects_the_loudest_member() -> None:
+    estimator = MechanismFdp(FAMILIES[POISSON, "forward"])
+    seen = (60, 1), (160, 39), (300, 240)
+    tests = [Counts(400, 400, hits, alarms, True) for hits, alarms in seen]
+    found = [estimator.rejected(test, 0.05).epsilon for test in tests]
+    assert estimator.best(tests, DELTA, 0.05) == int(np.argmax(found))
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.05, 0.03, 0.02])
@@ -224,9 +265,12 @@ def test_epsilon_of_the_loudest_members_is_right(sigma: float) -> None:
     assert math.exp(heads) - math.exp(tails) == pytest.approx(DELTA, rel=0.05)
 
 
-def test_bound_names_what_it_rests_on() -> None:
-    bound = mechanism_fdp(measured_box(Scores.of([1.0], [0.0]), 0.5, 0.1), POISSON, DELTA)
-    assert (bound.estimator, bound.delta) == ("mechanism-f-dp", DELTA)
-    assert (bound.validity, bound.note) == ("model-based", "no member is rejected")
-    assert (bound.epsilon, bound.confidence) == (0.0, pytest.approx(0.9))
-    assert "at some noise multiplier" in bound.assumes
+def test_what_it_says_of_itself() -> None:
+    estimator = MechanismFdp(FAMILIES[POISSON, "forward"])
+    assert (estimator.name, estimator.validity) == ("mechanism-f-dp", "model-based")
+    assert "at another value" in estimator.assumes
+    seen = Counts(1000, 1000, 300, 99, ranked=True)
+    noisy = estimator.epsilon(seen, DELTA, 0.05)
+    assert noisy.note.startswith("noise multiplier at most ")
+    crop = MechanismFdp(Family(POISSON, DELTA, "inclusion probability"))
+    assert crop.epsilon(seen, DELTA, 0.05).note.startswith("inclusion probability at least 0.")

@@ -1,8 +1,8 @@
 """The decision: each ground, each doubt, and whole games played from the pair itself."""
 
-import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 
@@ -10,18 +10,21 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from cropaudit.accounting.accountant import pair_curve, round_up
-from cropaudit.accounting.curves import PrivacyCurve
+from cropaudit.accounting.accountant import round_up
 from cropaudit.accounting.mechanisms import FixedSizePatch, PoissonPatch
 from cropaudit.accounting.pairs import StepPair
 from cropaudit.attacks.probe import Probe, ProbeScores
 from cropaudit.audit import design, games
 from cropaudit.audit.claims import StatedClaim, state_claim
 from cropaudit.audit.config import AuditConfig, ClaimConfig
-from cropaudit.audit.estimators.clopper_pearson import box_epsilon, clopper_pearson
-from cropaudit.audit.estimators.limits import Box
-from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE, mechanism_fdp
-from cropaudit.audit.estimators.scores import Scores
+from cropaudit.audit.curve_tests import CountsTest, CurveTest
+from cropaudit.audit.estimators.clopper_pearson import box_epsilon
+from cropaudit.audit.estimators.evidence import Counts, Found
+from cropaudit.audit.estimators.family import Family
+from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE, MechanismFdp, family_note
+from cropaudit.audit.estimators.rank_sum import RankSum
+from cropaudit.audit.estimators.rate_test import TradeOff
+from cropaudit.audit.estimators.rounding import round_down
 from cropaudit.audit.result import Bound, Check, Validity
 from cropaudit.audit.subject import Subject, prepare_subject
 from cropaudit.audit.verdict import Evidence, decide, headline
@@ -41,8 +44,37 @@ def claimed(mechanism: PoissonPatch | FixedSizePatch = POISSON, **claim: object)
     return state_claim(ClaimConfig.model_validate(claim), mechanism, DELTA)
 
 
-def box(fpr_upper: float, fnr_upper: float) -> Box:
-    return Box(fpr_upper, fnr_upper, 0.05 / 3, 1000, 1000, 0, 0)
+@dataclass(frozen=True)
+class Point:
+    """Evidence without chance: a test that is known to have these rates."""
+
+    fpr: float
+    fnr: float
+    level: float = 0.05 / 3
+
+    @property
+    def words(self) -> str:
+        return f"rates ({self.fpr:.4g}, {self.fnr:.4g})"
+
+    def rejects(self, curves: Sequence[TradeOff]) -> bool:
+        return all(1 - self.fnr > float(curve(np.array(self.fpr))) for curve in curves)
+
+
+@lru_cache
+def family(mechanism: PoissonPatch | FixedSizePatch) -> Family:
+    return Family(mechanism, DELTA, order="forward")
+
+
+def within(test: CurveTest, mechanism: PoissonPatch | FixedSizePatch = POISSON) -> Bound:
+    """Returns the bound that a test gives within a family."""
+    held = family(mechanism)
+    found = held.loudest_rejected(lambda curve: test.rejects([curve]))
+    note = OUTSIDE if found.outside else family_note(held, found)
+    return bound(0.0 if found.outside else round_down(found.epsilon), "model-based", note)
+
+
+def plain(point: Point) -> Bound:
+    return bound(round_down(box_epsilon(point.fpr, point.fnr, DELTA)))
 
 
 def bound(epsilon: float, validity: Validity = "exact", note: str = "") -> Bound:
@@ -58,9 +90,9 @@ def bound(epsilon: float, validity: Validity = "exact", note: str = "") -> Bound
     )
 
 
-def seen(*boxes: Box, bounds: tuple[Bound, ...] = (bound(0.0),)) -> list[Evidence]:
+def seen(*tests: CurveTest, bounds: tuple[Bound, ...] = (bound(0.0),)) -> list[Evidence]:
     return [
-        Evidence("probe", bounds, boxes),
+        Evidence("probe", bounds, tests),
         Evidence("white-box", (bound(0.0),), ()),
         Evidence("black-box", (bound(0.0),), ()),
     ]
@@ -70,14 +102,14 @@ def region(claim: StatedClaim, fpr: float) -> tuple[float, float]:
     """Returns the smallest false negative rates of the game, and of the claimed region."""
     assert claim.game is not None
     assert claim.curve is not None
-    found = (1 - float(c.highest_tpr(np.array(fpr))) for c in (claim.game, claim.curve))
-    return next(found), next(found)
+    played = claim.game.trade_offs()[0]
+    return 1 - float(played(np.array(fpr))), 1 - float(claim.curve.highest_tpr(np.array(fpr)))
 
 
 def test_within_the_game_is_consistent() -> None:
     claim = claimed()
     played, _ = region(claim, 0.1)
-    verdict = decide(claim, seen(box(0.1, played + 1e-6)), [PASS], 1.9 * claim.epsilon, 2.0)
+    verdict = decide(claim, seen(Point(0.1, played + 1e-6)), [PASS], 1.9 * claim.epsilon, 2.0)
     assert (verdict.status, verdict.ground, verdict.reasons) == ("consistent", "none", ())
     assert verdict.detectable_epsilon == 1.9 * claim.epsilon
     assert "A lower bound never certifies epsilon" in verdict.detail
@@ -90,12 +122,13 @@ def test_between_game_and_region_is_a_violation_given_the_family() -> None:
     claim = claimed()
     played, formal = region(claim, 0.1)
     assert played - formal > 1e-4
-    rates = box(0.1, (played + formal) / 2)
-    family = mechanism_fdp(rates, POISSON, DELTA)
-    verdict = decide(claim, seen(rates, bounds=(family, bound(0.5))), [PASS], 3.0, 2.0)
+    rates = Point(0.1, (played + formal) / 2)
+    bounds = (within(rates), bound(0.5))
+    verdict = decide(claim, seen(rates, bounds=bounds), [PASS], 3.0, 2.0)
     assert (verdict.status, verdict.ground) == ("violation", "given the family")
     (reason,) = verdict.reasons
-    assert "are beyond the claimed mechanism in this game" in reason
+    assert reason.startswith(f"probe: {rates.words}")
+    assert "beyond the claimed mechanism in this game" in reason
     assert "whatever the mechanism is" not in verdict.detail
     assert "The pipeline is not the claimed mechanism; given the configured family" in (
         verdict.detail
@@ -106,15 +139,15 @@ def test_outside_the_region_is_a_violation_whatever_the_mechanism() -> None:
     """Though no Clopper-Pearson bound at delta exceeds the claimed epsilon."""
     claim = claimed()
     _, formal = region(claim, 0.1)
-    rates = box(0.1, formal - 0.02)
-    assert box_epsilon(rates.fpr_upper, rates.fnr_upper, DELTA) < claim.epsilon
-    family = mechanism_fdp(rates, POISSON, DELTA)
-    verdict = decide(claim, seen(rates, bounds=(family, bound(0.9))), [PASS], 3.0, 2.0)
+    rates = Point(0.1, formal - 0.02)
+    assert box_epsilon(rates.fpr, rates.fnr, DELTA) < claim.epsilon
+    model = within(rates)
+    verdict = decide(claim, seen(rates, bounds=(model, bound(0.9))), [PASS], 3.0, 2.0)
     assert (verdict.status, verdict.ground) == ("violation", "assumption-free")
-    assert "lie outside the claimed trade-off curve" in verdict.reasons[0]
-    assert "false positives at most 0.1," in verdict.reasons[0]
+    assert verdict.reasons[0].startswith(f"probe: {rates.words}")
+    assert "assumes nothing about the mechanism" in verdict.reasons[0]
     assert "The claimed trade-off curve is impossible, whatever the mechanism is;" in verdict.detail
-    shown = math.floor(family.epsilon * 100) / 100  # a lower bound in words is rounded down
+    shown = math.floor(model.epsilon * 100) / 100  # a lower bound in words is rounded down
     assert f"given the configured family of mechanisms, epsilon is at least {shown:g}" in (
         verdict.detail
     )
@@ -150,9 +183,9 @@ def test_no_claim_is_consistent_beside_a_larger_headline() -> None:
     """A short cut's curve may allow a box by which the family has more than its epsilon."""
     claim = claimed(FIXED, shortcut="replace-one")
     assert claim.curve is not None
-    rates = box(0.3, 1 - float(claim.curve.highest_tpr(np.array(0.3))) + 1e-6)
+    rates = Point(0.3, 1 - float(claim.curve.highest_tpr(np.array(0.3))) + 1e-6)
     assert not claim.contradicted_by(rates)
-    bounds = (mechanism_fdp(rates, FIXED, DELTA), clopper_pearson(rates, DELTA))
+    bounds = (within(rates, FIXED), plain(rates))
     found = seen(rates, bounds=bounds)
     assert headline(found, 0.95, DELTA).epsilon_lower > 1.5 * claim.epsilon
     verdict = decide(claim, found, [PASS], claim.epsilon, 2.0)
@@ -170,7 +203,7 @@ def test_a_failed_check_is_a_doubt_and_a_skipped_one_is_not() -> None:
 
 
 def test_doubts_do_not_hide_a_violation() -> None:
-    verdict = decide(claimed(), seen(box(1e-6, 1e-6)), [FAIL], None, 2.0)
+    verdict = decide(claimed(), seen(Point(1e-6, 1e-6)), [FAIL], None, 2.0)
     assert verdict.status == "violation"
 
 
@@ -194,11 +227,11 @@ def test_all_doubts_are_listed() -> None:
 
 def test_a_refuted_family_is_said_to_be_one() -> None:
     """Rates that no noise explains, but that a claim of 8 allows by its exact bound."""
-    rates = box(0.02, 0.05)
-    family = mechanism_fdp(rates, POISSON, DELTA)
-    assert family.note == OUTSIDE
-    noted = family.model_copy(update={"note": f"{OUTSIDE}; better of two thresholds"})
-    bounds = (noted, clopper_pearson(rates, DELTA))
+    rates = Point(0.02, 0.05)
+    model = within(rates)
+    assert model.note == OUTSIDE
+    noted = model.model_copy(update={"note": f"{OUTSIDE}; planned ranks"})
+    bounds = (noted, plain(rates))
     claim = claimed(epsilon=8.0)
     verdict = decide(claim, seen(rates, bounds=bounds), [PASS], 3.0, 2.0)
     assert verdict.status == "violation"
@@ -207,9 +240,9 @@ def test_a_refuted_family_is_said_to_be_one() -> None:
     )
     assert "given the configured family" not in verdict.detail
     # Where the exact bound already exceeds the claim, that is what is said.
-    plain = decide(claimed(), seen(rates, bounds=bounds), [PASS], 3.0, 2.0)
-    assert "whatever the mechanism is." in plain.detail
-    assert "No noise" not in plain.detail
+    exact = decide(claimed(), seen(rates, bounds=bounds), [PASS], 3.0, 2.0)
+    assert "whatever the mechanism is." in exact.detail
+    assert "No noise" not in exact.detail
 
 
 def test_headline_is_the_largest_corrected_bound() -> None:
@@ -243,8 +276,8 @@ def test_power_is_planned_for_the_very_decision() -> None:
     ]
     grid = (0.001, 0.02, 0.1, 0.3, 0.6)
     for claim, fpr, fnr in product(claims, grid, (*grid, 0.8, 0.95, 0.99)):
-        rates = box(fpr, fnr)
-        evidence = seen(rates, bounds=(clopper_pearson(rates, DELTA),))
+        rates = Point(fpr, fnr)
+        evidence = seen(rates, bounds=(plain(rates),))
         violated = decide(claim, evidence, [PASS], 1.0, 2.0).status == "violation"
         assert violated == claim.contradicted_by(rates), (claim.kind, fpr, fnr)
         free = decide(claim, evidence, [PASS], 1.0, 2.0).ground == "assumption-free"
@@ -284,20 +317,20 @@ def simulate(spec: Probe, played: StepPair, steps: int, rng: np.random.Generator
 def violations(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Returns a function that counts violations among so many games at a factor of the noise.
 
-    For speed the plan is kept from game to game, and so are the curves by which a threshold is
-    learned, at noise rounded to 4%: that only blurs what is best. The family's epsilon plays no
-    part in a violation of a claim with a curve, and is left out.
+    For speed the plan is that of equal numbers of trials, and families share their curves. Bounds
+    are left out: an exact one exceeds the claim where a test refutes it (shown in `test_games`).
     """
-    kept = lru_cache(maxsize=None)(pair_curve)
+    kept = lru_cache(maxsize=None)(Family)
+    monkeypatch.setattr(design, "Family", lambda m, delta, order: kept(m, delta, order=order))
+    shared = lru_cache(maxsize=None)(design.plan_game)
 
-    def rounded(pair: StepPair, steps: int, delta: float, agree: float) -> PrivacyCurve:
-        sigma = math.exp(round(math.log(pair.sigma) / 0.04) * 0.04)
-        return kept(dataclasses.replace(pair, sigma=sigma), steps, delta, agree)
+    def planned(mechanism, delta, members, nonmembers, level, seed):
+        half = round((members + nonmembers) / 2)
+        plan = shared(mechanism, delta, half, half, level, 0)
+        return replace(plan, roc=RankSum(plan.family, members, nonmembers, seed))
 
-    monkeypatch.setattr(design, "pair_curve", rounded)
-    planned = lru_cache(maxsize=None)(design.planned_threshold)
-    monkeypatch.setattr(games, "planned_threshold", planned)
-    monkeypatch.setattr(games, "mechanism_fdp", lambda *_: bound(0.0, "model-based"))
+    monkeypatch.setattr(games, "plan_game", planned)
+    monkeypatch.setattr(games, "_probe_bounds", lambda *_: (bound(0.0, "model-based"), bound(0.0)))
 
     def count(sampler: str, factor: float, number: int, slots: int = 300) -> int:
         subject = prepared(sampler, slots)
@@ -339,13 +372,32 @@ def test_power_half_the_noise_is_found(violations: Callable[..., int], sampler: 
 def test_the_null_test_has_power(
     violations: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The count above would show a game that accuses too often: here limits that are point
-    estimates, as if any excess over the curve counted."""
+    """The count above would show a game that accuses too often: here point estimates, as if any
+    excess of the observed rates over the curve counted."""
 
-    def bare(scores: Scores, threshold: float, level: float) -> Box:
-        hits, alarms = scores.counts(threshold)
-        n, m = len(scores.member), len(scores.nonmember)
-        return Box(alarms / m, 1 - hits / n, level, n, m, hits, alarms)
+    def bare(test: CountsTest, curves: Sequence[TradeOff]) -> bool:
+        counts = test.counts
+        point = Point(counts.alarms / counts.nonmembers, 1 - counts.hits / counts.members)
+        return point.rejects(curves)
 
-    monkeypatch.setattr(games, "measured_box", bare)
+    monkeypatch.setattr(CountsTest, "rejects", bare)
     assert violations("poisson", 1.0, 100) > binom.isf(1e-4, 100, LEVEL)
+
+
+def test_words_of_a_violation_name_what_was_counted() -> None:
+    test = CountsTest(Counts(1000, 1000, 600, 20, ranked=True), 0.05 / 3)
+    verdict = decide(claimed(), seen(test), [PASS], 3.0, 2.0)
+    assert verdict.status == "violation"
+    assert "600 of 1000 true positives at 20 of 1000 false ones" in verdict.reasons[0]
+
+
+def test_a_bound_that_says_outside_is_read_with_the_bound_beside_it() -> None:
+    """`MechanismFdp` itself gives the note that the verdict looks for."""
+    counts = Counts(3000, 3000, 2850, 20, ranked=True)
+    found = MechanismFdp(family(POISSON)).epsilon(counts, DELTA, 0.05)
+    assert found == Found(found.epsilon, OUTSIDE)
+    test = CountsTest(counts, 0.05)
+    noted = bound(round_down(found.epsilon), "model-based", found.note)
+    verdict = decide(claimed(epsilon=8.0), seen(test, bounds=(noted, bound(1.0))), [PASS], 3.0, 2.0)
+    assert verdict.status == "violation"
+    assert verdict.detail.endswith("the crop or the steps are not as configured.")

@@ -2,18 +2,37 @@
 
 Jagielski et al. 2020 (2006.07709), Nasr et al. 2021 (2101.04535). Under (epsilon, delta)-DP
 TPR <= e^epsilon FPR + delta and TNR <= e^epsilon FNR + delta. Assumes independent trials in each
-world and a threshold fixed without these scores; nothing else.
+world and a threshold (or its rank) fixed without these scores; nothing else.
 """
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
-from cropaudit.audit.estimators.limits import Box, round_down, upper_limit
-from cropaudit.audit.result import Bound
+from cropaudit.audit.estimators.evidence import Counts, Found
+from cropaudit.audit.result import Validity
 
-__all__ = ["NAME", "box_epsilon", "cap", "clopper_pearson"]
+__all__ = ["ClopperPearson", "box_epsilon"]
 
-NAME = "clopper-pearson"
-ASSUMES = "independent trials in each world, threshold fixed without these scores"
+
+@dataclass(frozen=True)
+class ClopperPearson:
+    """Separate limits of both error rates, at half the level each."""
+
+    name: ClassVar[str] = "clopper-pearson"
+    validity: ClassVar[Validity] = "exact"
+    assumes: ClassVar[str] = (
+        "independent trials in each world, a threshold or its rank fixed without these scores"
+    )
+
+    def epsilon(self, counts: Counts, delta: float, level: float) -> Found:
+        """Returns the bound.
+
+        >>> ClopperPearson().epsilon(Counts(100, 100, 90, 5), 1e-5, 0.05).epsilon
+        1.8985...
+        """
+        fpr_upper, fnr_upper = counts.fpr_upper(level / 2), counts.fnr_upper(level / 2)
+        return Found(box_epsilon(fpr_upper, fnr_upper, delta))
 
 
 def box_epsilon(fpr_upper: float, fnr_upper: float, delta: float) -> float:
@@ -23,23 +42,3 @@ def box_epsilon(fpr_upper: float, fnr_upper: float, delta: float) -> float:
         if power > delta and error > 0:
             best = max(best, math.log((power - delta) / error))
     return best
-
-
-def cap(members: int, nonmembers: int, level: float, delta: float) -> float:
-    """Returns the largest bound that so many trials can give: no error in any of them."""
-    fpr = upper_limit(0, nonmembers, level / 2)
-    fnr = upper_limit(0, members, level / 2)
-    return box_epsilon(fpr, fnr, delta)
-
-
-def clopper_pearson(box: Box, delta: float) -> Bound:
-    """Returns the bound of a measured box, rounded down."""
-    return Bound(
-        estimator=NAME,
-        epsilon=round_down(box_epsilon(box.fpr_upper, box.fnr_upper, delta)),
-        delta=delta,
-        confidence=1 - box.level,
-        validity="exact",
-        assumes=ASSUMES,
-        cap=cap(box.members, box.nonmembers, box.level, delta),
-    )

@@ -10,8 +10,8 @@ shares the curves that were computed before.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, Literal
+from functools import cached_property, partial
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +22,21 @@ from cropaudit.accounting.curves import PrivacyCurve
 from cropaudit.accounting.mechanisms import PatchMechanism
 from cropaudit.errors import require
 
-__all__ = ["Axis", "Family", "Rejected", "noiseless_tpr"]
+__all__ = ["Axis", "Family", "Order", "Rejected", "noiseless_tpr"]
 
 Array = NDArray[np.float64]
 Axis = Literal["noise multiplier", "inclusion probability", "sampling rate"]
-Rejects = Callable[[Callable[[Array], Array]], bool]
+Order = Literal["either", "forward", "backward"]
+_T = TypeVar("_T")
+TradeOff = Callable[[Array], Array]
+Rejects = Callable[[TradeOff], bool]
 
 _STEP = 1e-3  # of the grid, in the log of the value
-_LOUDER, _QUIETER = 20.0, 100.0  # noise searched: the mechanism's own over and times these
+_LOUDER, _QUIETER = 8.0, 100.0  # noise searched: the mechanism's own over and times these
 _LEAST = 1e-6  # smallest probability searched
-_AGREE = 2e-3  # how far a curve may lie above the truth, relative in epsilon
+# How far a curve may lie above the truth, relative in epsilon, up to an index. Far louder members
+# have epsilons in the hundreds: nobody asks for their digits, and they would take half a minute.
+_AGREE = ((400, 2e-3), (900, 2e-2), (math.inf, 0.3))
 _FIELDS = {"inclusion probability": "inclusion", "sampling rate": "sample_rate"}
 
 
@@ -43,11 +48,13 @@ class Rejected:
         epsilon: A lower bound on the epsilon of its game at the family's delta; 0 if none is.
         value: Its value on the family's axis; none if no member is rejected, or all are.
         outside: Whether every member is rejected, so that the family has nothing to say.
+        index: Its index; none as for the value.
     """
 
     epsilon: float
     value: float | None
     outside: bool = False
+    index: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +65,9 @@ class Family:
         mechanism: Its configured member, and all else that the members have in common.
         delta: For epsilon.
         axis: What varies.
+        order: "forward" where world A is known to be P of the mechanism's pair, the world whose
+            patch gives the gradient that nothing else gives; "backward" where it is known to be
+            Q; "either" where nothing is known.
 
     Raises:
         InputError: If delta is not in (0, 1), or the axis makes no difference to the mechanism.
@@ -66,6 +76,7 @@ class Family:
     mechanism: PatchMechanism
     delta: float
     axis: Axis = "noise multiplier"
+    order: Order = "either"
     _brackets: dict[int, tuple[PrivacyCurve, float]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -106,11 +117,50 @@ class Family:
         """Returns a lower bound on the epsilon of a member's game."""
         return self._bracket(index)[1]
 
-    def limit(self, fpr: Array) -> Array:
-        """Returns what not even the loudest member imaginable allows to exceed."""
-        if self.axis == "noise multiplier":
-            return noiseless_tpr(self.mechanism, fpr)
-        return self.curve(self.span[1]).highest_tpr(fpr)
+    def index_of(self, epsilon: float) -> int | None:
+        """Returns the quietest member whose epsilon is at least ``epsilon``; none if none is."""
+        low, high = self.span
+        if self.epsilon(low) >= epsilon:
+            return low
+        loud, step = 0, 64
+        while self.epsilon(loud) < epsilon:
+            if loud >= high:
+                return None
+            low, loud, step = loud, min(high, loud + step), 2 * step
+        while loud - low > 1:
+            middle = (low + loud) // 2
+            low, loud = (low, middle) if self.epsilon(middle) >= epsilon else (middle, loud)
+        return loud
+
+    def played(self, index: int) -> tuple[TradeOff, ...]:
+        """Returns what a member allows, one curve for each order of the worlds that may be played.
+
+        A curve takes false positive rates and returns the largest true positive rates.
+        """
+        forward, backward = self.curve(index).trade_offs()
+        return self._of_order(forward, backward)
+
+    def rejected(self, index: int, rejects: Rejects) -> bool:
+        """Whether a member is rejected, in every order of the worlds that may be played."""
+        return all(rejects(curve) for curve in self.played(index))
+
+    def all_rejected(self, rejects: Rejects) -> bool:
+        """Whether not even the loudest member imaginable allows what was measured."""
+        return all(rejects(limit) for limit in self.limits())
+
+    def limits(self) -> tuple[TradeOff, ...]:
+        """Returns what the loudest member imaginable allows, in the orders of `played`."""
+        if self.axis != "noise multiplier":
+            return self.played(self.span[1])
+        forward, backward = (
+            partial(noiseless_tpr, self.mechanism, exchanged=order) for order in (False, True)
+        )
+        return self._of_order(forward, backward)
+
+    def in_one_order(self) -> "tuple[Family, ...]":
+        """Returns the family in each order of the worlds that may be played; they share curves."""
+        orders: tuple[Order, ...] = ("forward", "backward")
+        return tuple(replace(self, order=one) for one in self._of_order(*orders))
 
     def loudest_rejected(self, rejects: Rejects) -> Rejected:
         """Returns the loudest member that is rejected.
@@ -120,18 +170,18 @@ class Family:
                 rates at an array of false positive rates. Higher curves must be harder to reject.
         """
         low, high = self.span
-        if not rejects(self.curve(low).highest_tpr):
+        if not self.rejected(low, rejects):
             return Rejected(0.0, None)
-        if rejects(self.limit):
+        if self.all_rejected(rejects):
             return Rejected(math.inf, None, outside=True)
         quiet, loud = self._narrow(rejects, low, high + 1)
         while loud - quiet > 1:
             middle = (quiet + loud) // 2
-            if rejects(self.curve(middle).highest_tpr):
+            if self.rejected(middle, rejects):
                 quiet = middle
             else:
                 loud = middle
-        return Rejected(self.epsilon(quiet), self.value(quiet))
+        return Rejected(self.epsilon(quiet), self.value(quiet), index=quiet)
 
     def _narrow(self, rejects: Rejects, low: int, high: int) -> tuple[int, int]:
         """Brackets the change by growing steps from the configured one: far curves cost more.
@@ -140,19 +190,24 @@ class Family:
             A member that is rejected, and one beyond it that is not (or the end of the span).
         """
         centre, step = min(0, high - 1), 64
-        if rejects(self.curve(centre).highest_tpr):
+        if self.rejected(centre, rejects):
             quiet = centre
             while quiet + step < high:
-                if not rejects(self.curve(quiet + step).highest_tpr):
+                if not self.rejected(quiet + step, rejects):
                     return quiet, quiet + step
                 quiet, step = quiet + step, 2 * step
             return quiet, high
         loud = centre
         while loud - step > low:
-            if rejects(self.curve(loud - step).highest_tpr):
+            if self.rejected(loud - step, rejects):
                 return loud - step, loud
             loud, step = loud - step, 2 * step
         return low, loud
+
+    def _of_order(self, forward: _T, backward: _T) -> tuple[_T, ...]:
+        if self.order == "either":
+            return forward, backward
+        return (forward,) if self.order == "forward" else (backward,)
 
     def _own(self) -> float:
         if self.axis == "noise multiplier":
@@ -162,21 +217,23 @@ class Family:
     def _bracket(self, index: int) -> tuple[PrivacyCurve, float]:
         if index not in self._brackets:
             member = self.member(index)
-            found = pair_bracket(member.pair(), member.compositions, self.delta, _AGREE)
+            agree = next(agree for last, agree in _AGREE if index <= last)
+            found = pair_bracket(member.pair(), member.compositions, self.delta, agree)
             self._brackets[index] = found.curve, found.lower
         return self._brackets[index]
 
 
-def noiseless_tpr(mechanism: PatchMechanism, fpr: Array) -> Array:
+def noiseless_tpr(mechanism: PatchMechanism, fpr: Array, *, exchanged: bool = False) -> Array:
     """Returns the largest true positive rates that the game's pair allows with no noise at all.
 
     Every member is a post-processing of that. One +1 in any step gives world A away; failing that
     a -1 speaks for world B by the factor P/Q of its weights, so the best test counts them, and the
-    count is binomial in world B. The worse of both directions is taken.
+    count is binomial in world B.
 
     Args:
         mechanism: What is played; its noise does not matter.
         fpr: False positive rates, any shape.
+        exchanged: Whether world A is Q of the pair.
     """
     pair, steps = mechanism.pair(), mechanism.compositions
     counts = np.arange(steps + 1)
@@ -185,6 +242,4 @@ def noiseless_tpr(mechanism: PatchMechanism, fpr: Array) -> Array:
     caught = -math.expm1(steps * math.log1p(-pair.p[2])) if pair.p[2] < 1 else 1.0
     x = np.append(0.0, false_alarms)
     y = np.minimum(caught + np.append(0.0, np.cumsum(masses)), 1.0)
-    forward = np.interp(fpr, x, y)
-    backward = np.interp(fpr, 1 - y[::-1], 1 - x[::-1])  # the worlds exchanged
-    return np.asarray(np.maximum(forward, backward))
+    return np.interp(fpr, 1 - y[::-1], 1 - x[::-1]) if exchanged else np.interp(fpr, x, y)

@@ -1,4 +1,4 @@
-"""Clopper-Pearson limits: identities and exact coverage, summed and not simulated."""
+"""Counts and their exact limits: identities and coverage, summed and not simulated; rounding."""
 
 import math
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import beta, binom
 
-from cropaudit.audit.estimators.limits import measured_box, round_down, upper_limit
-from cropaudit.audit.estimators.scores import Scores
+from cropaudit.audit.estimators.evidence import Counts, Guesses, upper_limit
+from cropaudit.audit.estimators.rounding import round_down
 from cropaudit.errors import InputError
 
 LEVELS = st.floats(1e-6, 0.6)
@@ -62,40 +62,74 @@ def test_coverage_is_exact(trials: int, level: float) -> None:
 
 
 @pytest.mark.parametrize(("fpr", "tpr"), [(0.1, 0.1), (0.02, 0.7), (0.0, 1.0), (0.5, 0.5)])
-def test_both_rates_of_a_box_hold_jointly(fpr: float, tpr: float) -> None:
+def test_both_rates_of_a_test_hold_jointly(fpr: float, tpr: float) -> None:
     """Exact: P[some true rate exceeds its limit] <= level, worlds being independent."""
     level, n, m = 0.1, 40, 25
-    misses, alarms = np.arange(n + 1), np.arange(m + 1)
-    fnr_limit = np.array([upper_limit(k, n, level / 2) for k in misses])
-    fpr_limit = np.array([upper_limit(k, m, level / 2) for k in alarms])
-    fnr_holds = binom.pmf(misses, n, 1 - tpr)[fnr_limit >= 1 - tpr].sum()
-    fpr_holds = binom.pmf(alarms, m, fpr)[fpr_limit >= fpr].sum()
+    fnr_limit = np.array([Counts(n, m, n - k, 0).fnr_upper(level / 2) for k in range(n + 1)])
+    fpr_limit = np.array([Counts(n, m, 0, k).fpr_upper(level / 2) for k in range(m + 1)])
+    fnr_holds = binom.pmf(np.arange(n + 1), n, 1 - tpr)[fnr_limit >= 1 - tpr].sum()
+    fpr_holds = binom.pmf(np.arange(m + 1), m, fpr)[fpr_limit >= fpr].sum()
     assert fnr_holds * fpr_holds >= 1 - level
 
 
-def test_box_counts_at_or_above_the_threshold() -> None:
-    scores = Scores.of([np.inf, 2.0, 1.0, -np.inf], [2.0, 0.0, -np.inf])
-    box = measured_box(scores, 2.0, 0.05)
-    assert (box.members, box.nonmembers) == (4, 3)
-    assert (box.true_positives, box.false_positives) == (2, 1)
-    assert box.fpr_upper == upper_limit(1, 3, 0.025)
-    assert box.fnr_upper == upper_limit(2, 4, 0.025)
-    assert box.level == 0.05
+@pytest.mark.parametrize(("alarms", "nonmembers"), [(0, 1), (0, 40), (3, 40), (39, 40)])
+@pytest.mark.parametrize("level", [0.3, 0.05, 1e-4])
+def test_a_ranked_rate_exceeds_its_limit_exactly_at_the_level(
+    alarms: int, nonmembers: int, level: float
+) -> None:
+    limit = Counts(5, nonmembers, 2, alarms, ranked=True).fpr_upper(level)
+    law = beta(alarms + 1, nonmembers - alarms)
+    assert law.sf(limit) == pytest.approx(level, rel=1e-9)
+    assert limit == Counts(5, nonmembers, 2, alarms).fpr_upper(level)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 30), st.data())
+def test_swapped_twice_is_the_same_test(n: int, m: int, data: st.DataObject) -> None:
+    counts = Counts(n, m, data.draw(st.integers(0, n)), data.draw(st.integers(0, m)))
+    other = counts.swapped()
+    assert other.swapped() == counts
+    # What was not alarmed are the hits of the other world; errors stay errors.
+    assert (other.members, other.nonmembers) == (m, n)
+    assert other.fpr_upper(0.05) == counts.fnr_upper(0.05)
+    assert other.fnr_upper(0.05) == counts.fpr_upper(0.05)
+
+
+def test_a_ranked_test_is_not_swapped() -> None:
+    with pytest.raises(InputError, match="counts must be of a fixed threshold to be swapped"):
+        Counts(3, 4, 1, 1, ranked=True).swapped()
 
 
 @pytest.mark.parametrize(
-    ("threshold", "expected"), [(np.inf, (1, 0)), (-np.inf, (2, 2)), (np.nan, (0, 0))]
+    ("values", "message"),
+    [
+        ((0, 1, 0, 0), "members must be at least 1, got 0"),
+        ((1, 0, 0, 0), "nonmembers must be at least 1, got 0"),
+        ((3, 4, 4, 0), "hits must be 0 to 3, got 4"),
+        ((3, 4, -1, 0), "hits must be 0 to 3, got -1"),
+        ((3, 4, 3, 5), "alarms must be 0 to 4, got 5"),
+        ((3, 4, 3, -1), "alarms must be 0 to 4, got -1"),
+        ((3, 4, 3, 4, True), "alarms must be 0 to 3, got 4"),
+    ],
 )
-def test_box_of_an_extreme_threshold(threshold: float, expected: tuple[int, int]) -> None:
-    box = measured_box(Scores.of([np.inf, 0.0], [-np.inf, 0.0]), threshold, 0.05)
-    assert (box.true_positives, box.false_positives) == expected
-    assert max(box.fpr_upper, box.fnr_upper) <= 1
+def test_impossible_counts_are_refused(values: tuple[int, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Counts(*values)
 
 
-@pytest.mark.parametrize("level", [0.0, 1.0, -0.1, 2.0, math.nan])
-def test_illegal_level_is_refused(level: float) -> None:
-    with pytest.raises(InputError, match=r"level must be in \(0, 1\)"):
-        measured_box(Scores.of([1.0], [0.0]), 0.5, level)
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((0, 0, 0), "canaries must be at least 1"),
+        ((4, 0, 0), "guesses must be 1 to 4, got 0"),
+        ((4, 5, 0), "guesses must be 1 to 4, got 5"),
+        ((4, 3, 4), "right guesses must be 0 to 3, got 4"),
+        ((4, 3, -1), "right guesses must be 0 to 3, got -1"),
+    ],
+)
+def test_impossible_guesses_are_refused(values: tuple[int, int, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Guesses(*values)
 
 
 @settings(max_examples=300, deadline=None)
@@ -123,6 +157,7 @@ def test_rounding_keeps_a_rounded_value_within_a_digit(value: float) -> None:
         (math.inf, math.inf),
         (5e-324, 0.0),
         (1e-310, 0.0),
+        (1.7976931348623157e308, 1.79769e308),
     ],
 )
 def test_rounding_of_the_extremes(value: float, expected: float) -> None:

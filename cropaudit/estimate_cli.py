@@ -1,0 +1,112 @@
+"""The options of `cropaudit estimate`; what is done with them waits in `estimate_command`.
+
+Nothing heavy is imported here: ``--help`` must not wait for it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+__all__ = ["estimate"]
+
+_INTERRUPTED = 4
+
+
+def _scores(text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel="What was scored")
+
+
+def _claim(text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel="What is claimed")
+
+
+def _cut(text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel="Where scores are cut")
+
+
+def _follow(text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel="While games still run")
+
+
+def _out(text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel="What comes out")
+
+
+def estimate(
+    scores: Annotated[
+        Path | None,
+        typer.Argument(
+            help="CSV with the columns score and member (1 or 0) and, if wanted, attack and "
+            "position; or member and one column score_NAME for each attack. - reads standard input."
+        ),
+    ] = None,
+    member: Annotated[Path | None, _scores("Or .npy of the members' scores.")] = None,
+    nonmember: Annotated[Path | None, _scores("And .npy of the nonmembers' scores.")] = None,
+    trials: Annotated[
+        Literal["independent", "one-run"] | None,
+        _scores("independent (unless given), or canaries that share one run."),
+    ] = None,
+    one_run: Annotated[bool | None, _scores("Short for --trials one-run.", "--one-run")] = None,
+    two_sided: Annotated[
+        bool | None, _scores("Low scores may speak for members: test either sign.", "--two-sided")
+    ] = None,
+    delta: Annotated[float, _claim("Delta of every epsilon.")] = 1e-5,
+    confidence: Annotated[float, _claim("Confidence of each bound, and of the headline.")] = 0.95,
+    mechanism: Annotated[
+        str | None,
+        _claim("What is said to have run, as poisson:noise=1,q=0.1,rho=0.3,steps=100."),
+    ] = None,
+    order: Annotated[
+        Literal["either", "forward"] | None,
+        _claim(
+            "forward: members held the patch whose gradient nothing else gives, which allows a "
+            "sharper test; either (unless given): it may have been the nonmembers."
+        ),
+    ] = None,
+    claim: Annotated[
+        float | None, _claim("Claimed epsilon; that of the mechanism unless given.")
+    ] = None,
+    threshold: Annotated[
+        float | None, _cut("At this score, fixed before any score was seen.")
+    ] = None,
+    split: Annotated[
+        bool | None, _cut("Where half of the scores advise; the rest are tested.", "--split")
+    ] = None,
+    rates: Annotated[
+        str | None,
+        _cut("At these false positive rates, as 0.3,0.1; corrected for. Planned unless given."),
+    ] = None,
+    seed: Annotated[
+        int | None, _cut("Of broken ties, the split and simulated p-values; 0 unless given.")
+    ] = None,
+    follow: Annotated[
+        bool | None,
+        _follow("Read lines SCORE,MEMBER as games finish; stop once decided.", "--follow"),
+    ] = None,
+    within: Annotated[
+        float | None,
+        _follow("Also stop once the bound is this share of the claim; 0.9 unless given."),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        _out("Picture of the ROC and the bounds (or of the bound by games): .svg, .png or .pdf."),
+    ] = None,
+    force: Annotated[bool, _out("Replace files.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON only.", rich_help_panel="What comes out")
+    ] = False,
+) -> None:
+    """Turn attack scores of any origin into lower bounds on epsilon.
+
+    Exit code 1 if a claim or mechanism was stated and the scores contradict it, else 0.
+    """
+    given = {key: value for key, value in locals().items() if value is not None}
+    from cropaudit.estimate_command import load, run_estimate
+
+    try:
+        contradicted = run_estimate(load(given))
+    except KeyboardInterrupt:  # typer itself would leave with 1, the code of a contradiction
+        typer.secho("cropaudit: interrupted; nothing was written", fg="red", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
+    raise typer.Exit(1 if contradicted else 0)

@@ -1,0 +1,1 @@
+"""Studies behind docs/estimators.md: ``python -m tests.study``."""

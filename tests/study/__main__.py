@@ -1,0 +1,101 @@
+"""Coverage, tightness and comparison of the estimators: ``python -m tests.study``.
+
+Coverage: the share of games in which a "lower bound" exceeds the true epsilon, beside its exact 95%
+interval and the nominal level. Tightness: the bound over the epsilon of the pair that was played.
+Comparison: other tools on the same scores, where they are installed. The tables replace what stands
+between the markers of docs/estimators.md.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from tests.study.peers import MECHANISM, peers_table
+from tests.study.tables import (
+    DELTA,
+    LEVEL,
+    SLOTS,
+    Tick,
+    coverage_table,
+    one_run_table,
+    tightness_table,
+)
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "estimators.md"
+BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
+
+
+def study(repetitions: int, seed: int, tick: Tick) -> str:
+    """Runs everything; returns the Markdown that stands between the markers."""
+    few = max(2, repetitions // 4)
+    covered = coverage_table(repetitions, seed, tick)
+    tight, alone = tightness_table(few, seed, tick), one_run_table(few, seed, tick)
+    compared = peers_table(repetitions, seed, tick)
+    sigma = MECHANISM.noise_multiplier
+    return f"""**Coverage.** {SLOTS} scores a game, fair coins, confidence {100 * (1 - LEVEL):g}%,
+delta {DELTA:g} (0 for randomised response): the games of `cropaudit selftest`.
+
+{covered}
+
+**Tightness, independent trials.** The bound over the epsilon of the pair played, q = 0.1,
+rho = 0.3, delta {DELTA:g}, confidence {100 * (1 - LEVEL):g}%, N trials in each world: the median of
+{few} games (in brackets the middle 80%).
+
+{tight}
+
+**Tightness, one run.** n independent canaries in all.
+
+{alone}
+
+**Other tools on the same scores.** Poisson pair, sigma {sigma:g}, 100 steps; {repetitions} games of
+each kind. The last column is one bound on many scores, what was planned or computed before kept.
+
+{compared}
+
+Seed {seed}, `--repetitions {repetitions}`."""
+
+
+def write(text: str) -> None:
+    """Puts the tables between the markers of the document.
+
+    Raises:
+        ValueError: If the document does not hold both markers once, in order.
+    """
+    document = DOCUMENT.read_text(encoding="utf-8")
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{DOCUMENT.name} must hold the markers {BEGIN} and {END}")
+    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    """Parses the command line, runs the study and writes or prints its tables."""
+    parser = argparse.ArgumentParser(prog="python -m tests.study", description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=200, help="games of each kind")
+    parser.add_argument("--seed", type=int, default=0, help="of all randomness")
+    parser.add_argument("--print", action="store_true", help="print only, leave the document")
+    arguments = parser.parse_args()
+    if arguments.repetitions < 1:
+        parser.error(f"--repetitions must be at least 1, got {arguments.repetitions}")
+    start = time.perf_counter()
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("Games", total=None)
+        text = study(
+            arguments.repetitions,
+            arguments.seed,
+            lambda title: progress.update(task, description=title),
+        )
+    if arguments.print:
+        print(text)
+    else:
+        write(text)
+    print(f"{time.perf_counter() - start:.0f} seconds", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
