@@ -120,8 +120,10 @@ def test_index_of_is_the_quietest_member_that_is_loud_enough(axis: Axis) -> None
 
 
 @pytest.mark.usefixtures("coarse")
-@pytest.mark.parametrize("order", ["either", "forward", "backward"])
-@pytest.mark.parametrize("axis", [NOISE, INCLUSION, RATE])
+@pytest.mark.parametrize(
+    ("axis", "order"),
+    [(NOISE, "either"), (NOISE, "forward"), (NOISE, "backward"), (INCLUSION, "either")],
+)
 def test_loudest_rejected_is_that_of_a_scan(axis: Axis, order: str) -> None:
     """Measurements: a point (fpr, tpr) rejects what does not allow it."""
     family = Family(POISSON, DELTA, axis, order)

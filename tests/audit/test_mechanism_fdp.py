@@ -95,7 +95,7 @@ def test_the_wrong_order_is_no_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "m", "level", "order"), [(10, 8, 0.2, "either"), (12, 12, 0.05, "forward")]
+    ("n", "m", "level", "order"), [(9, 7, 0.2, "either"), (9, 12, 0.05, "forward")]
 )
 def test_coverage_of_a_fixed_threshold_is_exact(n: int, m: int, level: float, order: str) -> None:
     """P[bound > truth] summed over all counts, at every threshold of the best attack."""
@@ -127,7 +127,6 @@ def test_alike_worlds_give_a_positive_bound_at_most_at_the_level(rate: float) ->
         (FIXED, "noise multiplier", 1.4),
         (SHUFFLE, "noise multiplier", 1.0),
         (POISSON, "inclusion probability", 2.0),
-        (FIXED, "inclusion probability", 0.5),
         (FIXED, "sampling rate", 0.6),
     ],
     ids=str,

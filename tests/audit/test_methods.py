@@ -115,7 +115,6 @@ def test_bounds_exceed_the_games_epsilon_at_most_at_their_level(method: Method, 
     [
         ThresholdMethod(JointTest(), Ranks()),
         ThresholdMethod(JointTest(), Given(0.6, True)),
-        ThresholdMethod(JointTest(), Split()),
         ThresholdMethod(MechanismFdp(FORWARD), Ranks((0.1, 0.3))),
         ThresholdMethod(MechanismFdp(EITHER), Given(0.6)),
         RankSumMethod(FORWARD),
@@ -212,7 +211,6 @@ def test_a_family_has_no_cap_where_perfect_scores_are_beyond_it() -> None:
         Scores.of([np.inf] * 10, [-np.inf] * 10),
         Scores.of([-np.inf] * 10, [np.inf] * 10),
         Scores.of(np.arange(10.0), np.arange(10.0)),
-        Scores.of([0.0, 1.0] * 20, [0.0, 1.0] * 3),
         Scores.of([1.0], np.zeros(200)),
         Scores.of(np.ones(200), [0.0]),
     ],
@@ -278,10 +276,18 @@ def test_detectable_epsilons_are_found_as_often_as_promised(
             scores = curve_scores(own, trials, rng)
             found += above_claim(method, scores, claim, truth.delta, level, game)
         assert found >= binom.ppf(1e-5, games, 0.9)
-    louder = method.detectable(trials, truth, 2 * claim, level)
-    assert louder is None or louder >= epsilon
-    stricter = method.detectable(trials, truth, claim, level / 20)
-    assert stricter is None or stricter >= epsilon - 1e-9
+
+
+def test_more_is_needed_to_exceed_more_and_less_with_more_trials() -> None:
+    method, truth = ThresholdMethod(JointTest(), Ranks((0.2,), "both")), ApproximateTruth(0.01)
+    plain = method.detectable((100, 150), truth, 0.4, 0.05)
+    others = [
+        method.detectable((100, 150), truth, 0.8, 0.05),
+        method.detectable((100, 150), truth, 0.4, 0.002),
+        method.detectable((60, 90), truth, 0.4, 0.05),
+    ]
+    assert plain is not None
+    assert all(other is not None and other > plain for other in others)
 
 
 def test_hardly_any_trials_detect_nothing() -> None:
@@ -300,7 +306,7 @@ def test_ranks_of_lows_need_a_family_of_either_order(sides) -> None:
 
 
 @pytest.mark.parametrize("exact", [False, True])
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (30, 30), (1000, 1000), (100, 3000)])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (30, 30), (100, 3000)])
 def test_planned_rate_is_a_rank_and_depends_on_the_plan_alone(n: int, m: int, exact: bool) -> None:
     rate = planned_rate(FORWARD, (n, m), 0.05, exact=exact)
     assert 1 / m <= max(rate, 1 / m) <= 1.0

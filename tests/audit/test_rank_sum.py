@@ -1,6 +1,7 @@
 """The whole ROC: exact level at the true curve, never more under a weaker attack, more power."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -34,6 +35,11 @@ CURVES: dict[str, TradeOff] = {
     "region": approximate_dp(1.0, 0.05),
     "blind": lambda b: np.asarray(b),
 }
+
+
+@lru_cache
+def forward(mechanism: PatchMechanism) -> Family:
+    return Family(mechanism, DELTA, order="forward")
 
 
 def statistic(test: RankSum, curve: TradeOff, rng: np.random.Generator, seed: int = 0) -> float:
@@ -111,7 +117,7 @@ def test_weaker_attacks_have_smaller_statistics() -> None:
 @pytest.mark.parametrize("name", CURVES)
 def test_p_values_fall_with_the_statistic_and_never_vanish(name: str) -> None:
     test = RankSum(FAMILY, 50, 50)
-    values = [test.p_value(seen, CURVES[name]) for seen in np.linspace(0, 50 * 30, 40)]
+    values = [test.p_value(seen, CURVES[name]) for seen in np.linspace(0, 50 * 30, 15)]
     assert values[0] == 1.0
     assert np.all(np.diff(values) <= 0)
     assert values[-1] == 1 / 2000
@@ -133,10 +139,10 @@ def test_p_values_fall_with_the_statistic_and_never_vanish(name: str) -> None:
     ],
     ids=str,
 )
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 90), (90, 1), (10, 10), (2000, 2000)])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 90), (90, 1), (300, 300)])
 def test_weights_are_planned_and_never_negative(mechanism: PatchMechanism, n: int, m: int) -> None:
     """By family and trials alone; also where every member lies above every rank."""
-    family = Family(mechanism, DELTA, order="forward")
+    family = forward(mechanism)
     test = RankSum(family, n, m, seed=1)
     assert test.ranks.min() >= 1
     assert test.ranks.max() <= m

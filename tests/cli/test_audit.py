@@ -110,7 +110,9 @@ def test_run_folder_holds_what_the_report_names(
         assert top <= rows.min() <= rows.max() < top + 8
         assert left <= columns.min() <= columns.max() < left + 8
     done = cropaudit("estimate", out / "raw" / "probe.csv", "--json")
-    assert json.loads(done.stdout)["auc"] == pytest.approx(report["attacks"][0]["auc"])
+    assert json.loads(done.stdout)["attacks"][0]["auc"] == pytest.approx(
+        report["attacks"][0]["auc"]
+    )
 
 
 def test_existing_run_is_never_overwritten(

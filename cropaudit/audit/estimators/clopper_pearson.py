@@ -28,8 +28,8 @@ class ClopperPearson:
     def epsilon(self, counts: Counts, delta: float, level: float) -> Found:
         """Returns the bound.
 
-        >>> ClopperPearson().epsilon(Counts(100, 100, 90, 5), 1e-5, 0.05).epsilon
-        1.8985...
+        >>> round(ClopperPearson().epsilon(Counts(100, 100, 90, 5), 1e-5, 0.05).epsilon, 4)
+        1.988
         """
         fpr_upper, fnr_upper = counts.fpr_upper(level / 2), counts.fnr_upper(level / 2)
         return Found(box_epsilon(fpr_upper, fnr_upper, delta))
