@@ -97,12 +97,7 @@ def _attack(table: ScoreTable, question: Question, attacks: int) -> AttackEstima
         nonmembers=trials[1],
         auc=scores.auc(),
         roc=_curve(fpr, tpr),
-        bounds=tuple(
-            method.bound(scores, *given, question.seed).model_copy(
-                update={"detectable": _detectable(method, trials, question)}
-            )
-            for method in choice.methods
-        ),
+        bounds=tuple(_bound(method, scores, question) for method in choice.methods),
         p_value=None
         if question.null is None
         else choice.primary.p_value(scores, question.null, *given, question.seed),
@@ -114,6 +109,14 @@ def _attack(table: ScoreTable, question: Question, attacks: int) -> AttackEstima
         else (),
         skipped=choice.skipped,
     )
+
+
+def _bound(method: Method, scores: Scores, question: Question) -> Bound:
+    found = method.bound(scores, question.delta, question.level, question.seed)
+    trials = len(scores.member), len(scores.nonmember)
+    note = f"all scores are alike; {found.note}" if scores.alike else found.note
+    detectable = _detectable(method, trials, question)
+    return found.model_copy(update={"detectable": detectable, "note": note})
 
 
 def _free_p_value(primary: Method, scores: Scores, question: Question) -> float | None:

@@ -145,3 +145,10 @@ def test_flipped_tells_the_game_from_the_other_world() -> None:
 def test_ranks_out_of_range_are_refused(ranks: list[int]) -> None:
     with pytest.raises(InputError, match="ranks must be between 1 and the 2 nonmembers"):
         hits_at_ranks(Scores.of([1.0], [0.0, 2.0]), ranks, 0)
+
+
+def test_constant_scores_are_no_finding_for_any_seed() -> None:
+    """Fair draws of ties would make one of nothing in 5% of all seeds."""
+    scores = Scores.of(np.ones(90), np.ones(110))
+    for seed in range(20):
+        assert hits_at_ranks(scores, [11, 55, 110], seed).tolist() == [8, 44, 89]

@@ -35,6 +35,8 @@ def hits_at_ranks(scores: Scores, ranks: Sequence[int], seed: int) -> NDArray[np
     wanted = np.asarray(ranks, dtype=np.int64)
     legal = wanted.size > 0 and wanted.min() >= 1 and wanted.max() <= m
     require(bool(legal), "ranks", f"between 1 and the {m} nonmembers", list(ranks))
+    if scores.alike:  # no draw of ties may make a finding of nothing
+        return len(scores.member) * wanted // (m + 1)
     member, nonmember = np.sort(scores.member), np.sort(scores.nonmember)
     cuts = nonmember[m - wanted]
     hits = len(member) - np.searchsorted(member, cuts, side="right")

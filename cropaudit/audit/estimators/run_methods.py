@@ -46,7 +46,7 @@ class RunMethod:
     def bound(self, scores: Scores, delta: float, level: float, seed: int) -> Bound:
         """Returns the largest bound over the policies, each at its share of the level."""
         share = level / len(self.policies)
-        made = [policy.guesses(scores, seed) for policy in self.policies]
+        made = self._made(scores, seed)
         found = [self.estimator.epsilon(item, delta, share) for item in made]
         cap = self._cap(made, delta, share)
         best = max(range(len(found)), key=lambda i: found[i].epsilon)
@@ -63,6 +63,13 @@ class RunMethod:
             level,
             f"{seen}; guessed {words}{corrected}",
         )
+
+    def _made(self, scores: Scores, seed: int) -> list[Guesses]:
+        """Returns the guesses; where all scores are alike no draw of ties may make a finding."""
+        made = [policy.guesses(scores, seed) for policy in self.policies]
+        if scores.alike:
+            return [Guesses(item.canaries, item.guesses, item.guesses // 2) for item in made]
+        return made
 
     def _cap(self, made: Sequence[Guesses], delta: float, level: float) -> float | None:
         """Returns the largest bound that so many guesses can give; none if a family sets no limit.
@@ -83,7 +90,7 @@ class RunMethod:
         It is the smallest level whose bound exceeds the claim, rounded up by at most a factor 1.1.
         """
         del level
-        made = [policy.guesses(scores, seed) for policy in self.policies]
+        made = self._made(scores, seed)
         low, high = 1e-9, 1.0
         for _ in range(_HALVINGS):
             middle = (low * high) ** 0.5
