@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from scipy.stats import betabinom, chi2
 
 from cropaudit.audit.estimators.evidence import Counts
-from cropaudit.audit.estimators.ranks import flipped, hits_at_ranks, ranked_counts
+from cropaudit.audit.estimators.ranks import (
+    flipped,
+    hits_at_ranks,
+    ranked_counts,
+    telling_hits,
+)
 from cropaudit.audit.estimators.scores import Scores
 from cropaudit.errors import InputError
 
@@ -151,4 +156,6 @@ def test_constant_scores_are_no_finding_for_any_seed() -> None:
     """Fair draws of ties would make one of nothing in 5% of all seeds."""
     scores = Scores.of(np.ones(90), np.ones(110))
     for seed in range(20):
-        assert hits_at_ranks(scores, [11, 55, 110], seed).tolist() == [8, 44, 89]
+        assert telling_hits(scores, [11, 55, 110], seed).tolist() == [8, 44, 89]
+        found = ranked_counts(scores, [11, 55], seed)
+        assert [test.hits for test in found] == [8, 44]

@@ -23,7 +23,7 @@ from cropaudit.audit.estimators.mechanism_fdp import (
 )
 from cropaudit.audit.estimators.power import FamilyTruth, Truth, smallest_found
 from cropaudit.audit.estimators.rank_sum import RankSum
-from cropaudit.audit.estimators.ranks import hits_at_ranks
+from cropaudit.audit.estimators.ranks import telling_hits
 from cropaudit.audit.estimators.rate_test import TradeOff, likely_hits, p_value
 from cropaudit.audit.estimators.rounding import round_down
 from cropaudit.audit.estimators.scores import Scores
@@ -218,7 +218,7 @@ class RankSumMethod:
     def seen(self, scores: Scores, seed: int) -> tuple[RankSum, float]:
         """Returns the test for so many trials, and its statistic."""
         test = RankSum(self.family, len(scores.member), len(scores.nonmember), seed)
-        return test, test.statistic(hits_at_ranks(scores, test.ranks.tolist(), seed))
+        return test, test.statistic(telling_hits(scores, test.ranks.tolist(), seed))
 
     def bound(self, scores: Scores, delta: float, level: float, seed: int) -> Bound:
         """Returns the bound; the joint test's on the lowest ranks where no member fits."""

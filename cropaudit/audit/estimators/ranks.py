@@ -15,7 +15,7 @@ from cropaudit.audit.estimators.evidence import Counts
 from cropaudit.audit.estimators.scores import Scores
 from cropaudit.errors import require
 
-__all__ = ["flipped", "hits_at_ranks", "ranked_counts"]
+__all__ = ["flipped", "hits_at_ranks", "ranked_counts", "telling_hits"]
 
 Array = NDArray[np.float64]
 
@@ -35,8 +35,6 @@ def hits_at_ranks(scores: Scores, ranks: Sequence[int], seed: int) -> NDArray[np
     wanted = np.asarray(ranks, dtype=np.int64)
     legal = wanted.size > 0 and wanted.min() >= 1 and wanted.max() <= m
     require(bool(legal), "ranks", f"between 1 and the {m} nonmembers", list(ranks))
-    if scores.alike:  # no draw of ties may make a finding of nothing
-        return len(scores.member) * wanted // (m + 1)
     member, nonmember = np.sort(scores.member), np.sort(scores.nonmember)
     cuts = nonmember[m - wanted]
     hits = len(member) - np.searchsorted(member, cuts, side="right")
@@ -51,10 +49,22 @@ def hits_at_ranks(scores: Scores, ranks: Sequence[int], seed: int) -> NDArray[np
     return np.asarray(hits)
 
 
+def telling_hits(scores: Scores, ranks: Sequence[int], seed: int) -> NDArray[np.int64]:
+    """Returns `hits_at_ranks`, but for scores that are all alike what is expected of nothing.
+
+    Fair draws would make a finding of them for one seed in twenty: within the level, but absurd.
+    Never to reject where all scores are alike keeps every test valid.
+    """
+    if scores.alike:
+        wanted = np.asarray(ranks, dtype=np.int64)
+        return np.asarray(len(scores.member) * wanted // (len(scores.nonmember) + 1))
+    return hits_at_ranks(scores, ranks, seed)
+
+
 def ranked_counts(scores: Scores, ranks: Sequence[int], seed: int) -> tuple[Counts, ...]:
     """Returns one test for each rank; they share their trials and must be corrected for."""
     n, m = len(scores.member), len(scores.nonmember)
-    hits = hits_at_ranks(scores, ranks, seed)
+    hits = telling_hits(scores, ranks, seed)
     return tuple(
         Counts(n, m, int(hit), rank - 1, ranked=True) for hit, rank in zip(hits, ranks, strict=True)
     )
