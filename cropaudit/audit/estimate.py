@@ -151,7 +151,9 @@ def _summit(
     for table, attack in zip(tables, attacks, strict=True):
         primary = choose_methods(question, (attack.members, attack.nonmembers)).primary
         share = question.level / len(tables) / (2 if attack.positions else 1)
-        pooled = primary.bound(table.scores, question.delta, share, question.seed)
+        pooled = attack.bounds[0]  # the deciding one, at the whole level
+        if share < question.level:
+            pooled = primary.bound(table.scores, question.delta, share, question.seed)
         found.append((pooled, attack.attack, None))
         for place in attack.positions:
             alone = pooled.model_copy(update={"epsilon": place.simultaneous})

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammainccinv, gammaincinv, kolmogorov, stdtr
 
 from cropaudit.audit.estimators.evidence import upper_limit
+from cropaudit.audit.number_files import read_numbers
 from cropaudit.errors import InputError, require
 
 __all__ = ["InclusionLog", "NoiseLog", "Tally"]
@@ -54,7 +55,7 @@ class NoiseLog:
         Raises:
             InputError: If it is no such file, or not noise.
         """
-        return cls.of(_read_array(path), max_grad_norm)
+        return cls.of(read_numbers(path, "noise", "fiu"), max_grad_norm)
 
     def limits(self, level: float) -> tuple[float, float, float]:
         """Returns lower limit, estimate and upper limit of the noise multiplier.
@@ -173,19 +174,6 @@ class InclusionLog:
         included, met = sum(row[0] for row in rows), sum(row[1] for row in rows)
         windows = Tally(met, included * crops) if included else None
         return cls(Tally(included, len(rows)), windows)
-
-
-def _read_array(path: Path) -> Array:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"noise {path} must be an existing .npy file") from None
-    except (OSError, ValueError, EOFError) as error:
-        words = " ".join(str(error).split())
-        raise InputError(f"noise {path} must be a .npy file of numbers: {words}") from None
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        raise InputError(f"noise {path} must be a .npy file of numbers")
-    return values.astype(np.float64)
 
 
 def _read_rows(path: Path, crops: int) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.audit.estimators.scores import Scores
+from cropaudit.audit.number_files import read_numbers
 from cropaudit.errors import InputError
 
 __all__ = ["ScoreTable", "read_arrays", "read_table"]
@@ -101,7 +102,7 @@ def read_arrays(member: Path, nonmember: Path) -> tuple[ScoreTable, ...]:
     Raises:
         InputError: If a file cannot be used.
     """
-    one, other = _array(member), _array(nonmember)
+    one, other = read_numbers(member, "scores", "fiub"), read_numbers(nonmember, "scores", "fiub")
     Scores.of(one, other)  # the message about an empty list or a NaN names the world
     bits = np.concatenate([np.ones(len(one), bool), np.zeros(len(other), bool)])
     return (ScoreTable("", np.concatenate([one, other]), bits),)
@@ -148,16 +149,3 @@ def _table(rows: Sequence[_Row], column: str, attack: str, name: str) -> ScoreTa
         np.asarray(bits, dtype=bool),
         tuple(places) if known else (),
     )
-
-
-def _array(path: Path) -> Array:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"scores {path} must be an existing .npy file") from None
-    except (OSError, ValueError, EOFError) as error:
-        words = " ".join(str(error).split())
-        raise InputError(f"scores {path} must be a .npy file of numbers: {words}") from None
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
-        raise InputError(f"scores {path} must be a .npy file of numbers")
-    return values.astype(np.float64)

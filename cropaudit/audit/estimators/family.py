@@ -20,6 +20,7 @@ from scipy.special import bdtr
 from cropaudit.accounting.accountant import pair_bracket
 from cropaudit.accounting.curves import PrivacyCurve
 from cropaudit.accounting.mechanisms import PatchMechanism
+from cropaudit.audit.estimators.yardstick import TradeOff
 from cropaudit.errors import require
 
 __all__ = ["Axis", "Family", "Order", "Rejected", "noiseless_tpr"]
@@ -28,7 +29,6 @@ Array = NDArray[np.float64]
 Axis = Literal["noise multiplier", "inclusion probability", "sampling rate"]
 Order = Literal["either", "forward", "backward"]
 _T = TypeVar("_T")
-TradeOff = Callable[[Array], Array]
 Rejects = Callable[[TradeOff], bool]
 
 _STEP = 1e-3  # of the grid, in the log of the value

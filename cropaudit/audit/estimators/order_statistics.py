@@ -32,10 +32,8 @@ from scipy.special import betainc
 from cropaudit.audit.estimators.evidence import Found, Guesses
 from cropaudit.audit.estimators.family import Family
 from cropaudit.audit.estimators.rate_test import TradeOff
-from cropaudit.audit.estimators.run_fdp import outer_polygon, table_of
-from cropaudit.audit.estimators.steinke import Steinke
+from cropaudit.audit.estimators.run_fdp import family_bound, outer_polygon, table_of
 from cropaudit.audit.result import Validity
-from cropaudit.errors import require
 
 __all__ = [
     "SHARES",
@@ -157,17 +155,13 @@ class OrderStatistics:
         Raises:
             InputError: If delta is not the family's, or level not in (0, 1).
         """
-        require(delta == self.family.delta, "delta", f"the family's {self.family.delta}", delta)
-        require(0 < level < 1, "level", "in (0, 1)", level)
-        found = self.family.loudest_rejected(
-            lambda allowed: p_value(guesses, Sureness.above(allowed)) <= level
+        return family_bound(
+            self.family,
+            lambda allowed: p_value(guesses, Sureness.above(allowed)) <= level,
+            guesses,
+            delta,
+            level,
         )
-        if found.outside:
-            note = "every member is rejected: not of this family; the bound of one-run instead"
-            return Found(Steinke().epsilon(guesses, delta, level).epsilon, note)
-        if found.value is None:
-            return Found(0.0, "no member is rejected")
-        return Found(found.epsilon, f"{self.family.axis} {found.value:.4g} is rejected")
 
 
 def planned_share(

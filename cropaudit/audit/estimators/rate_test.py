@@ -2,7 +2,7 @@
 
 Null hypothesis: whatever the true false positive rate b of the test is, its true positive rate is
 at most F(b). Clopper-Pearson limits ask that a *box* of both rates lies outside; that pays for two
-separate limits. Here the two counts are held against the curve at once, which is worth more than
+separate limits. Here the two counts are held against the curve at once, which is worth about
 twice the trials.
 
 - Ranked threshold (a score of world B whose rank was fixed beforehand): b follows

@@ -38,6 +38,7 @@ from cropaudit.errors import require
 __all__ = [
     "RunFdp",
     "blow_up_inverse",
+    "family_bound",
     "gaussian_blow_up_inverse",
     "gaussian_run_epsilon",
     "outer_polygon",
@@ -185,17 +186,43 @@ class RunFdp:
         Raises:
             InputError: If delta is not the family's, or level not in (0, 1).
         """
-        require(delta == self.family.delta, "delta", f"the family's {self.family.delta}", delta)
-        require(0 < level < 1, "level", "in (0, 1)", level)
-        found = self.family.loudest_rejected(
-            lambda allowed: rejected(guesses, blow_up_inverse(allowed), level)
+        return family_bound(
+            self.family,
+            lambda allowed: rejected(guesses, blow_up_inverse(allowed), level),
+            guesses,
+            delta,
+            level,
         )
-        if found.outside:
-            note = "every member is rejected: not of this family; the bound of one-run instead"
-            return Found(Steinke().epsilon(guesses, delta, level).epsilon, note)
-        if found.value is None:
-            return Found(0.0, "no member is rejected")
-        return Found(found.epsilon, f"{self.family.axis} {found.value:.4g} is rejected")
+
+
+def family_bound(
+    family: Family,
+    rejects: Callable[[TradeOff], bool],
+    guesses: Guesses,
+    delta: float,
+    level: float,
+) -> Found:
+    """Returns epsilon of the loudest member that guesses contradict, a lower bound.
+
+    Args:
+        family: Where it is sought.
+        rejects: Whether the guesses contradict a curve.
+        guesses: For the bound of one-run, which stands in where every member is rejected.
+        delta: The family's own.
+        level: Of the bound.
+
+    Raises:
+        InputError: If delta is not the family's, or level not in (0, 1).
+    """
+    require(delta == family.delta, "delta", f"the family's {family.delta}", delta)
+    require(0 < level < 1, "level", "in (0, 1)", level)
+    found = family.loudest_rejected(rejects)
+    if found.outside:
+        note = "every member is rejected: not of this family; the bound of one-run instead"
+        return Found(Steinke().epsilon(guesses, delta, level).epsilon, note)
+    if found.value is None:
+        return Found(0.0, "no member is rejected")
+    return Found(found.epsilon, f"{family.axis} {found.value:.4g} is rejected")
 
 
 def _hull(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
