@@ -25,7 +25,7 @@ from cropaudit.accounting.pairs import StepPair
 from cropaudit.errors import require
 from cropaudit.training.canaries import trimmed
 from cropaudit.training.crops import JointRandomCrop
-from cropaudit.training.dpsgd import quiet_backward
+from cropaudit.training.private_step import quiet_backward
 from cropaudit.training.samplers import FixedSize, Poisson, Sampling, Shuffle, batches
 from cropaudit.training.streams import spawn_seeds
 

@@ -1,10 +1,7 @@
 """DP-SGD on random crops, with Opacus, watched step by step.
 
-Assumes one loss per image, clipped per image to ``max_grad_norm`` (C); noise of deviation
-``noise_multiplier`` times C on the sum; and a division by the *expected* batch size, which the data
-do not choose. An update is ``learning_rate`` times that noisy mean (with momentum where it is set)
-and nothing else. Sampler, crops, noise and initial weights draw from independent streams of one
-seed, so a run without noise sees the same batches and windows as one with it.
+Each update is a `PrivateStep`. Sampler, crops, noise and initial weights draw from independent
+streams of one seed, so a run without noise sees the same batches and windows as one with it.
 
 The whole batch is held at once: there is no limit on its physical size, so per-sample gradients of
 the largest Poisson batch must fit the memory.
@@ -12,28 +9,25 @@ the largest Poisson batch must fit the memory.
 
 import copy
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
-from opacus.grad_sample.utils import wrap_model
-from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from cropaudit.accounting.geometry import Crop
 from cropaudit.errors import require
 from cropaudit.training.crops import JointRandomCrop, Window
 from cropaudit.training.data import SegmentationData
-from cropaudit.training.losses import pixel_losses, prepare
+from cropaudit.training.losses import prepare
 from cropaudit.training.models import build_model, recipe
+from cropaudit.training.private_step import PrivateStep
 from cropaudit.training.samplers import Sampling, batches, expected_batch
 from cropaudit.training.streams import spawn_seeds
 
-__all__ = ["DpSgdSpec", "StepView", "Trained", "pick_device", "quiet_backward", "train"]
+__all__ = ["DpSgdSpec", "StepView", "Trained", "pick_device", "train"]
 
 
 @dataclass(frozen=True)
@@ -154,18 +148,6 @@ def train(
     return Trained(run.plain.eval(), spec.steps, tuple(losses), seconds, str(where))
 
 
-@contextmanager
-def quiet_backward() -> Iterator[None]:
-    """Silences the one warning that Opacus' hooks raise in every backward pass.
-
-    Images need no gradient, and the hooks of a first layer want none: the warning is void.
-    """
-    with warnings.catch_warnings():
-        message = "Full backward hook is firing when gradients are computed with respect to module"
-        warnings.filterwarnings("ignore", message=message, category=UserWarning)
-        yield
-
-
 @dataclass(frozen=True, eq=False)
 class _Streams:
     """Independent sources of randomness; ``noise`` draws on the device."""
@@ -203,54 +185,34 @@ class _Run:
         self.plain = copy.deepcopy(model)
         for theirs, ours in zip(self.plain.parameters(), model.parameters(), strict=True):
             theirs.data = ours.data
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.wrapped = wrap_model(model, recipe(spec.model).mode, loss_reduction="sum")
-        self.optimizer = DPOptimizer(
-            torch.optim.SGD(self.parameters, lr=spec.learning_rate, momentum=spec.momentum),
+        self.update = PrivateStep(
+            model,
+            recipe(spec.model).mode,
             noise_multiplier=spec.noise_multiplier,
             max_grad_norm=spec.max_grad_norm,
-            expected_batch_size=expected_batch(spec.sampling, len(data)),
-            loss_reduction="mean",
-            generator=streams.noise,
+            learning_rate=spec.learning_rate,
+            expected_batch=expected_batch(spec.sampling, len(data)),
+            momentum=spec.momentum,
+            noise=streams.noise,
         )
 
     def step(
         self, step: int, indices: Sequence[int], observe: Callable[[StepView], None] | None
     ) -> float:
         """Does one update and returns the batch's mean loss."""
-        self.optimizer.zero_grad(set_to_none=True)
         images, masks, windows = self._cut(indices)
-        loss = self._backward(images, masks) if indices else self._empty()
         if observe is not None:
             view = partial(StepView, step, tuple(indices), windows)
-            self.optimizer.attach_step_hook(lambda _: observe(view(self._noisy_sum(), self.plain)))
-        self.optimizer.step()
-        return loss
+            return self.update(images, masks, lambda total: observe(view(total, self.plain)))
+        return self.update(images, masks)
 
-    def _cut(self, indices: Sequence[int]) -> tuple[list[Tensor], list[Tensor], tuple[Window, ...]]:
-        images, masks, windows = [], [], []
-        for index in indices:
-            image, mask = self.data.images[index], self.data.masks[index]
-            pixels, labels, window = self.crop(image, mask, self.crop_stream)
-            images.append(pixels)
-            masks.append(labels)
-            windows.append(window)
-        return images, masks, tuple(windows)
-
-    def _backward(self, images: list[Tensor], masks: list[Tensor]) -> float:
+    def _cut(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, tuple[Window, ...]]:
+        """Returns the batch on the device: scaled pixels, labels, and their windows."""
+        cuts = [
+            self.crop(self.data.images[i], self.data.masks[i], self.crop_stream) for i in indices
+        ]
+        if not cuts:
+            return torch.zeros(0, 3, 1, 1), torch.zeros(0, 1, 1), ()
+        images, masks, windows = zip(*cuts, strict=True)
         pixels = prepare(torch.stack(images).to(self.device))
-        losses = pixel_losses(self.wrapped(pixels), torch.stack(masks).to(self.device))
-        with quiet_backward():
-            torch.autograd.backward(losses.sum())
-        return float(losses.detach().mean())
-
-    def _empty(self) -> float:
-        # Not every layer, nor Opacus' hook for it, takes a batch of none: what they would return
-        # is set by hand, and DPOptimizer makes an update of pure noise of it.
-        for parameter in self.parameters:
-            parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))  # type: ignore[attr-defined]
-        return float("nan")
-
-    def _noisy_sum(self) -> Tensor:
-        gradients = [torch.flatten(p.grad) for p in self.parameters if p.grad is not None]
-        return torch.cat(gradients).float() * float(self.optimizer.expected_batch_size)
+        return pixels, torch.stack(masks).to(self.device), tuple(windows)

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 import torch
 from opacus.grad_sample.utils import wrap_model
-from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from cropaudit.errors import require
-from cropaudit.training.dpsgd import quiet_backward
 from cropaudit.training.losses import pixel_losses, prepare
 from cropaudit.training.models import GradSampleMode
+from cropaudit.training.persample import autograd_rows, clipped_sum, opacus_rows, relative
 
 __all__ = ["TOLERANCE", "SelfCheck", "self_check"]
 
@@ -72,21 +71,21 @@ def self_check(
 def _compare(
     model: nn.Module, pixels: Tensor, masks: Tensor, bound: float, mode: GradSampleMode
 ) -> SelfCheck:
-    truth = _oracle(copy.deepcopy(model), pixels, masks)
+    truth = autograd_rows(copy.deepcopy(model), _total, pixels, masks)
     parameters = [p for p in model.parameters() if p.requires_grad]
     wrapped = wrap_model(model, mode, loss_reduction="sum")
-    samples = _per_sample(wrapped, parameters, pixels, masks)
-    changed = _per_sample(wrapped, parameters, *_change_image_1(pixels, masks))
-    alone = (_clipped_sum(parameters, samples[i : i + 1], bound) for i in range(len(samples)))
+    samples = opacus_rows(wrapped, parameters, _total, pixels, masks)
+    changed = opacus_rows(wrapped, parameters, _total, *_change_image_1(pixels, masks))
+    alone = (clipped_sum(parameters, samples[i : i + 1], bound) for i in range(len(samples)))
     largest = max(float(one.norm()) for one in alone)
     # Opacus adds 1e-6 to the norm, which only shrinks what is summed.
     factors = (bound / (truth.norm(dim=1, keepdim=True) + 1e-6)).clamp(max=1)
-    total = _clipped_sum(parameters, samples, bound)
+    total = clipped_sum(parameters, samples, bound)
     return _judge(
-        gradient_error=_relative(samples, truth),
+        gradient_error=relative(samples, truth),
         largest_clipped_norm=largest / bound,
         aggregate_error=float((total - (factors * truth).sum(dim=0)).norm()) / bound,
-        isolation_error=_relative(changed[:1], samples[:1]),
+        isolation_error=relative(changed[:1], samples[:1]),
     )
 
 
@@ -112,34 +111,8 @@ def _judge(
     )
 
 
-def _oracle(model: nn.Module, pixels: Tensor, masks: Tensor) -> Tensor:
-    """Returns each image's gradient, (B, P), by a pass of its own."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    rows = []
-    for i in range(len(pixels)):
-        loss = pixel_losses(model(pixels[i : i + 1]), masks[i : i + 1]).sum()
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-        rows.append(torch.cat([g.flatten() for g in gradients]))
-    return torch.stack(rows)
-
-
-def _per_sample(
-    wrapped: nn.Module, parameters: list[nn.Parameter], pixels: Tensor, masks: Tensor
-) -> Tensor:
-    """Returns Opacus' per-sample gradients, (B, P)."""
-    for parameter in parameters:
-        parameter.grad, parameter.grad_sample = None, None  # type: ignore[attr-defined]
-    with quiet_backward():
-        torch.autograd.backward(pixel_losses(wrapped(pixels), masks).sum())
-    return torch.cat([_sample(p).flatten(1) for p in parameters], dim=1)
-
-
-def _sample(parameter: nn.Parameter) -> Tensor:
-    sample = getattr(parameter, "grad_sample", None)
-    if not isinstance(sample, Tensor):
-        shape = tuple(parameter.shape)
-        raise ValueError(f"Opacus gives no per-sample gradient for a parameter of shape {shape}")
-    return sample
+def _total(logits: Tensor, masks: Tensor) -> Tensor:
+    return pixel_losses(logits, masks).sum()
 
 
 def _change_image_1(pixels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,27 +120,3 @@ def _change_image_1(pixels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     pixels[1] = 3 * pixels[1].flip(-1) + 1
     masks[1] = masks[1].flip(-2)
     return pixels, masks
-
-
-def _clipped_sum(parameters: list[nn.Parameter], samples: Tensor, bound: float) -> Tensor:
-    """Returns DPOptimizer's noise-free sum, (P,), of ``samples``, (B, P)."""
-    optimizer = DPOptimizer(
-        torch.optim.SGD(parameters, lr=1.0),
-        noise_multiplier=0.0,
-        max_grad_norm=bound,
-        expected_batch_size=None,
-        loss_reduction="sum",
-    )
-    optimizer.zero_grad(set_to_none=True)
-    parts = torch.split(samples, [p.numel() for p in parameters], dim=1)
-    for parameter, part in zip(parameters, parts, strict=True):
-        parameter.grad_sample = part.reshape(-1, *parameter.shape).clone()  # type: ignore[attr-defined]
-    optimizer.pre_step()
-    return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
-
-
-def _relative(found: Tensor, expected: Tensor) -> float:
-    """Returns the largest relative distance of two sets of rows; a zero row must be met exactly."""
-    distances = (found - expected).norm(dim=1)
-    norms = expected.norm(dim=1).clamp(min=torch.finfo(expected.dtype).tiny)
-    return float((distances / norms).max())
