@@ -16,6 +16,7 @@ import typer
 from cropaudit import __version__
 from cropaudit.bound_cli import bound
 from cropaudit.certify_cli import certify
+from cropaudit.conform_cli import conform
 from cropaudit.errors import CropauditError, InputError
 from cropaudit.estimate_cli import estimate
 from cropaudit.selftest_cli import selftest
@@ -57,6 +58,7 @@ def _version(
 app.command()(bound)
 app.command()(estimate)
 app.command()(certify)
+app.command()(conform)
 app.command()(selftest)
 
 

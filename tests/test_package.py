@@ -21,7 +21,7 @@ LINKS = ("audit", "attacks", "training", "reports")
 LAYERS = (
     *("accounting", "bounds", "training", "attacks", "audit", "reports"),
     *("bound_command", "bound_cli", "estimate_command", "estimate_cli"),
-    *("certify_cli", "selftest_cli", "cli", "__main__"),
+    *("certify_cli", "selftest_cli", "conform_command", "conform_cli", "cli", "__main__"),
 )
 SHARED = {"cropaudit", "cropaudit.errors", "cropaudit.faults"}  # below every layer
 # A path that begins here, not one that only has such a folder on its way.

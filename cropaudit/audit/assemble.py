@@ -21,6 +21,7 @@ from cropaudit.audit.result import (
     CanaryPicture,
     Check,
     Claim,
+    Conformance,
     Curve,
     Headline,
     Identity,
@@ -51,7 +52,7 @@ class Findings:
 
     attacks: tuple[Attack, ...]
     controls: tuple[Check, ...]
-    self_check: tuple[Check, ...]
+    conformance: Conformance
     headline: Headline
     verdict: Verdict
     utility: IntersectionOverUnion
@@ -80,7 +81,7 @@ def assemble(
         pair=_pair(subject),
         attacks=findings.attacks,
         controls=findings.controls,
-        self_check=findings.self_check,
+        conformance=findings.conformance,
         headline=findings.headline,
         verdict=findings.verdict,
         utility=Utility(

@@ -15,7 +15,9 @@ __all__ = [
     "CanaryPicture",
     "Check",
     "Claim",
+    "Conformance",
     "Curve",
+    "Delivered",
     "Headline",
     "Identity",
     "Pair",
@@ -137,12 +139,30 @@ class Attack(_Frozen):
 
 
 class Check(_Frozen):
-    """A control or self-check with its evidence."""
+    """A control or a check of conformance with its evidence."""
 
     name: str
     expected: str
     observed: str
-    status: Literal["pass", "fail", "skipped"]
+    status: Literal["pass", "fail", "inconclusive", "skipped"]
+
+
+class Delivered(_Frozen):
+    """Epsilon recomputed from what was measured of the pipeline, beside the claimed one."""
+
+    epsilon_low: float
+    epsilon_high: float | None = Field(description="None if no noise at all may be left")
+    claimed: float
+    confidence: float
+    limits: tuple[str, ...] = Field(description="Of each measured parameter, in words")
+
+
+class Conformance(_Frozen):
+    """What the battery of checks found on the code that was trained with."""
+
+    level: float = Field(description="Probability, at most, that any check of sound code fails")
+    checks: tuple[Check, ...]
+    delivered: Delivered | None
 
 
 class Headline(_Frozen):
@@ -217,7 +237,7 @@ class AuditReport(_Frozen):
     pair: Pair
     attacks: tuple[Attack, ...]
     controls: tuple[Check, ...]
-    self_check: tuple[Check, ...]
+    conformance: Conformance
     headline: Headline
     verdict: Verdict
     utility: Utility

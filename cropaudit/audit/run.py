@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.torch import save as save_tensors
 
@@ -21,21 +20,18 @@ from cropaudit.audit.config import AuditConfig
 from cropaudit.audit.design import detectable_epsilon, scoring_pairs
 from cropaudit.audit.games import ATTACKS, Played, control_checks, one_run_game, probe_game
 from cropaudit.audit.mixing import refuse_mixture
+from cropaudit.audit.own_pipeline import own_conformance
 from cropaudit.audit.pictures import draw_canaries
-from cropaudit.audit.result import AuditReport, Check
+from cropaudit.audit.result import AuditReport
 from cropaudit.audit.subject import Subject, prepare_subject
 from cropaudit.audit.verdict import decide, headline
-from cropaudit.training.crops import JointRandomCrop
 from cropaudit.training.dpsgd import DpSgdSpec, Trained, train
-from cropaudit.training.models import build_model, recipe
-from cropaudit.training.selfcheck import self_check
 from cropaudit.training.utility import IntersectionOverUnion, mean_iou
 
 __all__ = ["Outcome", "Stage", "run_audit"]
 
 Advance = Callable[[int], None]
 Stage = Callable[[str, int], Advance]
-_SELF_CHECK_CROPS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +80,8 @@ def run_audit(config: AuditConfig, command: str, stage: Stage) -> Outcome:
     claim = state_claim(config.claim, subject.mechanism, config.game.delta)
     pairs = scoring_pairs(subject.mechanism)
     refuse_mixture(subject.mechanism, subject.sampling, pairs, claim.mechanism)
-    stage("Self-check of per-sample gradients", 0)
-    checked = _self_check(subject)
+    stage("Conformance of the pipeline", 0)
+    conformance = own_conformance(subject, claim)
     played, result, plan = probe_game(subject, stage("Pipeline probe", config.game.probe_slots))
     stage("Controls", 0)
     controls = control_checks(subject, result)
@@ -95,11 +91,11 @@ def run_audit(config: AuditConfig, command: str, stage: Stage) -> Outcome:
     evidence = [game.evidence for game in games]
     share = (1 - config.game.confidence) / len(ATTACKS)
     detectable = detectable_epsilon(plan, claim.contradicted_by, share)
-    checks = (*controls, checked)
+    checks = (*controls, *conformance.checks)
     findings = Findings(
         attacks=tuple(game.attack for game in games),
         controls=controls,
-        self_check=(checked,),
+        conformance=conformance,
         headline=headline(evidence, config.game.confidence, config.game.delta),
         verdict=decide(claim, evidence, checks, detectable, config.game.resolution),
         utility=real.utility,
@@ -113,29 +109,6 @@ def run_audit(config: AuditConfig, command: str, stage: Stage) -> Outcome:
     report, raw = assemble(subject, claim, findings, canaries, time.perf_counter() - start)
     rho = inclusion_map(subject.worst_image, subject.crop, subject.patch)
     return Outcome(report, rho, pictures, raw)
-
-
-def _self_check(subject: Subject) -> Check:
-    """Compares Opacus' gradients and clipping with autograd, on crops of the real images."""
-    generator = torch.Generator().manual_seed(subject.seeds.training)
-    crop = JointRandomCrop(subject.crop)
-    picks = range(min(_SELF_CHECK_CROPS, len(subject.filled)))
-    cuts = [crop(subject.filled.images[i], subject.filled.masks[i], generator) for i in picks]
-    name = subject.config.training.model
-    model = build_model(name, len(subject.filled.classes), subject.seeds.training)
-    found = self_check(
-        model,
-        torch.stack([item[0] for item in cuts]),
-        torch.stack([item[1] for item in cuts]),
-        subject.config.training.max_grad_norm,
-        recipe(name).mode,
-    )
-    return Check(
-        name="per-sample gradients and clipping",
-        expected="Opacus in float64 equals one-image-at-a-time autograd",
-        observed=found.detail,
-        status="pass" if found.passed else "fail",
-    )
 
 
 def _real_model(subject: Subject, stage: Stage) -> _RealModel:

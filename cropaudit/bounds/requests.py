@@ -130,7 +130,7 @@ class BoundRequest(BaseModel):
         sizes, patches = self._images_and_patches()
         return Pipeline(
             images=sizes,
-            crop=self._crop_law("1" if solving == "crop" else self.crop),
+            crop=self.crop_of("1" if solving == "crop" else self.crop),
             patch=patches[0] if len(patches) == 1 else patches,
             sampler=self.sampler,
             batch=1 if solving == "batch" else _given("batch", batch),
@@ -158,7 +158,12 @@ class BoundRequest(BaseModel):
         patches = tuple(item for text in self.patch for item in _patches(text))
         return sizes, patches
 
-    def _crop_law(self, size: str | None) -> CropLaw:
+    def crop_of(self, size: str | None) -> CropLaw:
+        """Returns the law of the windows, of ``size`` as text.
+
+        Raises:
+            InputError: If a setting is illegal or is none of this law's.
+        """
         if self.crop_law == "nonempty":
             refuse_content_dependent("nonempty")
         for law, keys in _ONLY.items():

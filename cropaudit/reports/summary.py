@@ -51,6 +51,7 @@ def summary_lines(report: AuditReport) -> list[str]:
         f"Headline: epsilon >= {_lower(headline.epsilon_lower)} with "
         f"{format_confidence(headline.confidence)} confidence "
         f"({headline.attack}, {headline.estimator}, {headline.validity})",
+        _conformance(report),
         "Detectable: "
         + (
             f"no true epsilon with {power} power"
@@ -62,6 +63,21 @@ def summary_lines(report: AuditReport) -> list[str]:
         f"Verdict: {verdict.status.upper()}: {verdict.detail}",
         "Note: a lower bound never certifies epsilon",
     ]
+
+
+def _conformance(report: AuditReport) -> str:
+    """Returns how many checks passed, and the delivered epsilon where it was measured."""
+    found = report.conformance
+    failed = [check.name for check in found.checks if check.status == "fail"]
+    passed = sum(check.status == "pass" for check in found.checks)
+    words = f"Conformance: {passed} of {len(found.checks)} checks pass"
+    if failed:
+        words += f", FAILED: {', '.join(failed)}"
+    if found.delivered is not None:
+        high = found.delivered.epsilon_high
+        top = "infinity" if high is None else format_upper(high)
+        words += f"; delivered epsilon {_lower(found.delivered.epsilon_low)} to {top}"
+    return words
 
 
 def _table(report: AuditReport) -> "Table":

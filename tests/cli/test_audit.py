@@ -84,7 +84,11 @@ def test_report_has_what_checks_rely_on(honest: tuple[CompletedProcess[str], Pat
             assert bound["validity"] in {"exact", "model-based"}
     assert report["headline"]["epsilon_lower"] > 0
     assert report["headline"]["epsilon_lower"] <= claim["epsilon"]
-    assert {item["status"] for item in report["controls"] + report["self_check"]} == {"pass"}
+    assert {item["status"] for item in report["controls"]} == {"pass"}
+    conformance = report["conformance"]
+    assert {item["status"] for item in conformance["checks"]} == {"pass"}
+    assert conformance["delivered"]["epsilon_low"] <= claim["epsilon"]
+    assert conformance["delivered"]["epsilon_high"] >= claim["epsilon"]
     assert 0 <= report["utility"]["miou"] <= 1
     assert report["provenance"]["seed"] == 3
     assert report["provenance"]["config"]["training"]["batch"] == 8

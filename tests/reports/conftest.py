@@ -244,20 +244,30 @@ def build_report() -> AuditReport:
                     "status": "skipped",
                 },
             ],
-            "self_check": [
-                {
-                    "name": "Coverage of the lower bounds at a known ε of 1",
-                    "expected": "at most 5% above, 1,000 repeats",
-                    "observed": "2.1% (95% interval 1.3 to 3.2%)",
-                    "status": "pass",
+            "conformance": {
+                "level": 0.01,
+                "checks": [
+                    {
+                        "name": "window law",
+                        "expected": "origins are uniform",
+                        "observed": "3,000 windows of 64x64",
+                        "status": "pass",
+                    },
+                    {
+                        "name": "steps and rate",
+                        "expected": "batches of 0.0672 of the records",
+                        "observed": "0.0701, p = 0.0004",
+                        "status": "fail",
+                    },
+                ],
+                "delivered": {
+                    "epsilon_low": 6.9,
+                    "epsilon_high": 7.9,
+                    "claimed": 7.4543,
+                    "confidence": 0.95,
+                    "limits": ["sampling rate 0.0685 to 0.0718 (OUTSIDE, claimed 0.0672)"],
                 },
-                {
-                    "name": "Sampling rate in the log",
-                    "expected": "0.0672",
-                    "observed": "0.0701, p = 0.0004",
-                    "status": "fail",
-                },
-            ],
+            },
             "headline": {
                 "epsilon_lower": 6.4789,
                 "delta": DELTA,

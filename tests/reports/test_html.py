@@ -95,7 +95,8 @@ def test_sections_come_verdict_first(html: str) -> None:
         "Unit of privacy",
         "Accounting",
         "Empirical results",
-        "Controls and self-check",
+        "Controls",
+        "Conformance",
         "Utility",
         "Reproduction",
     ]
@@ -244,8 +245,9 @@ def evil_report(report: AuditReport) -> dict[str, object]:
     for attack, good in zip(bad["attacks"], plain["attacks"], strict=True):
         for bound, sound in zip(attack["bounds"], good["bounds"], strict=True):
             bound["validity"] = sound["validity"]
-    for kind in ("controls", "self_check"):
-        for check, sound in zip(bad[kind], plain[kind], strict=True):
+    for spoilt, whole in ((bad, plain), (bad["conformance"], plain["conformance"])):
+        kind = "controls" if spoilt is bad else "checks"
+        for check, sound in zip(spoilt[kind], whole[kind], strict=True):
             check["status"] = sound["status"]
     for canary, sound in zip(bad["canaries"], plain["canaries"], strict=True):
         canary["world"] = sound["world"]
@@ -280,7 +282,7 @@ def test_changed_noise_is_flagged(report: AuditReport, render: Render, html: str
 def test_report_without_canaries_attacks_or_checks_renders(
     report: AuditReport, render: Render
 ) -> None:
-    bare = {"canaries": (), "attacks": (), "controls": (), "self_check": (), "not_covered": ()}
+    bare = {"canaries": (), "attacks": (), "controls": (), "not_covered": ()}
     outline = Outline(render(report.model_copy(update=bare)))
     assert outline.open == []
     assert outline.attributes("img") == []

@@ -1,0 +1,1 @@
+"""Conformance: does this pipeline do what the theorem assumes?"""

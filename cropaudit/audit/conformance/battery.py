@@ -1,0 +1,112 @@
+"""The battery: every check on what was seen, their level shared, and the verdict on it all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cropaudit.audit.conformance.catalogue import CHECKS
+from cropaudit.audit.conformance.checks import (
+    accountant,
+    batch_law,
+    clipping,
+    contract,
+    inclusion_rate,
+    independence,
+    isolation,
+    label_alignment,
+    noise,
+    non_interference,
+    per_sample_gradients,
+    steps_and_rate,
+    update,
+    window_law,
+)
+from cropaudit.audit.conformance.claimed import Claimed
+from cropaudit.audit.conformance.outcome import Finding, Outcome, decide
+from cropaudit.audit.conformance.process import observe
+from cropaudit.audit.conformance.seen import Seen
+from cropaudit.audit.conformance.subjects import Subjects
+
+__all__ = ["LEVEL", "Battery", "examine", "run_battery"]
+
+LEVEL = 0.01
+
+_CHECKS: dict[str, Callable[[Seen, Claimed], Outcome]] = {
+    "contract": contract.check,
+    "non-interference": non_interference.check,
+    "window law": window_law.check,
+    "independence": independence.check,
+    "inclusion rate": inclusion_rate.check,
+    "label alignment": label_alignment.check,
+    "batch law": batch_law.check,
+    "per-sample gradients": per_sample_gradients.check,
+    "isolation": isolation.check,
+    "clipping": clipping.check,
+    "noise": noise.check,
+    "steps and rate": steps_and_rate.check,
+    "update": update.check,
+    "accountant": accountant.check,
+}
+
+
+@dataclass(frozen=True)
+class Battery:
+    """All findings.
+
+    Attributes:
+        findings: In the order of the catalogue.
+        level: Probability, at most, that any check of a sound pipeline fails.
+        claimed: What was held against the code.
+    """
+
+    findings: tuple[Finding, ...]
+    level: float
+    claimed: Claimed
+
+    @property
+    def failed(self) -> tuple[Finding, ...]:
+        """The checks that failed."""
+        return tuple(item for item in self.findings if item.status == "fail")
+
+    @property
+    def undecided(self) -> tuple[Finding, ...]:
+        """The checks that could not tell."""
+        return tuple(item for item in self.findings if item.status == "inconclusive")
+
+    @property
+    def verdict(self) -> Literal["fail", "inconclusive", "pass"]:
+        """Fail if any check failed, else inconclusive if any could not tell."""
+        if self.failed:
+            return "fail"
+        return "inconclusive" if self.undecided else "pass"
+
+    def finding(self, check: str) -> Finding:
+        """Returns what one check found."""
+        return next(item for item in self.findings if item.check == check)
+
+
+def examine(seen: Seen, claimed: Claimed, level: float = LEVEL) -> Battery:
+    """Runs every check on what was seen.
+
+    Raises:
+        InputError: If the level is not in (0, 1).
+    """
+    outcomes: Sequence[Outcome] = [_CHECKS[item.name](seen, claimed) for item in CHECKS]
+    return Battery(decide(outcomes, level), level, claimed)
+
+
+def run_battery(
+    subjects: Subjects,
+    claimed: Claimed,
+    level: float = LEVEL,
+    tick: Callable[[], None] | None = None,
+) -> Battery:
+    """Probes the user's code in a process of its own and runs every check.
+
+    Args:
+        subjects: Whose code.
+        claimed: What it is said to do.
+        level: Probability of any false alarm.
+        tick: Called while waiting.
+    """
+    return examine(observe(subjects, claimed, tick), claimed, level)

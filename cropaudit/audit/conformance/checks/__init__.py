@@ -1,0 +1,1 @@
+"""The checks, one file each: from what was seen to tests of null hypotheses."""

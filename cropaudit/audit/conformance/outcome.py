@@ -1,0 +1,140 @@
+"""What a check finds, before and after the battery's level is shared out.
+
+A check returns tests: null hypotheses, each with a valid p-value (0 where an observation cannot
+happen at all under the null). The battery corrects all tests of all checks together by Holm, so
+that a sound pipeline fails anywhere with a probability of at most the level.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from cropaudit.audit.estimators.holm import holm
+from cropaudit.errors import require
+
+__all__ = ["Finding", "Outcome", "Picture", "Status", "Tested", "decide"]
+
+Status = Literal["pass", "fail", "inconclusive", "skipped"]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One null hypothesis and what was seen.
+
+    Attributes:
+        null: What holds in a sound pipeline, in words.
+        p_value: Probability, at most, of something as odd under the null; 0 if it cannot happen.
+        words: What was seen, with figures, to be read on its own in a report of the failure.
+    """
+
+    null: str
+    p_value: float
+    words: str
+
+    def __post_init__(self) -> None:
+        require(0 <= self.p_value <= 1, "p-value", "in [0, 1]", self.p_value)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A counter-example.
+
+    Attributes:
+        name: File name stem.
+        caption: What to look at, in words; also the alternative text.
+        png: The picture.
+    """
+
+    name: str
+    caption: str
+    png: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one check brought.
+
+    Attributes:
+        check: Its name in the catalogue.
+        tests: Its null hypotheses; none if it was skipped.
+        evidence: What was measured, in one sentence, for a check that passes.
+        power: Which fault it would have found, and how surely.
+        skipped: Why nothing was measured, if so.
+        undecided: Why what was measured does not suffice to pass, if so.
+        where: File and line of the user's code that it is about, if known.
+        figures: Measured numbers by name.
+        pictures: Counter-examples.
+    """
+
+    check: str
+    tests: tuple[Tested, ...] = ()
+    evidence: str = ""
+    power: str = ""
+    skipped: str = ""
+    undecided: str = ""
+    where: str = ""
+    figures: dict[str, float] = field(default_factory=dict)
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A check after correction for all the others.
+
+    Attributes:
+        check: Its name.
+        status: pass, fail, inconclusive or skipped.
+        level: Of the whole battery: the probability of any false alarm.
+        p_value: Smallest corrected p-value of its tests; none without tests.
+        nulls: What was tested.
+        detail: What was seen: the failures, or the evidence.
+        outcome: What the check itself returned.
+    """
+
+    check: str
+    status: Status
+    level: float
+    p_value: float | None
+    nulls: tuple[str, ...]
+    detail: str
+    outcome: Outcome
+
+
+def decide(outcomes: Sequence[Outcome], level: float) -> tuple[Finding, ...]:
+    """Shares the level among all tests (Holm) and says which check fails.
+
+    Args:
+        outcomes: Of all checks.
+        level: Probability of any false alarm, in (0, 1).
+
+    >>> sound = Outcome("a", (Tested("x", 0.03, "odd"),))
+    >>> [item.status for item in decide([sound, Outcome("b", (Tested("y", 0.0, "no"),))], 0.05)]
+    ['pass', 'fail']
+    """
+    require(0 < level < 1, "level", "in (0, 1)", level)
+    adjusted = iter(holm([test.p_value for item in outcomes for test in item.tests]))
+    return tuple(
+        _found(item, [replace(test, p_value=next(adjusted)) for test in item.tests], level)
+        for item in outcomes
+    )
+
+
+def _found(outcome: Outcome, tests: Sequence[Tested], level: float) -> Finding:
+    refuted = [test.words for test in tests if test.p_value <= level]
+    status: Status = "pass"
+    detail = outcome.evidence
+    if refuted:
+        status, detail = "fail", "; ".join(refuted)
+    elif outcome.skipped:
+        status, detail = "skipped", outcome.skipped
+    elif outcome.undecided or not tests:
+        status, detail = "inconclusive", outcome.undecided or "nothing could be tested"
+    return Finding(
+        check=outcome.check,
+        status=status,
+        level=level,
+        p_value=min((test.p_value for test in tests), default=None),
+        nulls=tuple(test.null for test in tests),
+        detail=detail,
+        outcome=outcome,
+    )

@@ -1,0 +1,282 @@
+"""From where the pixels of an output come from to the window that was cut.
+
+Windows of the source's own scale are read exactly, whatever pads them: the row r of a window that
+starts at t shows source row t + r, and beyond the image what one of the padding modes puts there.
+Of windows that were shrunk by nearest-neighbour sampling only every s-th row is seen, so that they
+are known up to ceil(s) - 1 pixels on each side: their *slack*. Of outputs that were turned
+or warped the box around the pixels that they show is read, and said to be *skewed*; around these
+interpolation reads some more, which is their slack.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cropaudit.accounting.geometry import Size
+from cropaudit.audit.conformance.observe.draws import PADDING_MODES, Draws
+from cropaudit.audit.conformance.probes.codes import Sources, read_image, read_mask
+
+__all__ = ["Axis", "Reader", "Window", "credible", "read_window"]
+
+Integers = NDArray[np.int64]
+_SHOWN = 0.5  # of an output: fewer pixels that read as codes do so by chance
+_AROUND = 4  # pixels beyond those that are shown that interpolation of a warp reads (Lanczos)
+_BENT = 1.5  # pixels by which nearest sampling may stray from a straight line
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One side of a window.
+
+    Attributes:
+        start: First source index; below 0 in padding.
+        length: Source pixels.
+        slack: By which it may be longer on either side.
+        flipped: Whether it runs backwards.
+        padding: Index into `PADDING_MODES`.
+        scaled: Whether it was resized, so that its ends are no pixels that were read.
+    """
+
+    start: int
+    length: int
+    slack: int
+    flipped: bool
+    padding: int
+    scaled: bool = False
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window: two axes; or the box around what a turned output shows, if ``skewed``."""
+
+    rows: Axis
+    columns: Axis
+    skewed: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether every pixel was read, in the source's own scale."""
+        return not (self.skewed or self.rows.scaled or self.columns.scaled)
+
+    @property
+    def slack(self) -> int:
+        """Of both axes, the larger: an axis may have been shrunk by too little to show it."""
+        scaled = self.rows.scaled or self.columns.scaled
+        return max(self.rows.slack, self.columns.slack, int(scaled))
+
+    @property
+    def padding(self) -> int:
+        """Of both axes: what is not "none", "other" first."""
+        return max(self.rows.padding, self.columns.padding)
+
+    def distance(self, top: int, left: int, height: int, width: int) -> int:
+        """Returns the pixels between the window and a rectangle; 0 if they touch or meet."""
+        below = max(top - self.rows.start - self.rows.length, self.rows.start - top - height)
+        beside = max(
+            left - self.columns.start - self.columns.length, self.columns.start - left - width
+        )
+        return max(below, beside, 0)
+
+    def meets(self, top: int, left: int, height: int, width: int) -> bool:
+        """Returns whether the window and a rectangle of the source share a pixel."""
+        rows = top < self.rows.start + self.rows.length and self.rows.start < top + height
+        return rows and (
+            left < self.columns.start + self.columns.length and self.columns.start < left + width
+        )
+
+
+def read_window(sources: Sources, size: Size) -> Window | None:
+    """Returns the window, or none where the output shows nothing of the source."""
+    if sources.blank:
+        return None
+    if sources.skewed:
+        top, bottom, left, right = sources.box
+        down = Axis(top, bottom - top + 1, _AROUND, False, 0)
+        return Window(down, Axis(left, right - left + 1, _AROUND, False, 0), skewed=True)
+    rows = _axis(sources.rows, size.height)
+    columns = _axis(sources.columns, size.width)
+    return None if rows is None or columns is None else Window(rows, columns)
+
+
+def credible(sources: Sources, size: Size) -> Window | None:
+    """Returns the window of an image; none where its pixels are codes by chance, if at all."""
+    if sources.skewed and sources.shown < _SHOWN:
+        return None
+    return read_window(sources, size)
+
+
+def _axis(source: Integers, length: int) -> Axis | None:
+    found = _unscaled(source, length)
+    return found if found is not None else _scaled(source)
+
+
+def _unscaled(source: Integers, length: int) -> Axis | None:
+    """Reads a side in the source's own scale: start + place, or last - place if flipped."""
+    place = np.arange(len(source))
+    found: list[Axis] = []
+    for flipped in (False, True):
+        line = source[::-1] if flipped else source
+        seen = line >= 0
+        starts, counts = np.unique((line - place)[seen], return_counts=True)
+        start = int(starts[np.argmax(counts)])
+        padding = _padding(line, start, length)
+        if padding is None or 2 * counts.max() < counts.sum() * (padding == len(PADDING_MODES) - 1):
+            continue
+        found.append(Axis(start, len(source), 0, flipped, padding))
+    return min(found, key=_strangeness, default=None)
+
+
+def _strangeness(axis: Axis) -> int:
+    """Ranks readings of one line: what a mirrored border fills can be read either way round.
+
+    A flipped window within the image is likelier than one that all but leaves it.
+    """
+    return {"none": 0, "other": 2}.get(PADDING_MODES[axis.padding], 1)
+
+
+def _padding(line: Integers, start: int, length: int) -> int | None:
+    """Returns how ``line`` leaves the image; none if it is not in the source's scale."""
+    place = start + np.arange(len(line))
+    inside = (place >= 0) & (place < length)
+    if not inside.any() or not np.array_equal(line[inside], place[inside]):
+        return None
+    if inside.all():
+        return PADDING_MODES.index("none")
+    outside, shown = place[~inside], line[~inside]
+    for mode in ("constant", "edge", "reflect", "symmetric"):
+        if np.array_equal(shown, _padded(outside, mode, length)):
+            return PADDING_MODES.index(mode)
+    return PADDING_MODES.index("other")
+
+
+def _padded(place: Integers, mode: str, length: int) -> Integers:
+    """Returns the source index that a mode shows at places outside the image."""
+    if mode == "constant":
+        return np.full_like(place, -1)
+    if mode == "edge":
+        return np.clip(place, 0, length - 1)
+    spare = 1 if mode == "reflect" else 0
+    period = max(2 * length - 2 * spare, 1)
+    turned = np.mod(place, period)
+    return np.where(turned < length, turned, period - turned - (1 - spare))
+
+
+def _scaled(source: Integers) -> Axis | None:
+    """Reads a side that was resized by nearest-neighbour sampling."""
+    seen = np.flatnonzero(source >= 0)
+    if len(seen) < 2:
+        return None
+    values = source[seen]
+    scale, first = np.polyfit(seen, values, 1)
+    if np.abs(values - (first + scale * seen)).max() > _BENT or abs(scale) < 1e-9:
+        return None
+    padding = "none" if len(seen) == len(source) else "constant"
+    low, high = int(values.min()), int(values.max())
+    # n samples, a scale s apart, span more than (n - 1) s - 1: so s is below this.
+    slack = max(math.ceil((high - low + 1) / int(seen[-1] - seen[0])) - 1, 0)
+    index = PADDING_MODES.index(padding)
+    return Axis(low, high - low + 1, slack, bool(scale < 0), index, scaled=True)
+
+
+_COLUMNS = (
+    *("decoded", "skewed", "blank", "top", "left", "height", "width", "slack"),
+    *("flipped_rows", "flipped_columns", "padding"),
+    *("label_decoded", "label_aligned", "label_shift"),
+    *("record", "epoch", "step", "slot", "worker"),
+)
+_FLAGS = {"decoded", "skewed", "blank", "flipped_rows", "flipped_columns"}
+_FLAGS |= {"label_decoded", "label_aligned"}
+
+
+class Reader:
+    """Reads windows off outputs, one by one, and gathers them."""
+
+    def __init__(self, size: Size, *, trust_image: bool = True) -> None:
+        """Starts with none.
+
+        Args:
+            size: Of the coded images.
+            trust_image: Whether codes in images are to be believed: not so where colours change.
+        """
+        self._size = size
+        self._trust = trust_image
+        self._rows: list[tuple[int, ...]] = []
+        self._images = 0
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(
+        self,
+        image: NDArray[np.generic],
+        mask: NDArray[np.generic] | None,
+        *,
+        record: int = -1,
+        epoch: int = 0,
+        step: int = -1,
+        slot: int = -1,
+        worker: int = -1,
+    ) -> Window | None:
+        """Reads one output and returns its window, if it has one.
+
+        Args:
+            image: Shape (h, w, 3), of the coded image or of any other one.
+            mask: Shape (h, w), of the coded mask or any other; none if there is none.
+            record: Index of the record; likewise the rest, as in `Draws`.
+            epoch: Of a loader.
+            step: Batch.
+            slot: Place in it.
+            worker: That loaded it.
+        """
+        pixels = read_image(image, self._size)
+        labels = None if mask is None else read_mask(mask, self._size)
+        of_image = credible(pixels, self._size) if self._trust else None
+        of_mask = None if labels is None else read_window(labels, self._size)
+        # Pixels that were interpolated are no codes, and seldom look like codes by chance.
+        if of_image is not None and not of_image.exact and of_mask is not None:
+            of_image = None
+        found = of_image if of_image is not None else of_mask
+        self._images += of_image is not None
+        readable = [item for item in (pixels, labels) if item is not None]
+        blank = found is None and all(item.blank for item in readable)
+        window = (0,) * 8 if found is None else _numbers(found)
+        shift = _shift(of_image, of_mask)
+        label = (of_mask is not None, shift == 0, shift)
+        origin = (record, epoch, step, slot, worker)
+        kind = (found is not None, found is not None and found.skewed, blank)
+        self._rows.append((*kind, *window, *label, *origin))
+        return found
+
+    def draws(self, where: str) -> Draws:
+        """Returns all windows so far."""
+        table = np.asarray(self._rows, dtype=np.int64).reshape(-1, len(_COLUMNS))
+        arrays = {
+            name: table[:, i].astype(np.bool_) if name in _FLAGS else table[:, i]
+            for i, name in enumerate(_COLUMNS)
+        }
+        return Draws(
+            image_height=self._size.height,
+            image_width=self._size.width,
+            from_image=2 * self._images >= len(self._rows),
+            where=where,
+            **arrays,  # type: ignore[arg-type]
+        )
+
+
+def _numbers(window: Window) -> tuple[int, ...]:
+    rows, columns = window.rows, window.columns
+    place = (rows.start, columns.start, rows.length, columns.length, window.slack)
+    return (*place, rows.flipped, columns.flipped, window.padding)
+
+
+def _shift(one: Window | None, other: Window | None) -> int:
+    """Returns how far two windows are apart in pixels, beyond what is not seen of them."""
+    if one is None or other is None:
+        return 0
+    pairs = ((one.rows, other.rows), (one.columns, other.columns))
+    starts = [abs(a.start - b.start) for a, b in pairs]
+    ends = [abs(a.start + a.length - b.start - b.length) for a, b in pairs]
+    flips = any(a.flipped != b.flipped for a, b in pairs)
+    return max(*starts, *ends, int(flips)) if flips else max(*starts, *ends)

@@ -1,0 +1,203 @@
+"""The habits in which transforms are called on (image, mask), and how to find the right one.
+
+Arrays go in and come out, whatever the habit: images (H, W, 3) of bytes, masks (H, W) of whole
+numbers. A habit that is not named is found by trial: the first in which the transform returns an
+image, and a mask of the same size.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision import tv_tensors
+
+from cropaudit.audit.conformance.worker.guard import Guard, UserError
+
+__all__ = ["Pair", "Style", "find_style", "styles_named"]
+
+Array = NDArray[Any]
+Pair = tuple[Array, Array | None]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class _WrongType(Exception):
+    """What came back is no image with its mask."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """One habit.
+
+    Attributes:
+        name: As users name it.
+        detail: What goes in, in words.
+        wrap: From arrays to positional and named arguments.
+        unwrap: From what came back to an image and a mask, either as the libraries hold them.
+    """
+
+    name: str
+    detail: str
+    wrap: Callable[[Array, Array], Arguments]
+    unwrap: Callable[[Any], tuple[Any, Any]]
+
+    def call(self, transform: Any, image: Array, mask: Array, guard: Guard) -> Pair:
+        """Calls the transform on copies of the arrays.
+
+        Raises:
+            UserError: If it raises, or returns no image with its mask.
+        """
+        arguments, named = self.wrap(image.copy(), mask.copy())
+        found = guard.call(transform, *arguments, **named)
+        try:
+            return _arrays(*self.unwrap(found))
+        except _WrongType as error:
+            raise guard.fail("type", str(error)) from None
+
+    def leaves_alone(self, transform: Any, image: Array, mask: Array, guard: Guard) -> bool:
+        """Returns whether a call leaves its arguments as they were."""
+        arguments, named = self.wrap(image.copy(), mask.copy())
+        before = [_copy(item) for item in (*arguments, *named.values())]
+        guard.call(transform, *arguments, **named)
+        after = [_copy(item) for item in (*arguments, *named.values())]
+        return all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def find_style(transform: Any, name: str, guard: Guard, image: Array, mask: Array) -> Style:
+    """Returns the habit of this name, or the first that works.
+
+    Raises:
+        UserError: If none works: what the likeliest one met.
+    """
+    candidates = styles_named(name) if name else _likely(transform)
+    faults: list[UserError] = []
+    for style in candidates:
+        try:
+            found, labels = style.call(transform, image, mask, guard)
+            if labels is not None and found.shape[:2] != labels.shape:
+                sizes = ["x".join(map(str, item.shape[:2])) for item in (found, labels)]
+                words = f"returned an image of {sizes[0]} with a mask of {sizes[1]} pixels"
+                raise guard.fail("type", words)
+        except UserError as error:
+            faults.append(error)
+        else:
+            return style
+    returned = [error for error in faults if error.trouble.kind == "type"]
+    raise (returned or faults)[0]
+
+
+def styles_named(name: str) -> list[Style]:
+    """Returns the habits of one name: there may be one for bytes and one for floats."""
+    return [style for style in _ALL if style.name == name]
+
+
+def _likely(transform: Any) -> list[Style]:
+    module = type(transform).__module__
+    known = {
+        "albumentations": "albumentations",
+        "kornia": "kornia",
+        "torchvision.transforms.v2": "v2",
+        "torchvision.transforms.transforms": "v1",
+        "timm": "v1",
+    }
+    first = [name for prefix, name in known.items() if module.startswith(prefix)]
+    return sorted(_ALL, key=lambda style: style.name not in first)
+
+
+def _arrays(image: Any, mask: Any) -> Pair:
+    pixels = _plain(image)
+    if pixels.ndim == 4 and len(pixels) == 1:
+        pixels = pixels[0]
+    first = isinstance(image, torch.Tensor) or pixels.shape[-1] not in (1, 3)
+    if pixels.ndim == 3 and pixels.shape[0] in (1, 3) and first:
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise _WrongType(f"returned an image of shape {pixels.shape}, not one of three colours")
+    if mask is None:
+        return pixels, None
+    labels = np.squeeze(_plain(mask))
+    if labels.ndim != 2:
+        raise _WrongType(f"returned a mask of shape {labels.shape}, not (height, width)")
+    return pixels, labels
+
+
+def _plain(value: Any) -> Array:
+    if isinstance(value, torch.Tensor):
+        return np.asarray(value.detach().cpu().numpy())
+    if isinstance(value, Image.Image | np.ndarray):
+        return np.asarray(value)
+    raise _WrongType(f"returned {type(value).__name__}, not an image with its mask")
+
+
+def _copy(value: Any) -> Array:
+    return np.array(_plain(value), copy=True)
+
+
+def _two(found: Any) -> tuple[Any, Any]:
+    if isinstance(found, tuple | list) and len(found) == 2:
+        return found[0], found[1]
+    what = f"{type(found).__name__} of {len(found)}" if isinstance(found, tuple | list) else ""
+    raise _WrongType(f"returned {what or type(found).__name__}, not (image, mask)")
+
+
+def _one(found: Any) -> tuple[Any, Any]:
+    if isinstance(found, tuple | list):
+        raise _WrongType(f"returned {type(found).__name__} of {len(found)}, not an image")
+    return found, None
+
+
+def _named(found: Any) -> tuple[Any, Any]:
+    if isinstance(found, dict) and {"image", "mask"} <= set(found):
+        return found["image"], found["mask"]
+    raise _WrongType(f"returned {type(found).__name__}, not a dict with image and mask")
+
+
+def _v2(*, floats: bool) -> Callable[[Array, Array], Arguments]:
+    def wrap(image: Array, mask: Array) -> Arguments:
+        pixels = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+        picture = tv_tensors.Image(pixels.float() / 255 if floats else pixels)
+        return (picture, tv_tensors.Mask(torch.from_numpy(mask).long())), {}
+
+    return wrap
+
+
+def _kornia(image: Array, mask: Array) -> tuple[Any, Any]:
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    return pixels, torch.from_numpy(mask)[None, None].float()
+
+
+_ALL = (
+    Style("v2", "tv_tensors, image of bytes", _v2(floats=False), _two),
+    Style("v2", "tv_tensors, image of floats in [0, 1]", _v2(floats=True), _two),
+    Style(
+        "pil",
+        "PIL images, mask in mode I",
+        lambda i, m: ((Image.fromarray(i), Image.fromarray(m)), {}),
+        _two,
+    ),
+    Style("numpy", "arrays (H, W, 3) and (H, W)", lambda i, m: ((i, m), {}), _two),
+    Style(
+        "albumentations",
+        "image= and mask= arrays",
+        lambda i, m: ((), {"image": i, "mask": m}),
+        _named,
+    ),
+    Style(
+        "kornia",
+        "float tensors (1, 3, H, W) and (1, 1, H, W)",
+        lambda i, m: (_kornia(i, m), {}),
+        _two,
+    ),
+    Style(
+        "kornia",
+        "a float tensor (1, 3, H, W), no mask",
+        lambda i, m: (_kornia(i, m)[:1], {}),
+        _one,
+    ),
+    Style("v1", "a PIL image, no mask", lambda i, m: ((Image.fromarray(i),), {}), _one),
+)

@@ -1,0 +1,165 @@
+"""Starts the process in which the user's code runs, watches it, and reads what it left.
+
+Nothing of the user's is imported here, and nothing of theirs is unpickled: observations are plain
+arrays. When a call takes longer than the limit the process is asked where it stands, and ended.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from cropaudit.audit.conformance.claimed import Claimed
+from cropaudit.audit.conformance.observe.batches import Batches
+from cropaudit.audit.conformance.observe.contract import Contract, Trouble
+from cropaudit.audit.conformance.observe.draws import Draws
+from cropaudit.audit.conformance.observe.gradients import Gradients
+from cropaudit.audit.conformance.observe.pairs import Pairs
+from cropaudit.audit.conformance.observe.store import load
+from cropaudit.audit.conformance.observe.updates import Updates
+from cropaudit.audit.conformance.seen import Seen
+from cropaudit.audit.conformance.subjects import Subjects
+from cropaudit.audit.conformance.worker.request import written_request
+
+__all__ = ["observe"]
+
+_KINDS: dict[str, type[Any]] = {
+    "draws": Draws,
+    "near_draws": Draws,
+    "pairs": Pairs,
+    "loader_draws": Draws,
+    "batches": Batches,
+    "gradients": Gradients,
+    "updates": Updates,
+}
+_POLL = 0.05
+_START = 60.0  # seconds that importing torch may take on a busy machine
+_LAST_WORDS = 2.0
+
+
+def observe(subjects: Subjects, claimed: Claimed, tick: Callable[[], None] | None = None) -> Seen:
+    """Probes the user's code in a process of its own and returns what was seen.
+
+    Args:
+        subjects: Whose code.
+        claimed: What it is said to do.
+        tick: Called while waiting, about every twentieth of a second.
+    """
+    with tempfile.TemporaryDirectory(prefix="cropaudit-") as name:
+        folder = Path(name)
+        (folder / "request.json").write_text(written_request(subjects, claimed), "utf-8")
+        ended = _run(folder, subjects.call_limit, tick or _nothing)
+        return _gather(folder, ended, subjects)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _run(folder: Path, limit: float, tick: Callable[[], None]) -> Trouble | None:
+    """Runs the process to its end, and returns the trouble if we or it ended it early."""
+    with (folder / "errors.txt").open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cropaudit.audit.conformance.worker", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "NO_ALBUMENTATIONS_UPDATE": "1"},
+            start_new_session=True,  # so that its copies and workers end with it
+        )
+    started = time.time()
+    try:
+        while process.poll() is None:
+            tick()
+            time.sleep(_POLL)
+            if time.time() - _heard(folder / "beat", started) > limit:
+                return _hung(process, folder, limit)
+    finally:
+        _end(process)
+    if (folder / "done").exists():
+        return None
+    words = (folder / "errors.txt").read_text("utf-8", "replace").strip().splitlines()
+    output = folder / "output.txt"
+    if output.exists():
+        words += output.read_text("utf-8", "replace").strip().splitlines()
+    last = words[-1][:300] if words else f"ended with code {process.returncode}"
+    return Trouble("raised", f"the process died: {last}")
+
+
+def _heard(beat: Path, started: float) -> float:
+    try:
+        return beat.stat().st_mtime
+    except FileNotFoundError:
+        return started + _START
+
+
+def _hung(process: subprocess.Popen[bytes], folder: Path, limit: float) -> Trouble:
+    """Asks every process of the group for its stack, and names the user's line in it."""
+    stacks = folder / "stacks.txt"
+    if not stacks.exists():  # it never got as far as to listen
+        return Trouble("hung", f"did not begin within {_START + limit:g} seconds")
+    os.killpg(process.pid, signal.SIGUSR1)
+    end = time.time() + _LAST_WORDS
+    while time.time() < end and not stacks.stat().st_size:
+        time.sleep(_POLL)
+    time.sleep(_POLL)
+    return Trouble("hung", f"did not return within {limit:g} seconds", _line(stacks))
+
+
+def _line(stacks: Path) -> str:
+    """Returns the innermost line of a stack that is in none of the libraries."""
+    for text in stacks.read_text("utf-8", "replace").splitlines():
+        name, _, rest = text.strip().removeprefix('File "').partition('", line ')
+        ours = str(Path(__file__).resolve().parents[2])
+        library = "site-packages" in name or name.startswith(
+            (ours, os.path.realpath(sys.base_prefix))
+        )
+        if rest and not library and not name.startswith("<"):
+            return f"{name}:{rest.split()[0]}"
+    return ""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _gather(folder: Path, ended: Trouble | None, subjects: Subjects) -> Seen:
+    parts = {
+        name: load(kind, folder / f"{name}.npz")
+        for name, kind in _KINDS.items()
+        if (folder / f"{name}.npz").exists()
+    }
+    return Seen(contract=_contract(folder, ended, subjects), **parts)
+
+
+def _contract(folder: Path, ended: Trouble | None, subjects: Subjects) -> Contract:
+    try:
+        found = json.loads((folder / "contract.json").read_text("utf-8"))
+    except FileNotFoundError:
+        found = {}
+    subject = found.pop("subject", "")
+    known = {item.name for item in fields(Contract)}
+    troubles = tuple(Trouble(**item) for item in found.pop("troubles", ()))
+    if ended is not None:
+        # Where it stood is not known of a process that died; its file is.
+        file = getattr(subjects, subject, "").rpartition(":")[0] if subject else ""
+        troubles += (replace(ended, subject=subject, where=ended.where or file),)
+    troubles = tuple(replace(item, words=_printable(item.words)) for item in troubles)
+    rest = {key: value for key, value in found.items() if key in known}
+    rest["notes"] = tuple(rest.get("notes", ()))
+    return Contract(troubles=troubles, **rest)
+
+
+def _printable(text: str) -> str:
+    """Returns the text without what no terminal and no XML can hold."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

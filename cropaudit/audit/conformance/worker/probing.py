@@ -1,0 +1,226 @@
+"""Runs the probes of each subject, and writes what they saw; what fails ends that subject only."""
+
+import gc
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cropaudit.accounting.geometry import Size
+from cropaudit.audit.conformance.claimed import Claimed
+from cropaudit.audit.conformance.observe.store import save
+from cropaudit.audit.conformance.probes.codes import image_code, mask_code
+from cropaudit.audit.conformance.probes.contents import Contents
+from cropaudit.audit.conformance.probes.pairing import PairMaker
+from cropaudit.audit.conformance.probes.styles import Style, find_style
+from cropaudit.audit.conformance.probes.trust import colours_kept
+from cropaudit.audit.conformance.probes.windows import near_size, probe_windows
+from cropaudit.audit.conformance.subjects import Subjects
+from cropaudit.audit.conformance.worker.guard import Guard, UserError
+from cropaudit.audit.conformance.worker.user_code import find, made, where_of
+
+__all__ = ["Prober"]
+
+_CALLS, _NEAR_CALLS, _PAIRS = 4000, 600, 240
+_SECONDS, _NEAR_SECONDS, _PAIR_SECONDS = 9.0, 3.0, 16.0
+_UNTOUCHED = 5  # calls in which inputs are compared with themselves
+
+
+class Prober:
+    """Probes all subjects of one request.
+
+    Attributes:
+        contract: What is known of the contract so far, as JSON values.
+    """
+
+    def __init__(
+        self,
+        subjects: Subjects,
+        claimed: Claimed,
+        folder: Path,
+        beat: Callable[[], None],
+        rest: Callable[[], None],
+    ) -> None:
+        """Holds the request.
+
+        Args:
+            subjects: Whose code.
+            claimed: What it is said to do.
+            folder: Where observations are written.
+            beat: Called before each call of the user's code.
+            rest: Called after each.
+        """
+        self.contract: dict[str, Any] = {"troubles": [], "calls": 0, "style": "", "notes": []}
+        self._subjects, self._claimed, self._folder = subjects, claimed, folder
+        self._beat, self._rest = beat, rest
+
+    def run(self) -> None:
+        """Probes what was given, one subject after the other."""
+        probes = {
+            "transform": self._transform,
+            "loader": self._loader,
+            "pipeline": self._pipeline,
+            "model": self._model,
+            "trainer": self._trainer,
+        }
+        for subject, probe in probes.items():
+            spec = getattr(self._subjects, subject)
+            if spec:
+                self._guarded(subject, spec, probe)
+
+    def _guarded(self, subject: str, spec: str, probe: Callable[[Any, Guard], None]) -> None:
+        file = Path(spec.rpartition(":")[0]).resolve() if ".py:" in spec else None
+        guard = Guard(subject, file, self._beat, self._rest)
+        self._write({"subject": subject})
+        place = str(file) if file is not None and file.is_file() else ""
+        try:
+            found = find(spec, guard)
+            place = where_of(found) or place
+            probe(found, guard)
+        except UserError as error:
+            where = error.trouble.where or place
+            guard.troubles.append(replace(error.trouble, where=where))
+        self.contract["troubles"] += [vars(item) for item in guard.troubles]
+        self.contract["calls"] += guard.calls
+        self._write({"subject": ""})
+
+    def _write(self, now: dict[str, str]) -> None:
+        """Writes the contract as known so far: a hang may end this process at any time."""
+        partial = self._folder / "contract.partial"
+        partial.write_text(json.dumps({**self.contract, **now}), "utf-8")
+        os.replace(partial, self._folder / "contract.json")
+
+    def _save(self, observed: Any, name: str) -> None:
+        save(observed, self._folder / f"{name}.npz")
+
+    def _transform(self, found: Any, guard: Guard) -> None:
+        size, seed = self._claimed.image, self._subjects.seed
+        transform = made(found, guard)
+        if not callable(transform):
+            raise guard.fail("type", f"{type(transform).__name__} is no callable", where_of(found))
+        where = where_of(transform)
+        image, mask = image_code(size), mask_code(size)
+        style = _placed(find_style, where)(transform, self._subjects.style, guard, image, mask)
+        self.contract["style"] = style.name
+        how = "as told" if self._subjects.style else "found by trial"
+        self.contract["notes"].append(f"called in the style {style.name} ({style.detail}), {how}")
+        for _ in range(_UNTOUCHED):
+            if not style.leaves_alone(transform, image, mask, guard):
+                guard.note("mutated", "changes its input in place", where)
+        _single_threaded()
+        trust = colours_kept(transform, style, guard, size)
+        share = 10 if self._subjects.quick else 1
+        draws = probe_windows(
+            transform,
+            style,
+            guard,
+            size,
+            calls=_CALLS // share,
+            seconds=_SECONDS,
+            trust_image=trust,
+            where=where,
+        )
+        self._save(draws, "draws")
+        near = near_size(draws)
+        if near is not None:
+            self._near(transform, style, guard, near, trust, where)
+        self._pairs(transform, style, guard, np.random.default_rng(seed), trust, where)
+
+    def _near(
+        self, transform: Any, style: Style, guard: Guard, size: Size, trust: bool, where: str
+    ) -> None:
+        """Small images: a transform that refuses them is no worse for it."""
+        try:
+            draws = probe_windows(
+                transform,
+                style,
+                guard,
+                size,
+                calls=_NEAR_CALLS,
+                seconds=_NEAR_SECONDS,
+                trust_image=trust,
+                where=where,
+            )
+        except UserError as error:
+            words = f"refuses images of {size}, so no range was tested there: {error}"
+            self.contract["notes"].append(words)
+        else:
+            self._save(draws, "near_draws")
+
+    def _pairs(
+        self,
+        transform: Any,
+        style: Style,
+        guard: Guard,
+        rng: np.random.Generator,
+        trust: bool,
+        where: str,
+    ) -> None:
+        size = self._claimed.image
+        contents = Contents(size, self._subjects.data, rng)
+        maker = PairMaker(
+            transform,
+            style,
+            guard,
+            size,
+            self._claimed.patch.size,
+            self._claimed.crop,
+            contents,
+            rng,
+            trust_image=trust,
+        )
+        count = _PAIRS // (10 if self._subjects.quick else 1)
+        self._save(maker.run(count, _PAIR_SECONDS, where), "pairs")
+
+    def _loader(self, found: Any, guard: Guard) -> None:
+        from cropaudit.audit.conformance.probes.loader import probe_loader
+
+        batches, draws = probe_loader(found, guard, self._subjects, self._claimed)
+        self._save(batches, "batches")
+        self._save(draws, "loader_draws")
+
+    def _pipeline(self, found: Any, guard: Guard) -> None:
+        from cropaudit.audit.conformance.probes.pipeline import probe_pipeline
+
+        self._save(probe_pipeline(found, guard, self._subjects, self._claimed), "batches")
+
+    def _model(self, found: Any, guard: Guard) -> None:
+        from cropaudit.audit.conformance.probes.model import probe_model
+
+        spec = self._subjects.loss
+        loss = find(spec, guard) if spec else None
+        module = made(found, guard)
+        self._save(probe_model(module, loss, guard, self._subjects, self._claimed), "gradients")
+
+    def _trainer(self, found: Any, guard: Guard) -> None:
+        from cropaudit.audit.conformance.probes.trainer import probe_trainer
+
+        self._save(probe_trainer(found, guard, self._subjects, self._claimed), "updates")
+
+
+def _placed(function: Callable[..., Any], where: str) -> Callable[..., Any]:
+    """Returns ``function`` with the place of the user's code added to troubles that lack one."""
+
+    def run(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except UserError as error:
+            place = error.trouble.where or where
+            raise UserError(replace(error.trouble, where=place)) from error
+
+    return run
+
+
+def _single_threaded() -> None:
+    """Threads do not survive a fork, and what waits for them never ends."""
+    import sys
+
+    opencv = sys.modules.get("cv2")
+    if opencv is not None:
+        opencv.setNumThreads(0)
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,224 @@
+"""The conformance battery on the audit's own pipeline: the code that is about to be attacked.
+
+Crop, sampler, model and update are those that training uses, probed in this process, since nothing
+of a user's is in them. What can be replayed here is the stream that windows are drawn from.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cropaudit.accounting.geometry import Size
+from cropaudit.audit.certificate import Certificate
+from cropaudit.audit.claims import StatedClaim
+from cropaudit.audit.conformance.battery import examine
+from cropaudit.audit.conformance.catalogue import check_named
+from cropaudit.audit.conformance.checks.accountant import reconciled
+from cropaudit.audit.conformance.claimed import Claimed
+from cropaudit.audit.conformance.observe.batches import Batches
+from cropaudit.audit.conformance.observe.contract import Contract
+from cropaudit.audit.conformance.probes.contents import Contents
+from cropaudit.audit.conformance.probes.model import probe_model
+from cropaudit.audit.conformance.probes.pairing import PairMaker
+from cropaudit.audit.conformance.probes.replay import Arrays
+from cropaudit.audit.conformance.probes.styles import Style, styles_named
+from cropaudit.audit.conformance.probes.trainer import probe_trainer
+from cropaudit.audit.conformance.probes.windows import near_size, probe_windows
+from cropaudit.audit.conformance.seen import Seen
+from cropaudit.audit.conformance.subjects import Subjects
+from cropaudit.audit.conformance.worker.guard import Guard
+from cropaudit.audit.result import Check, Conformance, Delivered
+from cropaudit.audit.subject import Subject
+from cropaudit.training.crops import JointRandomCrop
+from cropaudit.training.models import build_model, recipe
+from cropaudit.training.private_step import PrivateStep
+from cropaudit.training.samplers import Shuffle, batches, expected_batch
+from cropaudit.training.streams import spawn_seeds
+
+__all__ = ["own_conformance"]
+
+_WINDOWS, _NEAR, _REPLAYS, _STEPS = 3000, 600, 120, 400
+_EPOCHS = 4  # of shuffled batches, at least
+_SECONDS = 6.0  # for each of windows and replays
+
+
+def own_conformance(subject: Subject, claim: StatedClaim) -> Conformance:
+    """Probes what an audit trains with, and runs every check on it.
+
+    Args:
+        subject: What is audited.
+        claim: What is claimed of it.
+    """
+    claimed, seen = _claimed(subject, claim), _Own(subject).seen()
+    battery = examine(seen, claimed)
+    checks = tuple(
+        Check(
+            name=item.check,
+            expected=check_named(item.check).asks,
+            observed=item.detail,
+            status=item.status,
+        )
+        for item in battery.findings
+    )
+    found = reconciled(seen, claimed, 1 - subject.config.game.confidence)
+    delivered = None if found is None else _delivered(found, claim.epsilon)
+    return Conformance(level=battery.level, checks=checks, delivered=delivered)
+
+
+def _delivered(found: Certificate, claimed: float) -> Delivered:
+    return Delivered(
+        epsilon_low=found.epsilon_low,
+        epsilon_high=found.epsilon_high if math.isfinite(found.epsilon_high) else None,
+        claimed=claimed,
+        confidence=1 - found.level,
+        limits=tuple(item.words for item in found.limits),
+    )
+
+
+def _claimed(subject: Subject, claim: StatedClaim) -> Claimed:
+    training = subject.config.training
+    return Claimed(
+        image=subject.worst_image,
+        patch=subject.patch,
+        crop=subject.crop,
+        inclusion=subject.bound.inclusion_probability,
+        sampler=training.sampler,
+        batch=training.batch,
+        records=subject.records,
+        steps=subject.bound.steps,
+        epochs=training.epochs,
+        noise_multiplier=training.noise_multiplier,
+        max_grad_norm=training.max_grad_norm,
+        learning_rate=training.learning_rate,
+        delta=claim.delta,
+        epsilon=claim.epsilon,
+    )
+
+
+class _Own:
+    """The parts of one audit's pipeline, each with a stream of its own."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        seeds = spawn_seeds(np.random.SeedSequence([subject.config.seed, 1]), 4)
+        self._crops, self._sampler, self._noise = (
+            torch.Generator().manual_seed(seed) for seed in seeds[:3]
+        )
+        self._rng = np.random.default_rng(seeds[3])
+        self._crop = JointRandomCrop(subject.crop)
+        self._guard = Guard("transform", None, _ignore)
+        self._claimed_size = subject.worst_image
+
+    def seen(self) -> Seen:
+        draws = self._windows(self._claimed_size, _WINDOWS)
+        near = near_size(draws)
+        return Seen(
+            contract=Contract(calls=self._guard.calls, notes=("the audit's own training",)),
+            draws=draws,
+            near_draws=None if near is None else self._windows(near, _NEAR),
+            pairs=self._pairs(),
+            batches=self._batches(),
+            gradients=self._gradients(),
+            updates=self._updates(),
+        )
+
+    def _cut(self, image: NDArray[Any], mask: NDArray[Any]) -> tuple[Tensor, Tensor]:
+        pixels = torch.from_numpy(image).permute(2, 0, 1)
+        found = self._crop(pixels, torch.from_numpy(mask), self._crops)
+        return found[0], found[1]
+
+    @property
+    def _style(self) -> Style:
+        (style,) = styles_named("numpy")
+        return style
+
+    def _windows(self, size: Size, calls: int) -> Any:
+        return probe_windows(
+            self._cut,
+            self._style,
+            self._guard,
+            size,
+            calls=calls,
+            seconds=_SECONDS,
+            trust_image=True,
+            where="",
+        )
+
+    def _pairs(self) -> Any:
+        size = self._claimed_size
+        maker = PairMaker(
+            self._cut,
+            self._style,
+            self._guard,
+            size,
+            self._subject.patch.size,
+            self._subject.crop,
+            Contents(size, None, self._rng),
+            self._rng,
+            trust_image=True,
+            replay=self._replayed,
+        )
+        return maker.run(_REPLAYS, _SECONDS, "")
+
+    def _replayed(
+        self, function: Callable[[], Mapping[str, NDArray[Any] | None]], guard: Guard
+    ) -> Arrays:
+        """Runs a call and puts the one stream that it draws from back."""
+        state = self._crops.get_state()
+        found = {name: array for name, array in function().items() if array is not None}
+        self._crops.set_state(state)
+        return found
+
+    def _batches(self) -> Batches:
+        records = self._subject.records
+        # Epochs bear a meaning for shuffled batches only: each holds every record once.
+        shuffled = isinstance(self._subject.sampling, Shuffle)
+        epoch = -(-records // self._subject.config.training.batch) if shuffled else _STEPS
+        epochs = max(_EPOCHS, -(-_STEPS // epoch)) if shuffled else 1
+        drawn = list(batches(self._subject.sampling, records, epoch * epochs, self._sampler))
+        return Batches(
+            records=records,
+            record=np.array([i for batch in drawn for i in batch], dtype=np.int64),
+            step=np.repeat(np.arange(len(drawn)), [len(batch) for batch in drawn]),
+            epoch_steps=np.full(epochs, epoch),
+        )
+
+    def _gradients(self) -> Any:
+        name = self._subject.config.training.model
+        model = build_model(name, len(self._subject.filled.classes), self._subject.seeds.training)
+        return probe_model(model, None, Guard("model", None, _ignore), _SELF, _PLAIN)
+
+    def _updates(self) -> Any:
+        guard = Guard("trainer", None, _ignore)
+        stated = Claimed(
+            sampler=self._subject.config.training.sampler,
+            batch=self._subject.config.training.batch,
+            noise_multiplier=self._subject.config.training.noise_multiplier,
+        )
+        return probe_trainer(self._step, guard, _SELF, stated)
+
+    def _step(self, model: nn.Module) -> PrivateStep:
+        training = self._subject.config.training
+        return PrivateStep(
+            model,
+            recipe(training.model).mode,
+            noise_multiplier=training.noise_multiplier,
+            max_grad_norm=training.max_grad_norm,
+            learning_rate=training.learning_rate,
+            expected_batch=expected_batch(self._subject.sampling, self._subject.records),
+            momentum=training.momentum,
+            noise=self._noise,
+        )
+
+
+_SELF = Subjects(model="cropaudit.training.models:build_model")
+_PLAIN = Claimed()
+
+
+def _ignore() -> None:
+    pass

@@ -1,0 +1,144 @@
+"""The conformance battery for a terminal, as a mapping for JSON, and as JUnit XML."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from cropaudit.audit.conformance.battery import Battery
+from cropaudit.audit.conformance.catalogue import CHECKS
+from cropaudit.audit.conformance.faults.fault import Fault
+from cropaudit.audit.conformance.outcome import Finding
+
+__all__ = ["battery_document", "battery_junit", "print_battery", "print_catalogue"]
+
+_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "skipped": "dim"}
+_LABELS = {"pass": "pass", "fail": "FAIL", "inconclusive": "unclear", "skipped": "skipped"}
+
+
+def battery_document(battery: Battery, pictures: Mapping[str, str]) -> dict[str, Any]:
+    """Returns all findings as JSON values.
+
+    Args:
+        battery: The findings.
+        pictures: Captions of the counter-examples that were written, by path.
+    """
+    return {
+        "verdict": battery.verdict,
+        "level": battery.level,
+        "failed": [item.check for item in battery.failed],
+        "checks": [_document(item) for item in battery.findings],
+        "pictures": dict(pictures),
+    }
+
+
+def _document(finding: Finding) -> dict[str, Any]:
+    outcome = finding.outcome
+    return {
+        "check": finding.check,
+        "status": finding.status,
+        "detail": finding.detail,
+        "p_value": finding.p_value,
+        "nulls": list(finding.nulls),
+        "power": outcome.power,
+        "where": outcome.where,
+        "figures": dict(outcome.figures),
+    }
+
+
+def battery_junit(battery: Battery) -> bytes:
+    """Returns all findings as JUnit XML, one test case a check."""
+    suite = TestSuite("cropaudit conform")
+    for finding in battery.findings:
+        case = TestCase(finding.check, "cropaudit.conform")
+        if finding.status == "fail":
+            failure = Failure(_clean(finding.detail), "conformance")
+            failure.text = _clean(f"{finding.detail} {finding.outcome.where}".strip())
+            case.result = [failure]
+        elif finding.status != "pass":
+            case.result = [Skipped(_clean(f"{finding.status}: {finding.detail}"))]
+        suite.add_testcase(case)
+    document = JUnitXml("cropaudit")
+    document.add_testsuite(suite)
+    document.update_statistics()
+    stream = io.BytesIO()
+    document.write(stream)
+    return stream.getvalue()
+
+
+def _clean(text: str) -> str:
+    """Returns the text without what XML cannot hold: the user's messages may have anything."""
+    return "".join(letter for letter in text if letter in "\t\n\r" or letter >= " ")
+
+
+def print_battery(
+    battery: Battery, pictures: Mapping[str, str], console: Console | None = None
+) -> None:
+    """Prints the findings, and the verdict on them all."""
+    console = console or Console()
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for finding in battery.findings:
+        style = _STYLES[finding.status]
+        status = Text(_LABELS[finding.status], style=style)
+        table.add_row(status, finding.check, Text(_told(finding)))
+    console.print(table)
+    console.print()
+    console.print(Text(_verdict(battery), style=_STYLES[battery.verdict]))
+    for path, caption in pictures.items():
+        console.print(Text(f"Counter-example: {path}", style="bold"))
+        console.print(Padding(Text(caption), (0, 0, 0, 2)))
+    hidden = sum(len(item.outcome.pictures) for item in battery.findings) - len(pictures)
+    if hidden:
+        console.print(Text(f"{hidden} counter-examples are drawn with --out FOLDER."))
+
+
+def _told(finding: Finding) -> str:
+    words = finding.detail
+    if finding.status == "fail" and finding.outcome.where and finding.outcome.where not in words:
+        words += f" [{finding.outcome.where}]"
+    if finding.status == "pass" and finding.outcome.power:
+        words += f". Power: {finding.outcome.power}."
+    return words
+
+
+def _verdict(battery: Battery) -> str:
+    level = f"a sound pipeline fails anywhere with a probability of at most {battery.level:g}"
+    if battery.failed:
+        return f"FAIL: {', '.join(item.check for item in battery.failed)} ({level})."
+    done = sum(item.status == "pass" for item in battery.findings)
+    if battery.undecided:
+        names = ", ".join(item.check for item in battery.undecided)
+        return f"Inconclusive: {names} cannot tell; {done} checks pass ({level})."
+    return f"Pass: {done} checks ({level}). What was skipped was not looked at."
+
+
+def print_catalogue(
+    faults: Sequence[Fault], clean: Sequence[Fault], console: Console | None = None
+) -> None:
+    """Prints the checks, the planted faults and the sound pipelines."""
+    console = console or Console()
+    console.print(Text("Checks", style="bold"))
+    console.print(_grid([(item.name, f"{item.asks}. Catches {item.catches}.") for item in CHECKS]))
+    console.print(
+        Text("\nPlanted faults (--mutant NAME), and the check that finds each", style="bold")
+    )
+    console.print(_grid([(f.name, f"{f.summary} ({f.check})") for f in faults]))
+    console.print(Text("\nSound pipelines (--mutant NAME)", style="bold"))
+    console.print(_grid([(f.name, f.summary) for f in clean]))
+
+
+def _grid(rows: Sequence[tuple[str, str]]) -> Padding:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for name, words in rows:
+        table.add_row(name, Text(words))
+    return Padding(table, (0, 0, 0, 2))
