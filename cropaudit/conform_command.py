@@ -23,6 +23,7 @@ from cropaudit.reports.conform_summary import (
 )
 from cropaudit.reports.outputs import check_output, write_output
 from cropaudit.reports.progress import progress_stages
+from cropaudit.training.folders import load_folder
 
 __all__ = ["list_all", "run_conform"]
 
@@ -109,7 +110,7 @@ def _asked(given: dict[str, Any]) -> tuple[Subjects, Claimed]:
         **code, channels_last=given["channels_last"], call_limit=given["time_limit"]
     )
     if subjects.data is not None:
-        require(subjects.data.is_dir(), "data", "a folder of photographs", subjects.data)
+        load_folder(subjects.data, limit=1)  # refuses it here, and not in the other process
     return subjects, _claimed(given)
 
 

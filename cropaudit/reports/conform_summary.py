@@ -73,7 +73,7 @@ def battery_junit(battery: Battery) -> bytes:
 
 def _clean(text: str) -> str:
     """Returns the text without what XML cannot hold: the user's messages may have anything."""
-    return "".join(letter for letter in text if letter in "\t\n\r" or letter >= " ")
+    return "".join(letter for letter in text if letter in "\t\n\r" or letter.isprintable())
 
 
 def print_battery(
@@ -86,10 +86,12 @@ def print_battery(
     table.add_column(no_wrap=True)
     table.add_column()
     for finding in battery.findings:
-        style = _STYLES[finding.status]
-        status = Text(_LABELS[finding.status], style=style)
-        table.add_row(status, finding.check, Text(_told(finding)))
+        if finding.status != "skipped":
+            status = Text(_LABELS[finding.status], style=_STYLES[finding.status])
+            table.add_row(status, finding.check, _told(finding))
     console.print(table)
+    for line in _skipped(battery):
+        console.print(Text(line, style=_STYLES["skipped"]))
     console.print()
     console.print(Text(_verdict(battery), style=_STYLES[battery.verdict]))
     for path, caption in pictures.items():
@@ -100,13 +102,24 @@ def print_battery(
         console.print(Text(f"{hidden} counter-examples are drawn with --out FOLDER."))
 
 
-def _told(finding: Finding) -> str:
-    words = finding.detail
-    if finding.status == "fail" and finding.outcome.where and finding.outcome.where not in words:
-        words += f" [{finding.outcome.where}]"
+def _told(finding: Finding) -> Text:
+    """Returns what was seen; where, if it failed; and what would have been, if it passed."""
+    text = Text(finding.detail)
+    where = finding.outcome.where
+    if finding.status == "fail" and where and where not in finding.detail:
+        text.append(f" [{where}]")
     if finding.status == "pass" and finding.outcome.power:
-        words += f". Power: {finding.outcome.power}."
-    return words
+        text.append(f"\n{finding.outcome.power}", style="dim")
+    return text
+
+
+def _skipped(battery: Battery) -> list[str]:
+    """Returns a line for each reason why checks were skipped."""
+    reasons: dict[str, list[str]] = {}
+    for finding in battery.findings:
+        if finding.status == "skipped":
+            reasons.setdefault(finding.detail, []).append(finding.check)
+    return [f"Skipped: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
 def _verdict(battery: Battery) -> str:

@@ -12,12 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cropaudit.audit.conformance.claimed import Claimed
+from cropaudit.audit.conformance.copy_process import start_copy
 from cropaudit.audit.conformance.observe.batches import Batches
 from cropaudit.audit.conformance.observe.contract import Contract, Trouble
 from cropaudit.audit.conformance.observe.draws import Draws
@@ -29,7 +30,7 @@ from cropaudit.audit.conformance.seen import Seen
 from cropaudit.audit.conformance.subjects import Subjects
 from cropaudit.audit.conformance.worker.request import written_request
 
-__all__ = ["observe"]
+__all__ = ["observe", "observe_objects"]
 
 _KINDS: dict[str, type[Any]] = {
     "draws": Draws,
@@ -64,8 +65,33 @@ def _nothing() -> None:
     pass
 
 
+def observe_objects(given: Mapping[str, Any], subjects: Subjects, claimed: Claimed) -> Seen:
+    """Probes objects in a copy of this process: those that a user's own test suite holds.
+
+    Args:
+        given: transform, loader, model, trainer or pipeline, and the object.
+        subjects: Their names, for messages, and how to probe.
+        claimed: What they are said to do.
+    """
+    with tempfile.TemporaryDirectory(prefix="cropaudit-") as name:
+        folder = Path(name)
+        (folder / "errors.txt").touch()
+        copy = start_copy(folder, given, subjects, claimed)
+        ended = _watched(copy, folder, subjects.call_limit, _nothing)
+        return _gather(folder, ended, subjects)
+
+
+class _Process(Protocol):
+    """What is asked of a process."""
+
+    pid: int
+    returncode: Any
+
+    def poll(self) -> int | None: ...
+    def wait(self) -> int: ...
+
+
 def _run(folder: Path, limit: float, tick: Callable[[], None]) -> Trouble | None:
-    """Runs the process to its end, and returns the trouble if we or it ended it early."""
     with (folder / "errors.txt").open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "cropaudit.audit.conformance.worker", str(folder)],
@@ -75,6 +101,13 @@ def _run(folder: Path, limit: float, tick: Callable[[], None]) -> Trouble | None
             env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "NO_ALBUMENTATIONS_UPDATE": "1"},
             start_new_session=True,  # so that its copies and workers end with it
         )
+    return _watched(process, folder, limit, tick)
+
+
+def _watched(
+    process: _Process, folder: Path, limit: float, tick: Callable[[], None]
+) -> Trouble | None:
+    """Waits for the end of a process, and returns the trouble if it came early."""
     started = time.time()
     try:
         while process.poll() is None:
@@ -101,7 +134,7 @@ def _heard(beat: Path, started: float) -> float:
         return started + _START
 
 
-def _hung(process: subprocess.Popen[bytes], folder: Path, limit: float) -> Trouble:
+def _hung(process: _Process, folder: Path, limit: float) -> Trouble:
     """Asks every process of the group for its stack, and names the user's line in it."""
     stacks = folder / "stacks.txt"
     if not stacks.exists():  # it never got as far as to listen
@@ -127,15 +160,15 @@ def _line(stacks: Path) -> str:
     return ""
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: _Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def _gather(folder: Path, ended: Trouble | None, subjects: Subjects) -> Seen:
-    parts = {
-        name: load(kind, folder / f"{name}.npz")
+    parts: dict[str, Any] = {
+        name: _nearby(load(kind, folder / f"{name}.npz"))
         for name, kind in _KINDS.items()
         if (folder / f"{name}.npz").exists()
     }
@@ -154,10 +187,15 @@ def _contract(folder: Path, ended: Trouble | None, subjects: Subjects) -> Contra
         # Where it stood is not known of a process that died; its file is.
         file = getattr(subjects, subject, "").rpartition(":")[0] if subject else ""
         troubles += (replace(ended, subject=subject, where=ended.where or file),)
-    troubles = tuple(replace(item, words=_printable(item.words)) for item in troubles)
+    troubles = tuple(_nearby(replace(item, words=_printable(item.words))) for item in troubles)
     rest = {key: value for key, value in found.items() if key in known}
     rest["notes"] = tuple(rest.get("notes", ()))
     return Contract(troubles=troubles, **rest)
+
+
+def _nearby(found: Any) -> Any:
+    """Returns what was found, its place named from the working directory where it lies in it."""
+    return replace(found, where=found.where.removeprefix(f"{Path.cwd()}{os.sep}"))
 
 
 def _printable(text: str) -> str:

@@ -27,7 +27,7 @@ class Subjects:
         epochs: Of the loader to iterate.
         seed: Of all draws of the probes.
         call_limit: Seconds that one call may take.
-        quick: Whether to draw a tenth only, for trials.
+        quick: Whether to draw a fifth only, for trials.
     """
 
     transform: str = ""

@@ -171,7 +171,7 @@ def test_what_was_not_read_is_left_out() -> None:
 def test_few_windows_are_undecided_and_none_are_skipped() -> None:
     few = draws(uniform(np.random.default_rng(6), 10))
     assert "too few" in check(Seen(draws=few), Claimed()).undecided
-    assert "no windows" in check(Seen(), Claimed()).skipped
+    assert "no loader" in check(Seen(), Claimed()).skipped
 
 
 def test_stated_power_is_reached() -> None:

@@ -20,7 +20,7 @@ from cropaudit.accounting.registry import ORDERED, patch_mechanism
 from cropaudit.accounting.shortcuts import shortcut_epsilons
 from cropaudit.audit.certificate import Certificate, certificate
 from cropaudit.audit.conformance.checks.inclusion_rate import worst_place
-from cropaudit.audit.conformance.checks.laws import law_of
+from cropaudit.audit.conformance.checks.laws import law_of, well_read
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.batches import Batches
 from cropaudit.audit.conformance.observe.updates import SCENARIOS, Updates
@@ -215,7 +215,7 @@ def _log(seen: Seen, claimed: Claimed, mechanism: PatchMechanism) -> InclusionLo
     records = None if mechanism.kind in (*ORDERED, "full") else _records(seen.batches)
     draws = seen.draws if seen.draws is not None else seen.loader_draws
     windows = None
-    if draws is not None and (draws.decoded | draws.blank).any():
+    if draws is not None and well_read(draws):
         windows = worst_place(draws, claimed, _stated(seen, claimed).place)
     if records is None and windows is None:
         return None

@@ -16,6 +16,7 @@ _PATCH, _WINDOW, _LEAK = (230, 60, 40), (60, 140, 250), (230, 60, 40)
 _WIDE = 320  # pixels to which sources are scaled
 _SIDE = 160  # to which crops are
 _GAP = 12
+_FAINT = 0.3  # share of red where a pixel differs by less than a picture shows
 
 
 def drawn(pairs: Pairs, patch: Size) -> tuple[Picture, ...]:
@@ -31,7 +32,7 @@ def _one(pairs: Pairs, k: int, i: int, patch: Size) -> Picture:
         _source(image, window, place, patch, scale) for image in (pairs.before[k], pairs.after[k])
     ]
     crops = [_scaled(Image.fromarray(image)) for image in (pairs.out_before[k], pairs.out_after[k])]
-    leak = _leak(pairs.out_before[k], pairs.leaked[k])
+    leak = _leak(pairs.out_before[k], pairs.out_after[k], pairs.leaked[k])
     rows, columns = (f"{window[k]} to {window[k] + window[k + 2]}" for k in (0, 1))
     share = f"{float(pairs.leaked[k].mean()):.0%}"
     caption = (
@@ -61,9 +62,15 @@ def _source(
     return picture
 
 
-def _leak(crop: NDArray[np.uint8], leaked: NDArray[np.bool_]) -> Image.Image:
+def _leak(
+    crop: NDArray[np.uint8], other: NDArray[np.uint8], leaked: NDArray[np.bool_]
+) -> Image.Image:
+    """Draws pixels that differ in red, the more the stronger, over the crop in grey."""
     grey = crop.mean(axis=2, keepdims=True).repeat(3, axis=2) / 2 + 100
-    return _scaled(Image.fromarray(np.where(leaked[..., None], _LEAK, grey).astype(np.uint8)))
+    change = np.abs(crop.astype(np.float64) - other).max(axis=2)
+    share = _FAINT + (1 - _FAINT) * change / max(float(change.max()), 1.0)
+    share = np.where(leaked, share, 0.0)[..., None]
+    return _scaled(Image.fromarray((share * np.array(_LEAK) + (1 - share) * grey).astype(np.uint8)))
 
 
 def _scaled(picture: Image.Image) -> Image.Image:

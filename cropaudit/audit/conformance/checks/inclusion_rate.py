@@ -13,7 +13,7 @@ from scipy.special import bdtrc
 
 from cropaudit.accounting.geometry import Size
 from cropaudit.accounting.inclusion import inclusion
-from cropaudit.audit.conformance.checks.laws import law_of
+from cropaudit.audit.conformance.checks.laws import law_of, well_read
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.draws import Draws
 from cropaudit.audit.conformance.outcome import Outcome, Tested
@@ -50,6 +50,9 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
     n = int(kept.sum())
     if n < _FEWEST:
         return Outcome(_NAME, undecided=f"only {n} windows were seen", where=draws.where)
+    if not well_read(draws):
+        words = "too many windows could not be read off: see the window law"
+        return Outcome(_NAME, undecided=words, where=draws.where)
     tally = worst_place(draws, claimed, told.place)
     low, rate, high = tally.limits(_LEVEL)
     return Outcome(

@@ -37,7 +37,7 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
     """Tests the windows of the transform and of the loader."""
     given = [item for item in (seen.draws, seen.loader_draws) if item is not None and len(item)]
     if not given:
-        return Outcome(NAME, skipped="no windows were seen: neither a transform nor a loader")
+        return Outcome(NAME, skipped="no transform and no loader was given")
     parts = [_Part(draws) for draws in given]
     tests = [test for part in parts for test in part.tests()]
     same = all(part.constant for part in parts)

@@ -16,7 +16,11 @@ from cropaudit.accounting.window_sizes import size_law
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.draws import PADDING_MODES, Draws
 
-__all__ = ["Law", "law_of", "mean_size"]
+__all__ = ["Law", "law_of", "mean_size", "reach", "well_read"]
+
+
+_READ = 0.98  # of the windows, at least, for their law to be that of all
+_UNSEEN = 10  # of R origins the outermost 10 R / n are all missed by n draws with exp(-10)
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,14 @@ def law_of(draws: Draws, near: Draws | None, claimed: Claimed) -> Law:
             return _seen(draws, near)
 
 
+def well_read(draws: Draws) -> bool:
+    """Returns whether all but a few windows were read off.
+
+    Which ones are not may depend on where they are, so that those that are read have another law.
+    """
+    return bool(len(draws)) and float((draws.decoded | draws.blank).mean()) >= _READ
+
+
 def mean_size(image: Size, crop: ResizedCrop) -> tuple[float, float]:
     """Returns the mean height and width of the windows."""
     law = size_law(image, crop)
@@ -74,14 +86,27 @@ def _seen(draws: Draws, near: Draws | None) -> Law:
     kept = draws.decoded & ~draws.skewed
     if not kept.any():
         return Law(None, False, Borders())
-    # Small images show how far windows reach beyond them: there each origin comes up many times.
-    sides = [_reach(item) for item in (draws, near) if item is not None]
-    borders = Borders(*np.max(sides, axis=0).tolist())
+    borders = Borders(*_furthest(draws, near))
     sizes = np.unique(np.stack([draws.height[kept], draws.width[kept]]), axis=1)
     if sizes.shape[1] > 1:
         return Law(None, False, borders)
     size = Size(int(sizes[0, 0]), int(sizes[1, 0]))
     return Law(Crop(size, borders, _mode(draws.padding[kept])), False, borders)
+
+
+def _furthest(draws: Draws, near: Draws | None) -> tuple[int, int, int, int]:
+    """Returns how far windows reach beyond images: as small ones show, if large ones may agree.
+
+    There each origin comes up many times. Where windows of large images never come near that far,
+    the padding depends on the size of the image.
+    """
+    seen = reach(draws)
+    if near is None:
+        return seen
+    most = reach(near)
+    spare = _UNSEEN * max(draws.image_height, draws.image_width) / max(len(draws), 1) + 1
+    alike = all(0 <= far - known <= spare for far, known in zip(most, seen, strict=True))
+    return most if alike else seen
 
 
 def _mode(seen: NDArray[np.int64]) -> PadMode:
@@ -92,7 +117,7 @@ def _mode(seen: NDArray[np.int64]) -> PadMode:
     return found[0] if found else "constant"
 
 
-def _reach(draws: Draws) -> tuple[int, int, int, int]:
+def reach(draws: Draws) -> tuple[int, int, int, int]:
     """Returns how far windows reach beyond the image: top, bottom, left, right."""
     kept = draws.decoded & ~draws.skewed
     top, left = draws.top[kept], draws.left[kept]

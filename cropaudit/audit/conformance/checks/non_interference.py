@@ -39,7 +39,7 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
     return Outcome(
         check=_NAME,
         tests=tests,
-        evidence=_evidence(pairs, missed),
+        evidence=_evidence(pairs, misses),
         power=_power(pairs, missed),
         undecided=_undecided(pairs, missed),
         where=pairs.where,
@@ -121,27 +121,32 @@ def _in_law(pairs: Pairs, misses: np.ndarray) -> tuple[Tested, ...]:
     return (Tested(_LAW, p, words),)
 
 
-def _evidence(pairs: Pairs, missed: int) -> str:
+def _evidence(pairs: Pairs, misses: np.ndarray) -> str:
     if not pairs.replayable:
         return (
             f"the transform cannot be replayed (equal states gave unequal outputs: it draws from "
             f"the clock or the system), so {len(pairs)} outputs of each world were compared in law"
         )
     slack = int(pairs.slack.max(initial=0))
-    near = int(((pairs.distance <= 3) & ~pairs.meets & pairs.decoded).sum())
+    near = int((misses & (pairs.distance <= slack + 3)).sum())
     words = (
-        f"{missed} crops that miss the patch, {near} of them by at most 3 pixels, are bit for bit"
+        f"{int(misses.sum())} crops that miss the patch, {near} of them by at most {slack + 3} "
+        "pixels, are bit for bit the same whatever it shows"
     )
-    words += " the same whatever it shows"
     if slack:
-        words += f"; windows are shrunk and known up to {slack} pixels, where nothing is judged"
+        words += (
+            f"; windows are shrunk and known up to {slack} pixels, so that a leak of the patch "
+            "from within these is not seen"
+        )
     return words
 
 
 def _power(pairs: Pairs, missed: int) -> str:
     if not pairs.replayable:
         return "only leaks that shift the mean, spread or corners of most crops are found"
-    least = 1 - 0.05 ** (1 / max(missed, 1))
+    if not missed:
+        return "no leak is found: no crop is known to miss the patch"
+    least = 1 - 0.05 ** (1 / missed)
     return f"a leak into {least:.1%} of the crops that miss the patch is found with 95%"
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kstest
 
-from cropaudit.accounting.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry import Crop, Size
-from cropaudit.audit.conformance.checks.laws import Law, law_of, mean_size
+from cropaudit.audit.conformance.checks.laws import Law, law_of, reach, well_read
+from cropaudit.audit.conformance.checks.window_size import placed, size_test
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.draws import Draws
 from cropaudit.audit.conformance.outcome import Outcome, Tested
@@ -30,6 +30,7 @@ _NAME = "window law"
 _FEWEST = 100
 _TABLE = 6
 _SIMULATIONS = 4999
+_LEFT_OUT = "; small images are padded otherwise, so that no range was tested there"
 _COARSE = 0.01  # largest slack over origins for which a position is known well enough
 
 
@@ -41,15 +42,15 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
     law = law_of(draws, seen.near_draws, claimed)
     kept = draws.decoded & ~draws.skewed
     near = _fitting(seen.near_draws, law)
-    tests = [_size_test(draws, law)]
+    tests = [size_test(draws, law)] if well_read(draws) else []
     for item, on in ((draws, ""), (near, "on small images, ")):
-        if item is not None:
+        if item is not None and well_read(item):
             tests += _origin_tests(item, law, on)
     figures = {"windows": float(len(draws)), "read": float(kept.mean()) if len(draws) else 0.0}
     return Outcome(
         check=_NAME,
         tests=tuple(test for test in tests if test is not None),
-        evidence=_evidence(draws, law),
+        evidence=_evidence(draws, law) + ("" if near is seen.near_draws else _LEFT_OUT),
         power=_power(draws, near, law),
         undecided=_undecided(draws, kept),
         where=draws.where,
@@ -58,71 +59,25 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
 
 
 def _fitting(near: Draws | None, law: Law) -> Draws | None:
-    """Returns the windows of small images, if these are not too small for the claimed padding."""
+    """Returns the windows of small images, if the law can hold for these as well.
+
+    They may be too small for the claimed padding; or the padding depends on the size of the image,
+    as where all images are brought to one size, and the claim is of larger ones.
+    """
     if near is None or not isinstance(law.crop, Crop):
         return near
+    image = Size(near.image_height, near.image_width)
     try:
-        law.crop.origins(Size(near.image_height, near.image_width))
+        law.crop.origins(image)
     except InputError:
         return None
-    return near
-
-
-def _size_test(draws: Draws, law: Law) -> Tested | None:
-    null = "windows have the claimed size"
-    read = draws.decoded
-    match law.crop:
-        case Crop(size=size) if law.claimed and read.any():
-            wrong = read & (
-                _off(draws.height, size.height, draws) | _off(draws.width, size.width, draws)
-            )
-            if not wrong.any():
-                return Tested(null, 1.0, "all windows have it")
-            i = int(np.flatnonzero(wrong)[0])
-            words = (
-                f"{int(wrong.sum())} of {int(read.sum())} windows are not of {size}, e.g. "
-                f"{draws.height[i]}x{draws.width[i]}: {_why(draws, i)}"
-            )
-            return Tested(null, 0.0, words)
-        case ResizedCrop() as crop if read.any():
-            return _mean_size_test(draws, crop)
-    return None
-
-
-def _off(found: NDArray[np.int64], wanted: int, draws: Draws) -> NDArray[np.bool_]:
-    short = (found + 2 * draws.slack < wanted) & ~draws.skewed
-    return np.asarray((found > wanted) | short)
-
-
-def _why(draws: Draws, i: int) -> str:
-    if draws.skewed[i]:
-        return "the image is turned or warped before it is cropped"
-    if draws.slack[i]:
-        return "the image is scaled before it is cropped, or the crop is scaled after"
-    return "another size is cropped than is claimed"
-
-
-def _mean_size_test(draws: Draws, crop: ResizedCrop) -> Tested:
-    """Holds mean height and width against their exact means, by Hoeffding's inequality."""
-    image = Size(draws.image_height, draws.image_width)
-    kept = draws.decoded & ~draws.skewed
-    n = int(kept.sum())
-    p_values, words = [1.0], []
-    for name, seen, side, mean in (
-        ("rows", draws.height, image.height, mean_size(image, crop)[0]),
-        ("columns", draws.width, image.width, mean_size(image, crop)[1]),
-    ):
-        low = float(seen[kept].mean())
-        high = low + 2 * float(draws.slack[kept].mean())
-        gap = max(mean - high, low - mean, 0.0) / side
-        p_values.append(min(1.0, 2 * float(np.exp(-2 * n * gap**2))))
-        words.append(f"{low:.1f} to {high:.1f} {name} on average, {mean:.1f} expected")
-    p = min(1.0, 2 * min(p_values))
-    return Tested("window sizes have the claimed law", p, "windows have " + "; ".join(words))
+    borders = law.crop.borders(image) if law.claimed else law.borders
+    allowed = (borders.top, borders.bottom, borders.left, borders.right)
+    return near if (np.array(reach(near)) <= allowed).all() else None
 
 
 def _origin_tests(draws: Draws, law: Law, on: str) -> list[Tested | None]:
-    kept = draws.decoded & ~draws.skewed
+    kept = placed(draws, law)
     if kept.sum() < 2:
         return []
     axes = [_Axis(draws, law, kept, name) for name in ("rows", "columns")]
@@ -251,8 +206,10 @@ def _evidence(draws: Draws, law: Law) -> str:
 
 def _power(draws: Draws, near: Draws | None, law: Law) -> str:
     n = int((draws.decoded & ~draws.skewed).sum())
+    if n < 2:
+        return "no bias is found: no window is known"
     # Massart's inequality, once for the threshold at a thousandth and once for the miss of 5%.
-    bias = sum(float(np.sqrt(np.log(odds) / (2 * max(n, 1)))) for odds in (2 / 0.001, 2 / 0.05))
+    bias = sum(float(np.sqrt(np.log(odds) / (2 * n))) for odds in (2 / 0.001, 2 / 0.05))
     words = f"a shift of {bias:.1%} of the windows from any part of the range is found with 95%"
     if near is not None and isinstance(law.crop, Crop):
         most = max(near.image_height - law.crop.size.height, near.image_width - law.crop.size.width)
@@ -267,6 +224,11 @@ def _undecided(draws: Draws, kept: NDArray[np.bool_]) -> str:
         return (
             "no window could be read off the outputs: neither the image nor the mask keeps its "
             "pixels"
+        )
+    if not well_read(draws):
+        return (
+            f"only {int(draws.decoded.sum())} of {len(draws)} windows could be read off, and which "
+            "ones may depend on where they are: hand the mask over as well"
         )
     turned = int((draws.decoded & draws.skewed).sum())
     if 2 * kept.sum() < len(draws):

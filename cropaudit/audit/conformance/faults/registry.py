@@ -2,6 +2,7 @@
 
 from cropaudit.audit.conformance.faults import (
     broken_trainers,
+    claims,
     loaders,
     models,
     pipelines,
@@ -13,8 +14,8 @@ from cropaudit.errors import require
 
 __all__ = ["clean_pipelines", "faults", "mutant"]
 
-_BROKEN = (transforms, loaders, pipelines, models, broken_trainers)
-_SOUND = (transforms, loaders, pipelines, models, trainers)
+_BROKEN = (transforms, loaders, pipelines, models, broken_trainers, claims)
+_SOUND = (transforms, loaders, pipelines, models, trainers, claims)
 
 
 def faults() -> tuple[Fault, ...]:

@@ -17,7 +17,7 @@ __all__ = ["block_scene", "label_fit"]
 
 Array = NDArray[Any]
 _BLOCK = 12
-_CLASSES = 8
+_CLASSES = 2
 _SHIFTS = (-6, -4, -2, 2, 4, 6)  # pixels
 _FEWEST = 16  # pixels a side that suffice to tell
 

@@ -15,12 +15,22 @@ from numpy.typing import NDArray
 from cropaudit.accounting.geometry import Size
 from cropaudit.errors import require
 
-__all__ = ["OFFSET", "Sources", "image_code", "mask_code", "read_image", "read_mask", "record_of"]
+__all__ = [
+    "OFFSET",
+    "Sources",
+    "image_code",
+    "mask_code",
+    "plain_mask",
+    "read_image",
+    "read_mask",
+    "record_of",
+]
 
 Integers = NDArray[np.int64]
 
 OFFSET = 1000  # above what masks are filled with: 0, 255 and the like
 _SIDE = 4095  # twelve bits
+_CHECK = 3  # pixels a side of a block of plain masks
 _NEAR = 1e-3  # of a byte: what scaling to floats and back may lose
 
 
@@ -72,15 +82,28 @@ def mask_code(size: Size, record: int = 0) -> NDArray[np.int32]:
     return codes.reshape(size.height, size.width).astype(np.int32)
 
 
-def read_image(pixels: NDArray[np.generic], size: Size, *, negative: bool = False) -> Sources:
+def plain_mask(size: Size) -> NDArray[np.uint8]:
+    """Returns a mask of two labels that codes nothing, for code that takes few labels only.
+
+    No window of it larger than one block is of one label, as padding is.
+    """
+    rows, columns = np.indices((size.height, size.width))
+    return ((rows // _CHECK + columns // _CHECK) % 2).astype(np.uint8)
+
+
+def read_image(
+    pixels: NDArray[np.generic], size: Size, *, negative: bool = False, factor: int = 1
+) -> Sources:
     """Reads an output image (h, w, 3) of bytes, or of floats that are bytes / 255 or bytes.
 
     Args:
         pixels: The output.
         size: Of the coded image.
         negative: Whether the negative of the code, 255 less each byte, was handed in.
+        factor: What each byte was multiplied by, modulo 256, before it was handed in; odd.
     """
     values = np.asarray(pixels, dtype=np.float64)
+    values = np.where(np.isfinite(values), values, np.nan)
     if values.ndim != 3 or values.shape[2] != 3 or 0 in values.shape:
         return _unreadable(values.shape[:2])
     if not np.issubdtype(np.asarray(pixels).dtype, np.integer) and _top(values) <= 1 + _NEAR:
@@ -90,6 +113,7 @@ def read_image(pixels: NDArray[np.generic], size: Size, *, negative: bool = Fals
     codes = np.rint(values)
     exact = (np.abs(values - codes) <= 255 * _NEAR) & (codes >= 0) & (codes <= 255)
     whole = np.where(exact, codes, 0).astype(np.int64)
+    whole = whole * pow(factor, -1, 256) % 256
     row = (whole[..., 0] | ((whole[..., 2] & 15) << 8)) - 1
     column = (whole[..., 1] | ((whole[..., 2] >> 4) << 8)) - 1
     valid = exact.all(axis=2) & (row >= 0) & (row < size.height)

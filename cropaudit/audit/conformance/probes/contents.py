@@ -22,7 +22,7 @@ from cropaudit.training.scenes import street_scenes
 __all__ = ["Contents", "Scene", "with_patch"]
 
 Array = NDArray[Any]
-_CLASSES = 8
+_CLASSES = 2  # of what is drawn: code for few classes must take it too
 _PICTURES = 4
 _LEAST = 8  # pixels a side of a drawn scene
 
@@ -36,7 +36,13 @@ class Scene:
 
 
 class Contents:
-    """Scenes of one size, one after the other."""
+    """Scenes of one size, one after the other.
+
+    Attributes:
+        DRAWN: How many of them, the first, are noise or flat; the others are pictures.
+    """
+
+    DRAWN = 2
 
     def __init__(self, size: Size, folder: Path | None, rng: np.random.Generator) -> None:
         """Draws or reads them.
@@ -54,6 +60,9 @@ class Contents:
             Scene(flat, np.zeros_like(labels)),
             *_pictures(size, folder, int(rng.integers(2**31))),
         ]
+
+    def __len__(self) -> int:
+        return len(self._scenes)
 
     def __getitem__(self, index: int) -> Scene:
         return self._scenes[index % len(self._scenes)]
@@ -77,7 +86,7 @@ def with_patch(scene: Scene, place: tuple[int, int], patch: Size, turn: int) -> 
             new = np.random.default_rng(turn).integers(0, 256, old.shape, dtype=np.uint8)
     # Every pixel of the patch changes, so that a crop that shows one of them must differ.
     image[rows, columns] = np.where(new == old, old ^ 128, new)
-    mask[rows, columns] = (mask[rows, columns] + 1 + turn % (_CLASSES - 1)) % _CLASSES
+    mask[rows, columns] = (mask[rows, columns] + 1) % _CLASSES
     return Scene(image, mask)
 
 
@@ -85,9 +94,9 @@ def _pictures(size: Size, folder: Path | None, seed: int) -> list[Scene]:
     if folder is None:
         if min(size.height, size.width) < _LEAST:
             return []
-        data = street_scenes(1, size, seed)
-    else:
-        data = load_folder(folder, short_side=min(size.height, size.width), limit=_PICTURES).train
+        drawn = street_scenes(1, size, seed)
+        return [_fitted(drawn.images[0], drawn.masks[0] % _CLASSES, size)]
+    data = load_folder(folder, short_side=min(size.height, size.width), limit=_PICTURES).train
     pairs = zip(data.images[:_PICTURES], data.masks[:_PICTURES], strict=True)
     return [_fitted(image, mask, size) for image, mask in pairs]
 

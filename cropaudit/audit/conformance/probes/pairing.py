@@ -30,6 +30,7 @@ from cropaudit.audit.conformance.probes.contents import Contents, Scene, with_pa
 from cropaudit.audit.conformance.probes.reading import Window, credible, read_window
 from cropaudit.audit.conformance.probes.replay import Replay, forked
 from cropaudit.audit.conformance.probes.styles import Pair, Style
+from cropaudit.audit.conformance.probes.windows import MaskMaker
 from cropaudit.audit.conformance.worker.guard import Guard
 
 __all__ = ["PairMaker"]
@@ -41,7 +42,8 @@ _ENOUGH = 40  # replays that miss the patch, which the check needs
 _PATIENCE = 3  # times as long
 _SHOWN = 2  # counter-examples with pictures
 _PLAIN = (0, PADDING_MODES.index("constant"))  # nothing is copied
-_BESIDE = 3  # pixels beyond the window within which half of the patches begin
+_MET, _TRIES = 8, 12  # one state in so many may meet the patch; tries of the others not to
+_BESIDE = 3  # pixels beyond what may be the window within which half of the patches begin
 
 
 @dataclass(eq=False)
@@ -52,6 +54,7 @@ class _Entry:
     differs: tuple[bool, bool]
     features: NDArray[np.float64]
     fit: tuple[float, float] = (math.nan, math.nan)
+    telling: bool = False
     pictures: dict[str, Array] = field(default_factory=dict)
 
 
@@ -71,6 +74,7 @@ class PairMaker:
         *,
         trust_image: bool,
         replay: Replay = forked,
+        labels: MaskMaker = mask_code,
     ) -> None:
         """Holds what all replays share.
 
@@ -85,12 +89,13 @@ class PairMaker:
             rng: Of the places of patches.
             trust_image: Whether codes in images survive the transform, if they are seen at all.
             replay: Runs a call in the present random state and leaves that state as it is.
+            labels: Makes the mask whose codes are read back, if they are.
         """
         self._trust, self._replay = trust_image, replay
         self._transform, self._style, self._guard = transform, style, guard
         self._size, self._patch, self._crop = size, patch, crop
         self._contents, self._rng = contents, rng
-        self._code, self._labels = image_code(size), mask_code(size)
+        self._code, self._labels = image_code(size), labels(size)
         self._blocks = block_scene(size, rng)
         self._entries: list[_Entry] = []
         self._replayable = True
@@ -98,14 +103,16 @@ class PairMaker:
     def run(self, count: int, seconds: float, where: str) -> Pairs:
         """Makes at most ``count`` replays, and begins none after ``seconds``.
 
-        On a busy machine it goes on for a few times as long, if so few missed the patch that the
-        check could not tell.
+        On a busy machine it goes on for a few times as long, if that is sure to bring as many
+        that miss the patch as the check needs.
         """
         begun = time.monotonic()
+        limit = seconds
         while len(self._entries) < count:
-            spent = time.monotonic() - begun
-            if self._entries and spent > seconds * (1 if self._missed() >= _ENOUGH else _PATIENCE):
-                break
+            if self._entries and time.monotonic() - begun > limit:
+                if limit > seconds or not _ENOUGH > self._missed() >= _ENOUGH / _PATIENCE:
+                    break
+                limit = seconds * _PATIENCE
             self._entries.append(self._one(len(self._entries)))
         return self._pairs(where)
 
@@ -130,7 +137,9 @@ class PairMaker:
         entry = _Entry(numbers, differs, features)
         if index % _ALIGNED == 0:
             entry.fit = label_fit(*fitted)
-        if any(differs) and not numbers["meets"] and self._shown() < _SHOWN:
+        telling = index % len(self._contents) >= Contents.DRAWN  # a picture says more than noise
+        if any(differs) and not numbers["meets"] and self._shown(telling) < _SHOWN:
+            entry.telling = telling
             entry.pictures = _pictures(scene, other, before, after)
         return entry
 
@@ -168,15 +177,15 @@ class PairMaker:
         return of_image, of_mask
 
     def _place(self, window: Window | None, index: int) -> tuple[int, int]:
-        """Picks where the patch stands: anywhere, or right beside the window."""
+        """Picks where the patch stands: right beside the window, or anywhere, mostly out of it."""
         rows, columns = (
             self._size.height - self._patch.height,
             self._size.width - self._patch.width,
         )
-        row, column = int(self._rng.integers(rows + 1)), int(self._rng.integers(columns + 1))
+        row, column = self._anywhere(window, rows, columns, index)
         if window is None or index % 2:
             return row, column
-        gap = int(self._rng.integers(_BESIDE))
+        gap = window.slack + int(self._rng.integers(_BESIDE))  # nearer by, nothing is judged
         top, left = window.rows.start, window.columns.start
         beside = (
             (top - self._patch.height - gap, None),
@@ -190,6 +199,17 @@ class PairMaker:
         if wanted[1] is not None and 0 <= wanted[1] <= columns:
             return min(max(top, 0), rows), wanted[1]
         return row, column
+
+    def _anywhere(
+        self, window: Window | None, rows: int, columns: int, index: int
+    ) -> tuple[int, int]:
+        """Draws a place; again and again until it misses the window, but for some states."""
+        place = int(self._rng.integers(rows + 1)), int(self._rng.integers(columns + 1))
+        for _ in range(0 if window is None or index % _MET == 0 else _TRIES):
+            if not window.meets(*place, self._patch.height, self._patch.width):  # type: ignore[union-attr]
+                break
+            place = int(self._rng.integers(rows + 1)), int(self._rng.integers(columns + 1))
+        return place
 
     def _numbers(
         self, windows: list[Window], place: tuple[int, int], moved: bool
@@ -225,8 +245,8 @@ class PairMaker:
             read.append(bool(((shown >= start) & (shown < start + length)).any()))
         return all(read)
 
-    def _shown(self) -> int:
-        return sum(bool(entry.pictures) for entry in self._entries)
+    def _shown(self, telling: bool) -> int:
+        return sum(bool(e.pictures) and e.telling == telling for e in self._entries)
 
     def _pairs(self, where: str) -> Pairs:
         entries = self._entries
@@ -236,7 +256,8 @@ class PairMaker:
             for name in entries[0].numbers
         }
         numbers |= {name: numbers[name].astype(np.bool_) for name in names}
-        shown = [i for i, entry in enumerate(entries) if entry.pictures]
+        kept = [i for i, entry in enumerate(entries) if entry.pictures]
+        shown = sorted(kept, key=lambda i: not entries[i].telling)[:_SHOWN]
         return Pairs(
             replayable=self._replayable,
             image_differs=np.array([e.differs[0] for e in entries]),

@@ -8,43 +8,22 @@ or warped the box around the pixels that they show is read, and said to be *skew
 interpolation reads some more, which is their slack.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.accounting.geometry import Size
-from cropaudit.audit.conformance.observe.draws import PADDING_MODES, Draws
+from cropaudit.audit.conformance.observe.draws import Draws
+from cropaudit.audit.conformance.probes.axes import Axis, beside, read_axis
 from cropaudit.audit.conformance.probes.codes import Sources, read_image, read_mask
+from cropaudit.audit.conformance.probes.mirrors import settled
 
 __all__ = ["Axis", "Reader", "Window", "credible", "read_window"]
 
 Integers = NDArray[np.int64]
 _SHOWN = 0.5  # of an output: fewer pixels that read as codes do so by chance
 _AROUND = 4  # pixels beyond those that are shown that interpolation of a warp reads (Lanczos)
-_BENT = 1.5  # pixels by which nearest sampling may stray from a straight line
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One side of a window.
-
-    Attributes:
-        start: First source index; below 0 in padding.
-        length: Source pixels.
-        slack: By which it may be longer on either side.
-        flipped: Whether it runs backwards.
-        padding: Index into `PADDING_MODES`.
-        scaled: Whether it was resized, so that its ends are no pixels that were read.
-    """
-
-    start: int
-    length: int
-    slack: int
-    flipped: bool
-    padding: int
-    scaled: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,9 +74,11 @@ def read_window(sources: Sources, size: Size) -> Window | None:
         top, bottom, left, right = sources.box
         down = Axis(top, bottom - top + 1, _AROUND, False, 0)
         return Window(down, Axis(left, right - left + 1, _AROUND, False, 0), skewed=True)
-    rows = _axis(sources.rows, size.height)
-    columns = _axis(sources.columns, size.width)
-    return None if rows is None or columns is None else Window(rows, columns)
+    rows = read_axis(sources.rows, size.height)
+    columns = read_axis(sources.columns, size.width)
+    if rows is None or columns is None:
+        return None
+    return Window(beside(rows, columns, sources.rows), beside(columns, rows, sources.columns))
 
 
 def credible(sources: Sources, size: Size) -> Window | None:
@@ -105,79 +86,6 @@ def credible(sources: Sources, size: Size) -> Window | None:
     if sources.skewed and sources.shown < _SHOWN:
         return None
     return read_window(sources, size)
-
-
-def _axis(source: Integers, length: int) -> Axis | None:
-    found = _unscaled(source, length)
-    return found if found is not None else _scaled(source)
-
-
-def _unscaled(source: Integers, length: int) -> Axis | None:
-    """Reads a side in the source's own scale: start + place, or last - place if flipped."""
-    place = np.arange(len(source))
-    found: list[Axis] = []
-    for flipped in (False, True):
-        line = source[::-1] if flipped else source
-        seen = line >= 0
-        starts, counts = np.unique((line - place)[seen], return_counts=True)
-        start = int(starts[np.argmax(counts)])
-        padding = _padding(line, start, length)
-        if padding is None or 2 * counts.max() < counts.sum() * (padding == len(PADDING_MODES) - 1):
-            continue
-        found.append(Axis(start, len(source), 0, flipped, padding))
-    return min(found, key=_strangeness, default=None)
-
-
-def _strangeness(axis: Axis) -> int:
-    """Ranks readings of one line: what a mirrored border fills can be read either way round.
-
-    A flipped window within the image is likelier than one that all but leaves it.
-    """
-    return {"none": 0, "other": 2}.get(PADDING_MODES[axis.padding], 1)
-
-
-def _padding(line: Integers, start: int, length: int) -> int | None:
-    """Returns how ``line`` leaves the image; none if it is not in the source's scale."""
-    place = start + np.arange(len(line))
-    inside = (place >= 0) & (place < length)
-    if not inside.any() or not np.array_equal(line[inside], place[inside]):
-        return None
-    if inside.all():
-        return PADDING_MODES.index("none")
-    outside, shown = place[~inside], line[~inside]
-    for mode in ("constant", "edge", "reflect", "symmetric"):
-        if np.array_equal(shown, _padded(outside, mode, length)):
-            return PADDING_MODES.index(mode)
-    return PADDING_MODES.index("other")
-
-
-def _padded(place: Integers, mode: str, length: int) -> Integers:
-    """Returns the source index that a mode shows at places outside the image."""
-    if mode == "constant":
-        return np.full_like(place, -1)
-    if mode == "edge":
-        return np.clip(place, 0, length - 1)
-    spare = 1 if mode == "reflect" else 0
-    period = max(2 * length - 2 * spare, 1)
-    turned = np.mod(place, period)
-    return np.where(turned < length, turned, period - turned - (1 - spare))
-
-
-def _scaled(source: Integers) -> Axis | None:
-    """Reads a side that was resized by nearest-neighbour sampling."""
-    seen = np.flatnonzero(source >= 0)
-    if len(seen) < 2:
-        return None
-    values = source[seen]
-    scale, first = np.polyfit(seen, values, 1)
-    if np.abs(values - (first + scale * seen)).max() > _BENT or abs(scale) < 1e-9:
-        return None
-    padding = "none" if len(seen) == len(source) else "constant"
-    low, high = int(values.min()), int(values.max())
-    # n samples, a scale s apart, span more than (n - 1) s - 1: so s is below this.
-    slack = max(math.ceil((high - low + 1) / int(seen[-1] - seen[0])) - 1, 0)
-    index = PADDING_MODES.index(padding)
-    return Axis(low, high - low + 1, slack, bool(scale < 0), index, scaled=True)
 
 
 _COLUMNS = (
@@ -239,8 +147,8 @@ class Reader:
             of_image = None
         found = of_image if of_image is not None else of_mask
         self._images += of_image is not None
-        readable = [item for item in (pixels, labels) if item is not None]
-        blank = found is None and all(item.blank for item in readable)
+        # Colours that changed are no codes either, but the output then is not of one colour.
+        blank = found is None and _plain(image if mask is None else mask)
         window = (0,) * 8 if found is None else _numbers(found)
         shift = _shift(of_image, of_mask)
         label = (of_mask is not None, shift == 0, shift)
@@ -256,13 +164,19 @@ class Reader:
             name: table[:, i].astype(np.bool_) if name in _FLAGS else table[:, i]
             for i, name in enumerate(_COLUMNS)
         }
-        return Draws(
+        found = Draws(
             image_height=self._size.height,
             image_width=self._size.width,
             from_image=2 * self._images >= len(self._rows),
             where=where,
             **arrays,  # type: ignore[arg-type]
         )
+        return settled(found)
+
+
+def _plain(values: NDArray[np.generic]) -> bool:
+    """Returns whether all pixels are alike, as where a window lies in constant padding."""
+    return bool((values == values[:1, :1]).all())
 
 
 def _numbers(window: Window) -> tuple[int, ...]:

@@ -24,6 +24,9 @@ Pair = tuple[Array, Array | None]
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
+_NUMBERS = "biuf"  # numpy's kinds: yes or no, whole numbers, floats
+
+
 class _WrongType(Exception):
     """What came back is no image with its mask."""
 
@@ -94,17 +97,23 @@ def styles_named(name: str) -> list[Style]:
     return [style for style in _ALL if style.name == name]
 
 
+# Where a library is known, no other's habit is tried: torchvision hands on what it does not know,
+# and would seem to crop nothing.
+_HABITS = {
+    "albumentations": ("albumentations",),
+    "kornia": ("kornia",),
+    "torchvision.transforms.v2": ("v2", "pil", "v1"),
+    "torchvision.transforms.transforms": ("v1", "v2", "kornia"),
+    "timm": ("v1", "v2", "kornia"),
+}
+
+
 def _likely(transform: Any) -> list[Style]:
     module = type(transform).__module__
-    known = {
-        "albumentations": "albumentations",
-        "kornia": "kornia",
-        "torchvision.transforms.v2": "v2",
-        "torchvision.transforms.transforms": "v1",
-        "timm": "v1",
-    }
-    first = [name for prefix, name in known.items() if module.startswith(prefix)]
-    return sorted(_ALL, key=lambda style: style.name not in first)
+    known = [names for prefix, names in _HABITS.items() if module.startswith(prefix)]
+    if not known:
+        return list(_ALL)
+    return [style for name in known[0] for style in styles_named(name)]
 
 
 def _arrays(image: Any, mask: Any) -> Pair:
@@ -128,9 +137,13 @@ def _arrays(image: Any, mask: Any) -> Pair:
 
 def _plain(value: Any) -> Array:
     if isinstance(value, torch.Tensor):
-        return np.asarray(value.detach().cpu().numpy())
+        held = value.detach().cpu()
+        value = (held.float() if held.dtype == torch.bfloat16 else held).numpy()
     if isinstance(value, Image.Image | np.ndarray):
-        return np.asarray(value)
+        found = np.asarray(value)
+        if found.dtype.kind not in _NUMBERS:
+            raise _WrongType(f"returned an array of {found.dtype}, not of real numbers")
+        return found
     raise _WrongType(f"returned {type(value).__name__}, not an image with its mask")
 
 
@@ -166,6 +179,11 @@ def _v2(*, floats: bool) -> Callable[[Array, Array], Arguments]:
     return wrap
 
 
+def _v2_image(image: Array, mask: Array) -> tuple[Any]:
+    pixels, _ = _v2(floats=False)(image, mask)[0]
+    return (pixels,)
+
+
 def _kornia(image: Array, mask: Array) -> tuple[Any, Any]:
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     return pixels, torch.from_numpy(mask)[None, None].float()
@@ -199,5 +217,6 @@ _ALL = (
         lambda i, m: (_kornia(i, m)[:1], {}),
         _one,
     ),
+    Style("v2", "a tv_tensor of bytes, no mask", lambda i, m: (_v2_image(i, m), {}), _one),
     Style("v1", "a PIL image, no mask", lambda i, m: ((Image.fromarray(i),), {}), _one),
 )

@@ -1,9 +1,11 @@
 """Windows of a transform: its own consecutive calls on images whose pixels say where they are."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cropaudit.accounting.geometry import Size
 from cropaudit.audit.conformance.observe.draws import Draws
@@ -12,7 +14,9 @@ from cropaudit.audit.conformance.probes.reading import Reader
 from cropaudit.audit.conformance.probes.styles import Style
 from cropaudit.audit.conformance.worker.guard import Guard
 
-__all__ = ["near_size", "probe_windows"]
+__all__ = ["MaskMaker", "near_size", "probe_windows"]
+
+MaskMaker = Callable[[Size], NDArray[Any]]
 
 _SPARE = 15
 
@@ -27,6 +31,7 @@ def probe_windows(
     seconds: float,
     trust_image: bool,
     where: str,
+    labels: MaskMaker = mask_code,
 ) -> Draws:
     """Calls the transform on the coded image of one size, again and again.
 
@@ -39,8 +44,9 @@ def probe_windows(
         seconds: After which no more calls begin.
         trust_image: Whether codes in images survive the transform, if they are seen at all.
         where: File and line of the transform.
+        labels: Makes the mask of a size.
     """
-    reader, image, mask = Reader(size, trust_image=trust_image), image_code(size), mask_code(size)
+    reader, image, mask = Reader(size, trust_image=trust_image), image_code(size), labels(size)
     end = time.monotonic() + seconds
     while len(reader) < calls and (not len(reader) or time.monotonic() < end):
         reader.add(*style.call(transform, image, mask, guard))

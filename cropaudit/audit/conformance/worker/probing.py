@@ -3,9 +3,10 @@
 import gc
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,20 +14,23 @@ import numpy as np
 from cropaudit.accounting.geometry import Size
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.store import save
-from cropaudit.audit.conformance.probes.codes import image_code, mask_code
+from cropaudit.audit.conformance.probes.codes import image_code, mask_code, plain_mask
 from cropaudit.audit.conformance.probes.contents import Contents
 from cropaudit.audit.conformance.probes.pairing import PairMaker
 from cropaudit.audit.conformance.probes.styles import Style, find_style
 from cropaudit.audit.conformance.probes.trust import colours_kept
-from cropaudit.audit.conformance.probes.windows import near_size, probe_windows
+from cropaudit.audit.conformance.probes.windows import MaskMaker, near_size, probe_windows
 from cropaudit.audit.conformance.subjects import Subjects
 from cropaudit.audit.conformance.worker.guard import Guard, UserError
 from cropaudit.audit.conformance.worker.user_code import find, made, where_of
 
 __all__ = ["Prober"]
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
 _CALLS, _NEAR_CALLS, _PAIRS = 4000, 600, 240
 _SECONDS, _NEAR_SECONDS, _PAIR_SECONDS = 9.0, 3.0, 16.0
+_QUICK = 5  # a trial takes one in so many
 _UNTOUCHED = 5  # calls in which inputs are compared with themselves
 
 
@@ -58,8 +62,12 @@ class Prober:
         self._subjects, self._claimed, self._folder = subjects, claimed, folder
         self._beat, self._rest = beat, rest
 
-    def run(self) -> None:
-        """Probes what was given, one subject after the other."""
+    def run(self, given: Mapping[str, Any] = _NOTHING) -> None:
+        """Probes what was given, one subject after the other.
+
+        Args:
+            given: Objects of some subjects, in the place of their names.
+        """
         probes = {
             "transform": self._transform,
             "loader": self._loader,
@@ -70,15 +78,21 @@ class Prober:
         for subject, probe in probes.items():
             spec = getattr(self._subjects, subject)
             if spec:
-                self._guarded(subject, spec, probe)
+                self._guarded(subject, spec, probe, given)
 
-    def _guarded(self, subject: str, spec: str, probe: Callable[[Any, Guard], None]) -> None:
+    def _guarded(
+        self,
+        subject: str,
+        spec: str,
+        probe: Callable[[Any, Guard], None],
+        given: Mapping[str, Any],
+    ) -> None:
         file = Path(spec.rpartition(":")[0]).resolve() if ".py:" in spec else None
         guard = Guard(subject, file, self._beat, self._rest)
         self._write({"subject": subject})
         place = str(file) if file is not None and file.is_file() else ""
         try:
-            found = find(spec, guard)
+            found = given[subject] if subject in given else find(spec, guard)
             place = where_of(found) or place
             probe(found, guard)
         except UserError as error:
@@ -103,17 +117,13 @@ class Prober:
         if not callable(transform):
             raise guard.fail("type", f"{type(transform).__name__} is no callable", where_of(found))
         where = where_of(transform)
-        image, mask = image_code(size), mask_code(size)
-        style = _placed(find_style, where)(transform, self._subjects.style, guard, image, mask)
-        self.contract["style"] = style.name
-        how = "as told" if self._subjects.style else "found by trial"
-        self.contract["notes"].append(f"called in the style {style.name} ({style.detail}), {how}")
+        style, labels = self._style(transform, guard, where)
         for _ in range(_UNTOUCHED):
-            if not style.leaves_alone(transform, image, mask, guard):
+            if not style.leaves_alone(transform, image_code(size), labels(size), guard):
                 guard.note("mutated", "changes its input in place", where)
         _single_threaded()
-        trust = colours_kept(transform, style, guard, size)
-        share = 10 if self._subjects.quick else 1
+        trust = colours_kept(transform, style, guard, size, labels)
+        share = _QUICK if self._subjects.quick else 1
         draws = probe_windows(
             transform,
             style,
@@ -123,15 +133,48 @@ class Prober:
             seconds=_SECONDS,
             trust_image=trust,
             where=where,
+            labels=labels,
         )
         self._save(draws, "draws")
         near = near_size(draws)
         if near is not None:
-            self._near(transform, style, guard, near, trust, where)
-        self._pairs(transform, style, guard, np.random.default_rng(seed), trust, where)
+            self._near(transform, style, guard, near, trust, where, labels)
+        rng = np.random.default_rng(seed)
+        self._pairs(transform, style, guard, rng, trust, where, labels)
+
+    def _style(self, transform: Any, guard: Guard, where: str) -> tuple[Style, MaskMaker]:
+        """Returns how to call the transform, and which masks it takes: coded, or of few labels.
+
+        Raises:
+            UserError: If it takes neither.
+        """
+        size, name = self._claimed.image, self._subjects.style
+        search = _placed(find_style, where)
+        labels: MaskMaker = mask_code
+        try:
+            style = search(transform, name, guard, image_code(size), mask_code(size))
+        except UserError as error:
+            try:
+                style = search(transform, name, guard, image_code(size), plain_mask(size))
+            except UserError:
+                raise error from None
+            labels = plain_mask
+            words = "it takes few labels only, so that windows are read off the image alone"
+            self.contract["notes"].append(words)
+        self.contract["style"] = style.name
+        how = "as told" if name else "found by trial"
+        self.contract["notes"].append(f"called in the style {style.name} ({style.detail}), {how}")
+        return style, labels
 
     def _near(
-        self, transform: Any, style: Style, guard: Guard, size: Size, trust: bool, where: str
+        self,
+        transform: Any,
+        style: Style,
+        guard: Guard,
+        size: Size,
+        trust: bool,
+        where: str,
+        labels: MaskMaker,
     ) -> None:
         """Small images: a transform that refuses them is no worse for it."""
         try:
@@ -144,6 +187,7 @@ class Prober:
                 seconds=_NEAR_SECONDS,
                 trust_image=trust,
                 where=where,
+                labels=labels,
             )
         except UserError as error:
             words = f"refuses images of {size}, so no range was tested there: {error}"
@@ -159,6 +203,7 @@ class Prober:
         rng: np.random.Generator,
         trust: bool,
         where: str,
+        labels: MaskMaker,
     ) -> None:
         size = self._claimed.image
         contents = Contents(size, self._subjects.data, rng)
@@ -172,8 +217,9 @@ class Prober:
             contents,
             rng,
             trust_image=trust,
+            labels=labels,
         )
-        count = _PAIRS // (10 if self._subjects.quick else 1)
+        count = _PAIRS // (_QUICK if self._subjects.quick else 1)
         self._save(maker.run(count, _PAIR_SECONDS, where), "pairs")
 
     def _loader(self, found: Any, guard: Guard) -> None:
