@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from opacus.grad_sample.utils import wrap_model
 from torch import Tensor, nn
 
 from cropaudit.accounting.geometry import Size
@@ -191,7 +192,8 @@ class _Own:
     def _gradients(self) -> Any:
         name = self._subject.config.training.model
         model = build_model(name, len(self._subject.filled.classes), self._subject.seeds.training)
-        return probe_model(model, None, Guard("model", None, _ignore), _SELF, _PLAIN)
+        wrapped = wrap_model(model, recipe(name).mode, loss_reduction="sum")
+        return probe_model(wrapped, None, Guard("model", None, _ignore), _SELF, _PLAIN)
 
     def _updates(self) -> Any:
         guard = Guard("trainer", None, _ignore)

@@ -12,7 +12,7 @@ from opacus.grad_sample import GradSampleModuleFastGradientClipping as Ghost
 from opacus.grad_sample.utils import wrap_model
 from torch import Tensor, nn
 
-from cropaudit.training.persample import (
+from cropaudit.audit.conformance.probes.gradient_rows import (
     TotalLoss,
     autograd_rows,
     clipped_sum,

@@ -110,8 +110,8 @@ class Reader:
         """
         self._size = size
         self._trust = trust_image
-        self._rows: list[tuple[int, ...]] = []
-        self._images = 0
+        self._rows: list[_Row] = []
+        self._doubtful = False
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -145,33 +145,59 @@ class Reader:
         # Pixels that were interpolated are no codes, and seldom look like codes by chance.
         if of_image is not None and not of_image.exact and of_mask is not None:
             of_image = None
-        found = of_image if of_image is not None else of_mask
-        self._images += of_image is not None
         # Colours that changed are no codes either, but the output then is not of one colour.
-        blank = found is None and _plain(image if mask is None else mask)
-        window = (0,) * 8 if found is None else _numbers(found)
-        shift = _shift(of_image, of_mask)
-        label = (of_mask is not None, shift == 0, shift)
-        origin = (record, epoch, step, slot, worker)
-        kind = (found is not None, found is not None and found.skewed, blank)
-        self._rows.append((*kind, *window, *label, *origin))
-        return found
+        blank = _plain(image if mask is None else mask)
+        self._doubtful |= _doubtful(of_image, of_mask) and not _plain(image)
+        self._rows.append(_Row(of_image, of_mask, blank, (record, epoch, step, slot, worker)))
+        return of_image if of_image is not None else of_mask
 
     def draws(self, where: str) -> Draws:
-        """Returns all windows so far."""
-        table = np.asarray(self._rows, dtype=np.int64).reshape(-1, len(_COLUMNS))
+        """Returns all windows so far.
+
+        Where some images cannot be read their colours change now and then, and others may be read
+        and be wrong (a solarised code is another code): then masks alone are believed.
+        """
+        trusted = self._trust and not self._doubtful
+        rows = [row.numbers(trusted) for row in self._rows]
+        table = np.asarray(rows, dtype=np.int64).reshape(-1, len(_COLUMNS))
         arrays = {
             name: table[:, i].astype(np.bool_) if name in _FLAGS else table[:, i]
             for i, name in enumerate(_COLUMNS)
         }
+        images = sum(row.of_image is not None for row in self._rows)
         found = Draws(
             image_height=self._size.height,
             image_width=self._size.width,
-            from_image=2 * self._images >= len(self._rows),
+            from_image=trusted and 2 * images >= len(self._rows),
             where=where,
             **arrays,  # type: ignore[arg-type]
         )
         return settled(found)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What was read off one output, and of which record, epoch, step, slot and worker it is."""
+
+    of_image: Window | None
+    of_mask: Window | None
+    blank: bool
+    origin: tuple[int, ...]
+
+    def numbers(self, trusted: bool) -> tuple[int, ...]:
+        """Returns the columns, with the window of the image or without."""
+        of_image = self.of_image if trusted else None
+        found = of_image if of_image is not None else self.of_mask
+        window = (0,) * 8 if found is None else _numbers(found)
+        shift = _shift(of_image, self.of_mask)
+        label = (self.of_mask is not None, shift == 0, shift)
+        kind = (found is not None, found is not None and found.skewed, found is None and self.blank)
+        return (*kind, *window, *label, *self.origin)
+
+
+def _doubtful(of_image: Window | None, of_mask: Window | None) -> bool:
+    """Returns whether an image should have been read and was not."""
+    return of_image is None and (of_mask is None or of_mask.exact)
 
 
 def _plain(values: NDArray[np.generic]) -> bool:

@@ -136,6 +136,7 @@ class Prober:
             labels=labels,
         )
         self._save(draws, "draws")
+        trust = trust and draws.from_image
         near = near_size(draws)
         if near is not None:
             self._near(transform, style, guard, near, trust, where, labels)
