@@ -15,7 +15,7 @@ audit: $(STAMP)
 	$(BIN)/cropaudit audit quickstart --out runs/quickstart --force
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -1,9 +1,10 @@
-"""Coverage, tightness and comparison of the estimators: ``python -m tests.study``.
+"""Studies of the estimators and of the conformance battery: ``python -m tests.study``.
 
 Coverage: the share of games in which a "lower bound" exceeds the true epsilon, beside its exact 95%
 interval and the nominal level. Tightness: the bound over the epsilon of the pair that was played.
-Comparison: other tools on the same scores, where they are installed. The tables replace what stands
-between the markers of docs/estimators.md.
+Comparison: other tools on the same scores, where they are installed. Conformance: faults found,
+false alarms, and transforms in use. The tables replace what stands between the markers of
+docs/estimators.md and docs/conformance.md.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from tests.study.conformance import PARTS
 from tests.study.peers import MECHANISM, peers_table
 from tests.study.tables import (
     DELTA,
@@ -25,8 +27,8 @@ from tests.study.tables import (
     tightness_table,
 )
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "estimators.md"
-BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+ESTIMATORS = "estimators"
 
 
 def study(repetitions: int, seed: int, tick: Tick) -> str:
@@ -59,18 +61,21 @@ each kind. The last column is one bound on many scores, what was planned or comp
 Seed {seed}, `--repetitions {repetitions}`."""
 
 
-def write(text: str) -> None:
-    """Puts the tables between the markers of the document.
+def write(text: str, part: str) -> None:
+    """Puts the tables between the markers of the document of this part.
 
     Raises:
         ValueError: If the document does not hold both markers once, in order.
     """
-    document = DOCUMENT.read_text(encoding="utf-8")
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{DOCUMENT.name} must hold the markers {BEGIN} and {END}")
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    estimators = part == ESTIMATORS
+    document = DOCS / ("estimators.md" if estimators else "conformance.md")
+    name = "study" if estimators else f"study {part}"
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, found, rest = document.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{document.name} must hold the markers {begin} and {end}")
+    document.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def main() -> None:
@@ -78,6 +83,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.study", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=200, help="games of each kind")
     parser.add_argument("--seed", type=int, default=0, help="of all randomness")
+    names = (ESTIMATORS, *PARTS)
+    parser.add_argument("--part", choices=names, help="this one only", action="append")
     parser.add_argument("--print", action="store_true", help="print only, leave the document")
     arguments = parser.parse_args()
     if arguments.repetitions < 1:
@@ -85,15 +92,19 @@ def main() -> None:
     start = time.perf_counter()
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("Games", total=None)
-        text = study(
-            arguments.repetitions,
-            arguments.seed,
-            lambda title: progress.update(task, description=title),
-        )
-    if arguments.print:
-        print(text)
-    else:
-        write(text)
+
+        def tick(title: str) -> None:
+            progress.update(task, description=title)
+
+        for part in arguments.part or names:
+            if part == ESTIMATORS:
+                text = study(arguments.repetitions, arguments.seed, tick)
+            else:
+                text = PARTS[part](arguments.repetitions, tick)
+            if arguments.print:
+                print(text)
+            else:
+                write(text, part)
     print(f"{time.perf_counter() - start:.0f} seconds", file=sys.stderr)
 
 

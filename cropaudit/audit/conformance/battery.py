@@ -1,10 +1,10 @@
 """The battery: every check on what was seen, their level shared, and the verdict on it all."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from cropaudit.audit.conformance.catalogue import CHECKS
+from cropaudit.audit.conformance.catalogue import CHECKS, Check
 from cropaudit.audit.conformance.checks import (
     accountant,
     batch_law,
@@ -91,8 +91,19 @@ def examine(seen: Seen, claimed: Claimed, level: float = LEVEL) -> Battery:
     Raises:
         InputError: If the level is not in (0, 1).
     """
-    outcomes: Sequence[Outcome] = [_CHECKS[item.name](seen, claimed) for item in CHECKS]
+    outcomes: Sequence[Outcome] = [_outcome(item, seen, claimed) for item in CHECKS]
     return Battery(decide(outcomes, level), level, claimed)
+
+
+def _outcome(item: Check, seen: Seen, claimed: Claimed) -> Outcome:
+    """Runs one check; what was given and broke is not called missing."""
+    found = _CHECKS[item.name](seen, claimed)
+    serious = {t.subject for t in seen.contract.troubles if t.kind != "printed"}
+    broken = [subject for subject in item.needs if subject in serious]
+    if found.skipped and broken:
+        words = f"the {' and the '.join(broken)} could not be probed: see contract"
+        return replace(found, skipped=words)
+    return found
 
 
 def run_battery(

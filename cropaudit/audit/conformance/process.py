@@ -42,6 +42,7 @@ _KINDS: dict[str, type[Any]] = {
     "updates": Updates,
 }
 _POLL = 0.05
+_LOOKS = 20  # in a row that find it late: not one alone, for all may have been suspended
 _START = 60.0  # seconds that importing torch may take on a busy machine
 _LAST_WORDS = 2.0
 
@@ -109,11 +110,14 @@ def _watched(
 ) -> Trouble | None:
     """Waits for the end of a process, and returns the trouble if it came early."""
     started = time.time()
+    late = 0
     try:
         while process.poll() is None:
             tick()
             time.sleep(_POLL)
-            if time.time() - _heard(folder / "beat", started) > limit:
+            overdue = time.time() - _heard(folder / "beat", started) > limit
+            late = late + 1 if overdue else 0
+            if late == _LOOKS:
                 return _hung(process, folder, limit)
     finally:
         _end(process)

@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 _NAME = "window law"
 _FEWEST = 100
 _TABLE = 6
+_REPEATED = 0.8  # of the different windows that chance gives: fewer are worth a word
 _SIMULATIONS = 4999
 _LEFT_OUT = "; small images are padded otherwise, so that no range was tested there"
 _COARSE = 0.01  # largest slack over origins for which a position is known well enough
@@ -169,7 +170,20 @@ def _uniform_test(axes: list[_Axis], on: str) -> Tested:
     if not found:
         return Tested(null, 1.0, f"{on}there is but one origin, or none known well enough")
     p, words = min(found)
-    return Tested(null, min(1.0, len(found) * p), on + words)
+    return Tested(null, min(1.0, len(found) * p), on + _repeated(axes) + words)
+
+
+def _repeated(axes: list[_Axis]) -> str:
+    """Says so if windows come again far more often than chance has it; "" if they do not."""
+    origins = np.stack([axis.origin for axis in axes])
+    n, different = origins.shape[1], np.unique(origins, axis=1).shape[1]
+    places = float(np.prod([axis.count.max() for axis in axes], dtype=np.float64))
+    expected = -places * float(np.expm1(-n / places))  # of n uniform draws
+    if different == 1:
+        return f"all {n} windows are the same; "
+    if different > _REPEATED * expected:
+        return ""
+    return f"only {different} of {n} windows are different (see independence); "
 
 
 def _table_p_value(rows: Array, columns: Array) -> float:
