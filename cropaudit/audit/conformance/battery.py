@@ -26,6 +26,7 @@ from cropaudit.audit.conformance.outcome import Finding, Outcome, decide
 from cropaudit.audit.conformance.process import observe
 from cropaudit.audit.conformance.seen import Seen
 from cropaudit.audit.conformance.subjects import Subjects
+from cropaudit.errors import InputError
 
 __all__ = ["LEVEL", "Battery", "examine", "run_battery"]
 
@@ -119,5 +120,12 @@ def run_battery(
         claimed: What it is said to do.
         level: Probability of any false alarm.
         tick: Called while waiting.
+
+    Raises:
+        InputError: If there is no such file or name: that is no failed check.
     """
-    return examine(observe(subjects, claimed, tick), claimed, level)
+    seen = observe(subjects, claimed, tick)
+    for trouble in seen.contract.troubles:
+        if trouble.kind == "unreadable":
+            raise InputError(f"{trouble.subject} cannot be read: {trouble.words}")
+    return examine(seen, claimed, level)

@@ -224,7 +224,7 @@ def _log(seen: Seen, claimed: Claimed, mechanism: PatchMechanism) -> InclusionLo
 
 def _records(batches: Batches | None) -> Tally | None:
     """Returns the participations of all records in all steps: each is one trial."""
-    if batches is None or not batches.steps:
+    if batches is None or not batches.steps or batches.unread:
         return None
     taken = np.unique(np.stack([batches.step, batches.record]), axis=1).shape[1]
     return Tally(int(taken), batches.steps * batches.records)

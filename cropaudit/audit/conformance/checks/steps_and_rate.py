@@ -41,7 +41,8 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
         tests=tuple(tests),
         evidence="; ".join(told),
         power=_power(batches, claimed, rate),
-        skipped="" if tests else "no steps, batch or records were claimed",
+        undecided=_undecided(batches, claimed),
+        skipped="" if tests or batches.unread else "no steps, batch or records were claimed",
         where=batches.where,
         figures=_figures(batches),
     )
@@ -112,6 +113,8 @@ def _measured(batches: Batches, claimed: Claimed, rate: float | None) -> tuple[T
     """Compares the batches that were seen: exact binomial, or a bound that none may pass."""
     if not batches.steps:
         return None, "no batch was seen"
+    if batches.unread:
+        return None, ""
     counts = batches.counts(_CELLS) > 0
     seen, cells = int(counts.sum()), counts.size
     mean = seen / len(counts)
@@ -135,6 +138,15 @@ def _measured(batches: Batches, claimed: Claimed, rate: float | None) -> tuple[T
         "batch that is drawn, or draw smaller ones"
     )
     return Tested(null, p_value, words), f"{told}; claimed {claimed.batch}"
+
+
+def _undecided(batches: Batches, claimed: Claimed) -> str:
+    if not batches.unread or claimed.batch is None:
+        return ""
+    return (
+        f"the records of {batches.unread} images that were loaded could not be told, so that the "
+        "size of batches is not known: see batch law"
+    )
 
 
 def _interval(seen: int, cells: int) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from torchvision.tv_tensors import Image, Mask
 
 from cropaudit.accounting.geometry import Size
-from cropaudit.audit.conformance.probes.codes import image_code, mask_code
+from cropaudit.audit.conformance.probes.codes import image_code, mask_code, plain_mask
 
 __all__ = ["CodedImages", "ColouredImages", "records_of"]
 
@@ -36,11 +36,19 @@ class CodedImages(Dataset[Any]):
         asked: Indices that were asked for in this process, in order.
     """
 
-    def __init__(self, size: Size, records: int) -> None:
+    def __init__(self, size: Size, records: int, *, plain: bool = False) -> None:
+        """Holds one image and one mask.
+
+        Args:
+            size: Of the images.
+            records: How many there are.
+            plain: Whether masks hold two labels and code nothing, for code that takes few labels.
+        """
         self._image = torch.from_numpy(image_code(size)).permute(2, 0, 1).contiguous()
+        mask = plain_mask(size) if plain else mask_code(size)
         # Beyond 32 bits, which the code of one record would not stand.
-        self._mask = torch.from_numpy(mask_code(size).astype(np.int64))
-        self._area = size.height * size.width
+        self._mask = torch.from_numpy(mask.astype(np.int64))
+        self._area = 0 if plain else size.height * size.width
         self._records = records
         self.asked: list[int] = []
 

@@ -27,6 +27,7 @@ class Listener:
     def __init__(self, model: nn.Module) -> None:
         self._parameters = list(model.parameters())
         self._steps: list[list[Tensor]] = []
+        self._settings: list[dict[str, Any]] = []
         self._rows: list[NDArray[np.float64]] = []
         self._replays: list[NDArray[np.float64]] = []
         self._sound = True
@@ -73,7 +74,7 @@ class Listener:
         """Returns the optimiser and its settings."""
         if self._seen is None or not self._sound:
             return ""
-        group = self._seen.param_groups[0]
+        group = self._settings[0]
         settings = ", ".join(f"{n}={group[n]}" for n in _NAMED if group.get(n))
         return f"{type(self._seen).__name__}({settings})"
 
@@ -91,14 +92,16 @@ class Listener:
         self._seen = optimiser
         found = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
         self._steps.append([g.detach().clone() for g in found])
+        # As they are now: a scheduler may move the rate before the logical step has ended.
+        self._settings = [_settings(group) for group in optimiser.param_groups]
 
     def _replay(self, gradients: list[Tensor]) -> NDArray[np.float64]:
         if self._twin is None and self._replayable:
             self._make_twin()
         if self._twin is None or self._seen is None:
             return np.zeros(sum(p.numel() for p in self._parameters))
-        for theirs, ours in zip(self._seen.param_groups, self._twin.param_groups, strict=True):
-            ours.update({name: value for name, value in theirs.items() if name != "params"})
+        for theirs, ours in zip(self._settings, self._twin.param_groups, strict=True):
+            ours.update(theirs)
         with torch.no_grad():
             for weight, gradient in zip(self._weights, gradients, strict=True):
                 weight.zero_()
@@ -115,7 +118,7 @@ class Listener:
         try:
             groups = [
                 {
-                    **{name: value for name, value in group.items() if name != "params"},
+                    **_settings(group),
                     "params": [twins[id(p)] for p in group["params"]],
                 }
                 for group in seen.param_groups
@@ -124,6 +127,10 @@ class Listener:
         except (TypeError, KeyError, ValueError):
             # An optimiser of the user's own make, or one with parameters besides ours.
             self._replayable = False
+
+
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}
 
 
 def _flat(parts: list[Tensor]) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ from cropaudit.audit.conformance.probes.sampling_parts import (
     workers_of,
 )
 from cropaudit.audit.conformance.subjects import Subjects
-from cropaudit.audit.conformance.worker.guard import Guard
+from cropaudit.audit.conformance.worker.guard import Guard, UserError
 from cropaudit.audit.conformance.worker.user_code import where_of
 
 __all__ = ["RECORDS", "probe_loader", "records_for"]
@@ -69,7 +69,21 @@ def probe_loader(
     if not takes_dataset(made):
         loader = guard.call(made) if callable(made) and not hasattr(made, "__iter__") else made
         return _indices(loader, walk, subjects, claimed)
-    dataset = CodedImages(claimed.image, records_for(claimed))
+    try:
+        return _walked(made, walk, subjects, claimed, plain=False)
+    except UserError as error:
+        try:
+            return _walked(made, _Walk(guard, where, walk.seconds), subjects, claimed, plain=True)
+        except UserError:
+            raise error from None
+
+
+def _walked(
+    made: Any, walk: "_Walk", subjects: Subjects, claimed: Claimed, *, plain: bool
+) -> tuple[Batches, Draws]:
+    """Walks through a loader of coded images; with masks of few labels only, if ``plain``."""
+    guard, where = walk.guard, walk.where
+    dataset = CodedImages(claimed.image, records_for(claimed), plain=plain)
     loader = _entered(guard.call(made, dataset), guard)
     if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
         words = f"make_loader must return an iterable of batches, got {type(loader).__name__}"

@@ -5,7 +5,6 @@ float32 only is probed in that. Random layers are turned off, for they differ be
 """
 
 import copy
-import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -112,7 +111,7 @@ def _probed(
 
 def _compared(training: nn.Module, mode: str, batch: _Batch, bound: float | None) -> Compared:
     # A loss that crosses images is the finding of another check, and would hide this one's.
-    crossing = batch.loss.reduction == "crossing" or batch.loss_shift > math.sqrt(_FAR)
+    crossing = batch.loss.reduction == "crossing" or batch.loss_shift > _FAR
     total = (lambda o, m: cross_entropy(o, m).sum()) if crossing else batch.loss.total
     both = (batch.images, batch.masks, batch.others, batch.other_masks)
     return compare(training, mode, total, both, bound)

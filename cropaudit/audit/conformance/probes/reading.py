@@ -146,7 +146,8 @@ class Reader:
         if of_image is not None and not of_image.exact and of_mask is not None:
             of_image = None
         # Colours that changed are no codes either, but the output then is not of one colour.
-        blank = _plain(image if mask is None else mask)
+        # Nor are labels that were all mapped to one.
+        blank = _plain(image) and (mask is None or _plain(mask))
         self._doubtful |= _doubtful(of_image, of_mask) and not _plain(image)
         self._rows.append(_Row(of_image, of_mask, blank, (record, epoch, step, slot, worker)))
         return of_image if of_image is not None else of_mask
