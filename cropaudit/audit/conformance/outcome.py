@@ -107,7 +107,7 @@ def decide(outcomes: Sequence[Outcome], level: float) -> tuple[Finding, ...]:
         outcomes: Of all checks.
         level: Probability of any false alarm, in (0, 1).
 
-    >>> sound = Outcome("a", (Tested("x", 0.03, "odd"),))
+    >>> sound = Outcome("a", (Tested("x", 0.06, "odd"),))
     >>> [item.status for item in decide([sound, Outcome("b", (Tested("y", 0.0, "no"),))], 0.05)]
     ['pass', 'fail']
     """

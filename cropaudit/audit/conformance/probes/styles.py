@@ -40,12 +40,14 @@ class Style:
         detail: What goes in, in words.
         wrap: From arrays to positional and named arguments.
         unwrap: From what came back to an image and a mask, either as the libraries hold them.
+        after: What is done to the image's array then.
     """
 
     name: str
     detail: str
     wrap: Callable[[Array, Array], Arguments]
     unwrap: Callable[[Any], tuple[Any, Any]]
+    after: Callable[[Array], Array] = np.asarray
 
     def call(self, transform: Any, image: Array, mask: Array, guard: Guard) -> Pair:
         """Calls the transform on copies of the arrays.
@@ -56,9 +58,10 @@ class Style:
         arguments, named = self.wrap(image.copy(), mask.copy())
         found = guard.call(transform, *arguments, **named)
         try:
-            return _arrays(*self.unwrap(found))
+            pixels, labels = _arrays(*self.unwrap(found))
         except _WrongType as error:
             raise guard.fail("type", str(error)) from None
+        return self.after(pixels), labels
 
     def leaves_alone(self, transform: Any, image: Array, mask: Array, guard: Guard) -> bool:
         """Returns whether a call leaves its arguments as they were."""

@@ -14,6 +14,7 @@ import numpy as np
 from cropaudit.accounting.geometry import Size
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.store import save
+from cropaudit.audit.conformance.probes.calibration import calibrated
 from cropaudit.audit.conformance.probes.codes import image_code, mask_code, plain_mask
 from cropaudit.audit.conformance.probes.contents import Contents
 from cropaudit.audit.conformance.probes.pairing import PairMaker
@@ -122,6 +123,7 @@ class Prober:
             if not style.leaves_alone(transform, image_code(size), labels(size), guard):
                 guard.note("mutated", "changes its input in place", where)
         _single_threaded()
+        style = calibrated(transform, style, guard, size, labels)
         trust = colours_kept(transform, style, guard, size, labels)
         share = _QUICK if self._subjects.quick else 1
         draws = probe_windows(
