@@ -7,7 +7,7 @@ that a sound pipeline fails anywhere with a probability of at most the level.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from cropaudit.audit.estimators.holm import holm
 from cropaudit.errors import require
@@ -30,6 +30,7 @@ class Tested:
     null: str
     p_value: float
     words: str
+    __test__: ClassVar[bool] = False  # pytest takes it for a test by its name
 
     def __post_init__(self) -> None:
         require(0 <= self.p_value <= 1, "p-value", "in [0, 1]", self.p_value)
