@@ -37,3 +37,8 @@ class Seen:
     batches: Batches | None = None
     gradients: Gradients | None = None
     updates: Updates | None = None
+
+    @property
+    def windows(self) -> Draws | None:
+        """Windows of the transform, or of the loader where no transform was probed."""
+        return self.draws if self.draws is not None else self.loader_draws

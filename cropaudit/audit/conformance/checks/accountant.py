@@ -71,7 +71,7 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
     figures = {"claimed": epsilon, "recomputed_low": ends.lower, "recomputed_high": ends.upper}
     tests = [_arithmetic(stated.mechanism, claimed, epsilon, ends.lower, ends.upper)]
     evidence = [f"epsilon {ends.upper:.4g} from the claimed parameters, claimed {epsilon:.4g}"]
-    found = reconciled(seen, claimed)
+    found = _reconciled(stated, seen, claimed, _LEVEL)
     if found is not None:
         figures |= {"delivered_low": found.epsilon_low, "delivered_high": found.epsilon_high}
         tests.append(_reconciliation(found, epsilon))
@@ -96,21 +96,29 @@ def reconciled(seen: Seen, claimed: Claimed, level: float = _LEVEL) -> Certifica
     Raises:
         InputError: If the claim lacks a parameter.
     """
-    mechanism = _stated(seen, claimed).mechanism
+    return _reconciled(_stated(seen, claimed), seen, claimed, level)
+
+
+def _reconciled(stated: _Stated, seen: Seen, claimed: Claimed, level: float) -> Certificate | None:
+    mechanism = stated.mechanism
     updates = seen.batches.updates if seen.batches is not None else -1
     if updates >= 1:
         mechanism = _with_steps(mechanism, claimed, updates)
-    noise, log = _noise(seen.updates, claimed), _log(seen, claimed, mechanism)
+    noise, log = _noise(seen.updates, claimed), _log(seen, claimed, stated)
     if noise is None and log is None:
-        return None if updates < 1 or updates == claimed.steps else _steps_alone(mechanism, claimed)
+        return (
+            None
+            if updates < 1 or updates == claimed.steps
+            else _steps_alone(mechanism, claimed, level)
+        )
     return certificate(mechanism, claimed.delta, level, noise=noise, inclusion=log)
 
 
-def _steps_alone(mechanism: PatchMechanism, claimed: Claimed) -> Certificate:
+def _steps_alone(mechanism: PatchMechanism, claimed: Claimed, level: float) -> Certificate:
     ends = bracket(mechanism, claimed.delta)
     names = ("noise multiplier", "sampling rate", "inclusion probability")
     return Certificate(
-        mechanism, claimed.delta, _LEVEL, (), names, ends.upper, ends.lower, ends.upper
+        mechanism, claimed.delta, level, (), names, ends.upper, ends.lower, ends.upper
     )
 
 
@@ -131,7 +139,7 @@ def _stated(seen: Seen, claimed: Claimed) -> _Stated:
     """
     rho, place = claimed.inclusion, (0, 0)
     crop = claimed.crop
-    draws = seen.draws if seen.draws is not None else seen.loader_draws
+    draws = seen.windows
     image = claimed.image
     if crop is None and draws is not None:
         crop = law_of(draws, seen.near_draws, claimed).crop
@@ -211,12 +219,12 @@ def _noise(updates: Updates | None, claimed: Claimed) -> NoiseLog | None:
     return NoiseLog.of(samples, norm) if samples.size >= 3 else None
 
 
-def _log(seen: Seen, claimed: Claimed, mechanism: PatchMechanism) -> InclusionLog | None:
-    records = None if mechanism.kind in (*ORDERED, "full") else _records(seen.batches)
-    draws = seen.draws if seen.draws is not None else seen.loader_draws
+def _log(seen: Seen, claimed: Claimed, stated: _Stated) -> InclusionLog | None:
+    records = None if stated.mechanism.kind in (*ORDERED, "full") else _records(seen.batches)
+    draws = seen.windows
     windows = None
     if draws is not None and well_read(draws):
-        windows = worst_place(draws, claimed, _stated(seen, claimed).place)
+        windows = worst_place(draws, claimed, stated.place)
     if records is None and windows is None:
         return None
     return InclusionLog(records=records, windows=windows)

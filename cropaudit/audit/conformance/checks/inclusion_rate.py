@@ -39,7 +39,7 @@ class _Told:
 
 def check(seen: Seen, claimed: Claimed) -> Outcome:
     """Counts the windows that meet the patch, place by place."""
-    draws = seen.draws if seen.draws is not None else seen.loader_draws
+    draws = seen.windows
     if draws is None:
         return Outcome(_NAME, skipped="no transform and no loader was given")
     told = _told(draws, seen, claimed)

@@ -23,7 +23,7 @@ _MARGIN = 0.05
 
 def check(seen: Seen, claimed: Claimed) -> Outcome:
     """Compares both windows, and labels with their pixels."""
-    draws = seen.draws if seen.draws is not None else seen.loader_draws
+    draws = seen.windows
     if draws is None:
         return Outcome(_NAME, skipped="no transform and no loader was given")
     both = draws.decoded & draws.label_decoded & (draws.from_image or draws.label_shift > 0)

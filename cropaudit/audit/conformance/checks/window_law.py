@@ -37,7 +37,7 @@ _COARSE = 0.01  # largest slack over origins for which a position is known well 
 
 def check(seen: Seen, claimed: Claimed) -> Outcome:
     """Tests sizes, ranges and uniformity."""
-    draws = seen.draws if seen.draws is not None else seen.loader_draws
+    draws = seen.windows
     if draws is None:
         return Outcome(_NAME, skipped="no transform and no loader was given")
     law = law_of(draws, seen.near_draws, claimed)

@@ -23,11 +23,9 @@ from cropaudit.audit.conformance.probes.blocks import block_scene, label_fit
 from cropaudit.audit.conformance.probes.codes import (
     image_code,
     mask_code,
-    read_image,
-    read_mask,
 )
 from cropaudit.audit.conformance.probes.contents import Contents, Scene, with_patch
-from cropaudit.audit.conformance.probes.reading import Window, credible, read_window
+from cropaudit.audit.conformance.probes.reading import Window, read_both
 from cropaudit.audit.conformance.probes.replay import Replay, forked
 from cropaudit.audit.conformance.probes.styles import Pair, Style
 from cropaudit.audit.conformance.probes.windows import MaskMaker
@@ -168,13 +166,7 @@ class PairMaker:
 
     def _read(self, scene: Scene) -> tuple[Window | None, Window | None]:
         image, mask = self._forked(scene)
-        of_image = None
-        if self._trust:
-            of_image = credible(read_image(image, self._size), self._size)
-        of_mask = None if mask is None else read_window(read_mask(mask, self._size), self._size)
-        if of_image is not None and not of_image.exact and of_mask is not None:
-            of_image = None
-        return of_image, of_mask
+        return read_both(image, mask, self._size, trust_image=self._trust)
 
     def _place(self, window: Window | None, index: int) -> tuple[int, int]:
         """Picks where the patch stands: right beside the window, or anywhere, mostly out of it."""

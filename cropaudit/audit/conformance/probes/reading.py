@@ -19,7 +19,7 @@ from cropaudit.audit.conformance.probes.axes import Axis, beside, read_axis
 from cropaudit.audit.conformance.probes.codes import Sources, read_image, read_mask
 from cropaudit.audit.conformance.probes.mirrors import settled
 
-__all__ = ["Axis", "Reader", "Window", "credible", "read_window"]
+__all__ = ["Axis", "Reader", "Window", "credible", "read_both", "read_window"]
 
 Integers = NDArray[np.int64]
 _SHOWN = 0.5  # of an output: fewer pixels that read as codes do so by chance
@@ -98,6 +98,22 @@ _FLAGS = {"decoded", "skewed", "blank", "flipped_rows", "flipped_columns"}
 _FLAGS |= {"label_decoded", "label_aligned"}
 
 
+def read_both(
+    image: NDArray[np.generic],
+    mask: NDArray[np.generic] | None,
+    size: Size,
+    *,
+    trust_image: bool,
+) -> tuple[Window | None, Window | None]:
+    """Returns the window of the image and that of its mask, each read apart from the other."""
+    of_image = credible(read_image(image, size), size) if trust_image else None
+    of_mask = None if mask is None else read_window(read_mask(mask, size), size)
+    # Pixels that were interpolated are no codes, and seldom look like codes by chance.
+    if of_image is not None and not of_image.exact and of_mask is not None:
+        of_image = None
+    return of_image, of_mask
+
+
 class Reader:
     """Reads windows off outputs, one by one, and gathers them."""
 
@@ -138,13 +154,7 @@ class Reader:
             slot: Place in it.
             worker: That loaded it.
         """
-        pixels = read_image(image, self._size)
-        labels = None if mask is None else read_mask(mask, self._size)
-        of_image = credible(pixels, self._size) if self._trust else None
-        of_mask = None if labels is None else read_window(labels, self._size)
-        # Pixels that were interpolated are no codes, and seldom look like codes by chance.
-        if of_image is not None and not of_image.exact and of_mask is not None:
-            of_image = None
+        of_image, of_mask = read_both(image, mask, self._size, trust_image=self._trust)
         # Colours that changed are no codes either, but the output then is not of one colour.
         # Nor are labels that were all mapped to one.
         blank = _plain(image) and (mask is None or _plain(mask))
