@@ -14,12 +14,14 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from cropaudit import __version__
+from cropaudit.attack_cli import attack
 from cropaudit.bound_cli import bound
 from cropaudit.certify_cli import certify
 from cropaudit.conform_cli import conform
 from cropaudit.errors import CropauditError, InputError
 from cropaudit.estimate_cli import estimate
 from cropaudit.selftest_cli import selftest
+from cropaudit.train_cli import train
 
 __all__ = ["app", "main"]
 
@@ -55,6 +57,8 @@ def _version(
         raise typer.Exit
 
 
+app.command()(train)
+app.command()(attack)
 app.command()(bound)
 app.command()(estimate)
 app.command()(certify)
@@ -64,7 +68,9 @@ app.command()(selftest)
 
 @app.command()
 def audit(
-    config: Annotated[str, typer.Argument(help="A preset (quickstart) or a YAML file.")],
+    config: Annotated[
+        str, typer.Argument(help="A preset (quickstart, camvid-pspnet, ...) or a YAML file.")
+    ],
     data: Annotated[Path | None, typer.Option(help="Folder of photographs with masks.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME unless given.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
@@ -79,14 +85,21 @@ def audit(
         Literal["mechanism", "none"] | None,
         typer.Option(help="Whether the claim is the mechanism's curve or a bare epsilon."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print claim, plan and cost; needs no data.")
+    ] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Time the model in a dry run.")
+    ] = True,
     force: Annotated[bool, typer.Option(help="Replace an earlier run.")] = False,
     strict: Annotated[bool, typer.Option(help="Exit 3 if inconclusive.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train, attack and report: the claim beside what was measured, and a verdict."""
     from cropaudit.audit.config import load_config
+    from cropaudit.reports.assignments import assignments
 
-    settings: dict[str, Any] = _assignments(changes or [])
+    settings: dict[str, Any] = assignments(changes or [])
     given = {
         "data.folder": str(data) if data is not None else None,
         "seed": seed,
@@ -96,6 +109,11 @@ def audit(
     }
     settings.update({key: value for key, value in given.items() if value is not None})
     configuration = load_config(config, settings)
+    if dry_run:
+        from cropaudit.dry_run_command import run_dry_run
+
+        run_dry_run(configuration, attacks=True, measure=measure, as_json=as_json)
+        return
     folder = out or Path("runs") / configuration.name
     try:
         code = _run(configuration, folder, force, strict, as_json)
@@ -127,7 +145,10 @@ def _run(configuration: Any, out: Path, force: bool, strict: bool, as_json: bool
     from cropaudit.reports.summary import print_summary
 
     check_run_folder(out, force=force)
+    from cropaudit.audit.declared import check_folder
     from cropaudit.audit.run import run_audit
+
+    check_folder(configuration)
 
     with progress_stages() as stage:
         outcome = run_audit(configuration, shlex.join(["cropaudit", *sys.argv[1:]]), stage)
@@ -142,21 +163,6 @@ def _run(configuration: Any, out: Path, force: bool, strict: bool, as_json: bool
         typer.echo(f"Report: {folder / HTML_NAME}")
     status = outcome.report.verdict.status
     return {"violation": 1, "consistent": 0, "inconclusive": 3 if strict else 0}[status]
-
-
-def _assignments(texts: list[str]) -> dict[str, Any]:
-    import yaml
-
-    found: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise InputError(f"--set must be key=value, got {text}")
-        try:
-            found[key] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            raise InputError(f"--set {key} must have a YAML value, got {value}") from None
-    return found
 
 
 def _shortcut(claim: str | None) -> str | None:

@@ -41,6 +41,8 @@ from cropaudit.training.losses import pixel_losses, prepare
 from cropaudit.training.models import build_model
 from cropaudit.training.samplers import FixedSize, Poisson
 from cropaudit.training.scenes import street_scenes
+from tests.bench_ensembles import ensemble_rows
+from tests.bench_projections import projection_rows
 from tests.study.speed import speed_rows
 
 STREET, WINDOW = Size(1024, 2048), Crop(Size(505, 505))
@@ -393,6 +395,8 @@ def measured() -> Iterator[Row]:
     yield probe_row()
     yield crop_row()
     yield training_row()
+    for line in (*ensemble_rows(), *projection_rows()):
+        yield Row(*line)
 
 
 def _figure(value: float | None) -> str:

@@ -21,7 +21,8 @@ LINKS = ("audit", "attacks", "training", "reports")
 LAYERS = (
     *("accounting", "bounds", "training", "attacks", "audit", "reports"),
     *("bound_command", "bound_cli", "estimate_command", "estimate_cli"),
-    *("certify_cli", "selftest_cli", "conform_command", "conform_cli", "cli", "__main__"),
+    *("certify_cli", "selftest_cli", "conform_command", "conform_cli", "dry_run_command"),
+    *("train_command", "train_cli", "attack_command", "attack_cli", "cli", "__main__"),
 )
 SHARED = {"cropaudit", "cropaudit.errors", "cropaudit.faults"}  # below every layer
 # A path that begins here, not one that only has such a folder on its way.
@@ -134,7 +135,7 @@ def test_presets_and_templates_are_found_when_installed(target: Path, tmp_path: 
     unknown = [sys.executable, "-m", "cropaudit", "audit", "nope"]
     done = attempted(unknown, tmp_path, PYTHONPATH=str(target))
     assert done.returncode == 2
-    assert "preset (quickstart" in done.stderr
+    assert "quickstart, whitebox-small) or a YAML file" in done.stderr
     assert done.stderr.strip().endswith("got nope")
     assert len(done.stderr.strip().splitlines()) == 1
 

@@ -26,7 +26,7 @@ from cropaudit.errors import require
 from cropaudit.training.canaries import trimmed
 from cropaudit.training.crops import JointRandomCrop
 from cropaudit.training.private_step import quiet_backward
-from cropaudit.training.samplers import FixedSize, Poisson, Sampling, Shuffle, batches
+from cropaudit.training.samplers import Cyclic, FixedSize, Poisson, Sampling, Shuffle, batches
 from cropaudit.training.streams import spawn_seeds
 
 __all__ = ["Probe", "ProbeScores", "run_probe"]
@@ -158,7 +158,7 @@ class _Block:
             hits[slots] += met
             present[step, indices] = True
             seen[step] = self._noisy_sum(*self._with_substitutes(slots, signal)).numpy()
-        if not isinstance(self.spec.sampling, Shuffle):
+        if not isinstance(self.spec.sampling, Shuffle | Cyclic):
             present[:] = True  # only a public order tells the adversary which steps count
         sums = [(pair.log_ratio(seen) * present).sum(axis=0) for pair in self.spec.pairs]
         return ProbeScores(np.stack(sums), self.member.numpy(), hits.numpy())

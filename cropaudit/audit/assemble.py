@@ -32,9 +32,8 @@ from cropaudit.audit.result import (
     Verdict,
 )
 from cropaudit.audit.subject import Subject
-from cropaudit.training.utility import IntersectionOverUnion
 
-__all__ = ["Findings", "assemble"]
+__all__ = ["Findings", "assemble", "library_versions"]
 
 _LIBRARIES = ("torch", "torchvision", "opacus", "dp-accounting", "numpy", "scipy")
 _NOT_COVERED = (
@@ -55,10 +54,9 @@ class Findings:
     conformance: Conformance
     headline: Headline
     verdict: Verdict
-    utility: IntersectionOverUnion
-    twin: IntersectionOverUnion
+    utility: Utility
     device: str
-    weights: bytes
+    raw: Mapping[str, bytes]
     scores: Mapping[str, bytes]
     command: str
 
@@ -73,7 +71,7 @@ def assemble(
     """Returns the report and the raw files by name."""
     config = json.loads(subject.config.model_dump_json())
     raw = {f"{name}.csv": data for name, data in findings.scores.items()}
-    raw["model.safetensors"] = findings.weights
+    raw.update(findings.raw)
     raw["config.yaml"] = yaml.safe_dump(config, sort_keys=False).encode()
     report = AuditReport(
         identity=_identity(subject, findings),
@@ -84,13 +82,7 @@ def assemble(
         conformance=findings.conformance,
         headline=findings.headline,
         verdict=findings.verdict,
-        utility=Utility(
-            miou=findings.utility.miou,
-            miou_without_noise=findings.twin.miou,
-            per_class=dict(findings.utility.per_class),
-            per_class_without_noise=dict(findings.twin.per_class),
-            images=findings.utility.images,
-        ),
+        utility=findings.utility,
         canaries=canaries,
         not_covered=_not_covered(subject),
         provenance=Provenance(
@@ -98,7 +90,7 @@ def assemble(
             config_digest=sha256(raw["config.yaml"]),
             seed=subject.config.seed,
             command=findings.command,
-            versions=_versions(),
+            versions=library_versions(),
             hardware=f"{platform.machine()}, {findings.device}",
             seconds=round(seconds, 1),
             files={name: sha256(data) for name, data in sorted(raw.items())},
@@ -115,7 +107,7 @@ def _identity(subject: Subject, findings: Findings) -> Identity:
         tool_version=__version__,
         created=created,
         data_digest=data,
-        model_digest=sha256(findings.weights),
+        model_digest=sha256(findings.raw["model.safetensors"]),
     )
 
 
@@ -197,6 +189,7 @@ def _not_covered(subject: Subject) -> tuple[str, ...]:
     return (*_NOT_COVERED, resized)
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Returns the versions of cropaudit, Python and the libraries that decide what comes out."""
     found = {name: version(name) for name in _LIBRARIES}
     return {"cropaudit": __version__, "python": platform.python_version(), **found}

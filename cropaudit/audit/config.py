@@ -6,122 +6,31 @@ one line that names the key, what is legal and what was given.
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError
 
 from cropaudit.accounting.geometry import Crop, Rectangle, Size
-from cropaudit.accounting.names import PadMode
+from cropaudit.audit.config_sections import (
+    CanaryConfig,
+    ClaimConfig,
+    CropConfig,
+    DataConfig,
+    GameConfig,
+    ReferencesConfig,
+    Section,
+    SizeText,
+    TrainingConfig,
+    TwoWorldConfig,
+)
 from cropaudit.errors import InputError
 from cropaudit.faults import first_fault
 
-__all__ = ["AuditConfig", "load_config", "preset_names"]
-
-SizeText = Annotated[str, BeforeValidator(lambda value: str(Size.parse(value)))]
+__all__ = ["AuditConfig", "ClaimConfig", "load_config", "preset_names"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_switch(cls, value: Any) -> Any:
-        """No key is a switch, yet pydantic would read YAML's ``yes`` as the number 1."""
-        if isinstance(value, bool):
-            raise ValueError(f"must be a number or text, got {value}")
-        return value
-
-
-class DataConfig(_Section):
-    """Which images; procedural scenes unless a folder is given."""
-
-    folder: str | None = None
-    images: int = Field(default=160, ge=2, description="Training photographs, at most")
-    validation: int = Field(default=40, ge=1, description="Held-out photographs, at most")
-    size: SizeText = Field(default="160x320", description="Of procedural scenes")
-    short_side: int | None = Field(
-        default=160, ge=16, description="Photographs are resized to this short side before all else"
-    )
-
-
-class CropConfig(_Section):
-    """The random crop; see `Crop` for what its keys mean."""
-
-    size: SizeText = "64x64"
-    padding: int = Field(default=0, ge=0)
-    mode: PadMode = Field(default="constant", description="What padding shows")
-    pad_if_needed: StrictBool = False
-    horizontal_flip: float = Field(default=0.0, ge=0, le=1, description="Before the crop")
-    vertical_flip: float = Field(default=0.0, ge=0, le=1, description="Before the crop")
-
-    # Overrides the section's own check, which is of all keys: pad_if_needed is a switch.
-    @field_validator("size", "padding", "mode", "horizontal_flip", "vertical_flip", mode="before")
-    @classmethod
-    def _no_switch(cls, value: Any) -> Any:
-        return super()._no_switch(value)
-
-
-class TrainingConfig(_Section):
-    """DP-SGD."""
-
-    model: str = "small-unet"
-    sampler: Literal["poisson", "fixed", "shuffle"] = "poisson"
-    batch: int = Field(default=32, ge=1)
-    steps: int | None = Field(default=None, ge=1)
-    epochs: int | None = Field(default=None, ge=1)
-    noise_multiplier: float = Field(default=1.0, gt=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    learning_rate: float = Field(default=1.0, gt=0)
-    momentum: float = Field(default=0.0, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _one_length(self) -> Self:
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError("exactly one of steps and epochs must be given")
-        return self
-
-
-class ClaimConfig(_Section):
-    """What is claimed; the configured mechanism unless something else is said."""
-
-    epsilon: float | None = Field(default=None, gt=0)
-    family: Literal["mechanism", "none"] = "mechanism"
-    shortcut: str | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.shortcut is not None and self.epsilon is not None:
-            raise ValueError("a short cut brings its own epsilon: give shortcut or epsilon")
-        if self.family == "none" and self.epsilon is None:
-            raise ValueError("family none needs an epsilon")
-        return self
-
-
-class GameConfig(_Section):
-    """How the audit plays."""
-
-    delta: float = Field(default=1e-5, gt=0, lt=1)
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    probe_slots: int = Field(default=10_000, ge=200)
-    control_slots: int = Field(default=2_000, ge=200)
-    canary_slots: int = Field(default=96, ge=10)
-    black_box_windows: int = Field(default=16, ge=1)
-    resolution: float = Field(
-        default=2.0, gt=1, description="Consistent needs power against this multiple of the claim"
-    )
-
-
-class AuditConfig(_Section):
+class AuditConfig(Section):
     """One audit."""
 
     name: str = Field(default="audit", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -130,8 +39,11 @@ class AuditConfig(_Section):
     data: DataConfig = DataConfig()
     crop: CropConfig = CropConfig()
     training: TrainingConfig
+    canary: CanaryConfig = CanaryConfig()
     claim: ClaimConfig = ClaimConfig()
     game: GameConfig = GameConfig()
+    two_world: TwoWorldConfig = TwoWorldConfig()
+    references: ReferencesConfig = ReferencesConfig()
 
     def crop_law(self) -> Crop:
         """Returns the crop that is configured."""

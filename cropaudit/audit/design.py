@@ -27,16 +27,16 @@ from cropaudit.audit.estimators.rate_test import likely_hits
 from cropaudit.audit.estimators.scores import Scores
 from cropaudit.audit.score_law import attained
 
-__all__ = ["Plan", "detectable_epsilon", "plan_game", "scoring_pairs"]
+__all__ = ["NOISE_FACTORS", "Plan", "detectable_epsilon", "plan_game", "scoring_pairs"]
 
-_FACTORS = (1.0, 0.6, 0.3, 0.05)  # of the configured noise
+NOISE_FACTORS = (1.0, 0.6, 0.3, 0.05)  # of the configured noise
 _ROC, _QUIET, _EXACT = 0.75, 0.15, 0.1  # shares of the level
 
 
 def scoring_pairs(mechanism: PatchMechanism) -> tuple[StepPair, ...]:
     """Returns the pairs by which slots are scored: the configured one, and ones with less noise."""
     noise = mechanism.noise_multiplier
-    return tuple(mechanism.with_noise(noise * factor).pair() for factor in _FACTORS)
+    return tuple(mechanism.with_noise(noise * factor).pair() for factor in NOISE_FACTORS)
 
 
 @dataclass(frozen=True, eq=False)

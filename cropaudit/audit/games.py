@@ -1,59 +1,32 @@
-"""The games of an audit: each plays one attack and turns its scores into an `Attack`.
+"""The probe game of an audit, and the controls that stand beside it.
 
 The level is split evenly over the attacks for the verdict; the bounds that an attack reports for
 itself stand at the full confidence. Both come from the same scores.
 """
 
-import csv
-import io
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
 from cropaudit.audit.curve_tests import CurveTest
 from cropaudit.audit.design import Plan, plan_game, scoring_pairs
 from cropaudit.audit.estimators.evidence import Found, upper_limit
-from cropaudit.audit.estimators.guessing import Ends
 from cropaudit.audit.estimators.joint_test import JointTest, largest_epsilon
 from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE, family_note
 from cropaudit.audit.estimators.methods import bound_of
 from cropaudit.audit.estimators.rank_sum import RankSum
 from cropaudit.audit.estimators.rate_test import approximate_dp
-from cropaudit.audit.estimators.run_methods import RunMethod
 from cropaudit.audit.estimators.scores import Scores
-from cropaudit.audit.estimators.steinke import Steinke
-from cropaudit.audit.result import Attack, Bound, Check, Curve
+from cropaudit.audit.game_entry import Played, Words, attack_entry, score_csv
+from cropaudit.audit.result import Bound, Check
 from cropaudit.audit.subject import Subject
 from cropaudit.audit.verdict import Evidence
-from cropaudit.training.samplers import Shuffle
+from cropaudit.training.samplers import Cyclic, Shuffle
 
-__all__ = ["ATTACKS", "Played", "control_checks", "one_run_game", "probe_game", "score_csv"]
-
-ATTACKS = ("probe", "white-box", "black-box")  # pre-registered: all are corrected for together
-_GUESSED = (1.0, 1 / 3, 1 / 10)  # shares of the canaries that are guessed; corrected for
-_FPRS = (0.001, 0.01, 0.1)
-_ROC_POINTS = 300
-
-
-@dataclass(frozen=True, eq=False)
-class Played:
-    """A finished game: its report entry, its corrected evidence and its raw scores."""
-
-    attack: Attack
-    evidence: Evidence
-    scores: bytes
-
-
-@dataclass(frozen=True)
-class _Words:
-    title: str
-    adversary: str
-    game: str
+__all__ = ["control_checks", "plan_bounds", "probe_game"]
 
 
 def probe_game(
@@ -66,34 +39,42 @@ def probe_game(
     """
     game = subject.config.game
     level = 1 - game.confidence
+    share = level / len(game.attacks)
     start = time.perf_counter()
     result = run_probe(_probe(subject, game.probe_slots, subject.seeds.probe), progress)
     seconds = time.perf_counter() - start
     scores = [Scores.labelled(values, result.member) for values in result.scores]
     members, nonmembers = len(scores[0].member), len(scores[0].nonmember)
     shape = subject.mechanism, game.delta, members, nonmembers
-    plan = plan_game(*shape, level / len(ATTACKS), subject.seeds.ties)
+    plan = plan_game(*shape, share, subject.seeds.ties)
     own = plan.tests(scores, level, subject.seeds.ties)
-    corrected = plan.tests(scores, level / len(ATTACKS), subject.seeds.ties)
-    words = _Words(
+    corrected = plan.tests(scores, share, subject.seeds.ties)
+    words = Words(
         "Pipeline probe",
         "sees every noisy sum of the real sampler, crop, clipping and noise, with gradients at the "
         "worst case of the bound",
         f"{game.probe_slots} slots, each with its own fair coin; slots are independent of each "
         "other",
     )
-    bounds = _probe_bounds(plan, own, game.delta, level)
-    strict = _probe_bounds(plan, corrected, game.delta, level / len(ATTACKS))
+    bounds = plan_bounds(plan, own, game.delta, level)
+    strict = plan_bounds(plan, corrected, game.delta, share)
     threshold = float(np.sort(scores[0].nonmember)[-plan.family_rank])
-    attack = _attack(ATTACKS[0], words, scores[0], bounds, seconds, threshold)
+    attack = attack_entry("probe", words, scores[0], bounds, seconds, threshold)
     raw = score_csv(result.scores[0], result.member)
-    return Played(attack, Evidence(ATTACKS[0], strict, corrected), raw), result, plan
+    return Played(attack, Evidence("probe", strict, corrected), raw), result, plan
 
 
-def _probe_bounds(
+def plan_bounds(
     plan: Plan, tests: tuple[CurveTest, ...], delta: float, level: float
 ) -> tuple[Bound, ...]:
-    """Returns the best bound within the family, and the one that assumes nothing about it."""
+    """Returns the best bound within the family, and the one that assumes nothing about it.
+
+    Args:
+        plan: Of the game.
+        tests: What it made of the scores.
+        delta: For epsilon.
+        level: At which the tests were made together.
+    """
     *against_family, exact = tests
     rejected = [
         plan.family.loudest_rejected(lambda curve, test=test: test.rejects([curve]))  # type: ignore[misc]
@@ -119,47 +100,9 @@ def _plain_epsilon(test: CurveTest, delta: float) -> float:
     return largest_epsilon(lambda epsilon: test.rejects([approximate_dp(epsilon, delta)]))
 
 
-def one_run_game(
-    subject: Subject, name: str, values: NDArray[np.float64], seconds: float
-) -> Played:
-    """Turns the scores of the canaries of one training run into a game."""
-    game = subject.config.game
-    level = 1 - game.confidence
-    scores = Scores.labelled(values, subject.member)
-    method = RunMethod(Steinke(), tuple(Ends(share) for share in _GUESSED))
-    bounds = (method.bound(scores, game.delta, level, subject.seeds.ties),)
-    strict = (method.bound(scores, game.delta, level / len(ATTACKS), subject.seeds.ties),)
-    attack = _attack(name, _ONE_RUN_WORDS[name], scores, bounds, seconds, None)
-    return Played(attack, Evidence(name, strict, ()), score_csv(values, subject.member))
-
-
-_ONE_RUN_WORDS = {
-    "white-box": _Words(
-        "White-box on the real model",
-        "sees every noisy update, knows the images and both contents of every canary; does not "
-        "know batches, windows or coins",
-        "one training run, a fair coin for every canary; canaries share the run's noise",
-    ),
-    "black-box": _Words(
-        "Black-box on the final model",
-        "queries the released model on crops of the canary's image; knows both contents",
-        "one training run, a fair coin for every canary; canaries share the run's noise",
-    ),
-}
-
-
 def control_checks(subject: Subject, result: ProbeScores) -> tuple[Check, ...]:
     """Plays the null and the positive control and checks the measured inclusion rate."""
     return (_null_control(subject), _positive_control(subject), _inclusion_check(subject, result))
-
-
-def score_csv(values: NDArray[np.float64], member: NDArray[np.bool_]) -> bytes:
-    """Returns scores as a CSV that ``cropaudit estimate`` reads."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["score", "member"])
-    writer.writerows((repr(float(v)), int(m)) for v, m in zip(values, member, strict=True))
-    return text.getvalue().encode()
 
 
 def _probe(subject: Subject, slots: int, seed: int, **changes: object) -> Probe:
@@ -179,44 +122,6 @@ def _probe(subject: Subject, slots: int, seed: int, **changes: object) -> Probe:
         "seed": seed,
     }
     return Probe(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def _attack(
-    name: str,
-    words: _Words,
-    scores: Scores,
-    bounds: tuple[Bound, ...],
-    seconds: float,
-    threshold: float | None,
-) -> Attack:
-    hits, alarms = scores.counts(threshold) if threshold is not None else (None, None)
-    return Attack(
-        name=name,
-        title=words.title,
-        adversary=words.adversary,
-        game=words.game,
-        members=len(scores.member),
-        nonmembers=len(scores.nonmember),
-        auc=scores.auc(),
-        tpr_at_fpr={f"{fpr:g}": scores.tpr_at(fpr) for fpr in _FPRS},
-        threshold=threshold,
-        false_positives=alarms,
-        true_positives=hits,
-        roc=_thin_roc(scores),
-        bounds=bounds,
-        seconds=seconds,
-    )
-
-
-def _thin_roc(scores: Scores) -> Curve:
-    """Keeps points evenly spread in ln FPR and in FPR: what a plot can show."""
-    fpr, tpr = scores.roc()
-    if len(fpr) > _ROC_POINTS:
-        wanted = np.concatenate([np.geomspace(1e-5, 1, 200), np.linspace(0, 1, 100)])
-        keep = np.unique(np.concatenate([[0, len(fpr) - 1], np.searchsorted(fpr, wanted) - 1]))
-        keep = keep[keep >= 0]
-        fpr, tpr = fpr[keep], tpr[keep]
-    return Curve(fpr=tuple(fpr.tolist()), tpr=tuple(tpr.tolist()))
 
 
 def _null_control(subject: Subject) -> Check:
@@ -259,7 +164,7 @@ def _inclusion_check(subject: Subject, result: ProbeScores) -> Check:
     low = 1 - upper_limit(trials - hits, trials, 1e-3)
     high = upper_limit(hits, trials, 1e-3)
     rate, _ = _hit_law(subject)
-    if isinstance(subject.sampling, Shuffle):
+    if isinstance(subject.sampling, Shuffle | Cyclic):
         # Steps of one slot are not independent of each other here: no exact limits.
         near = abs(hits / trials - rate) <= 5 * (rate / trials) ** 0.5 + rate * 0.01
         return Check(
@@ -283,7 +188,7 @@ def _hit_law(subject: Subject) -> tuple[float, float]:
     the same, which is then in fewer steps than the claim's batch over records.
     """
     mechanism, rho = subject.mechanism, subject.mechanism.inclusion
-    if not isinstance(subject.sampling, Shuffle):
+    if not isinstance(subject.sampling, Shuffle | Cyclic):
         rate = mechanism.record_rate
         return rate, (1 - rate) ** mechanism.steps
     batch = subject.sampling.batch

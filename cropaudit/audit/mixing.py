@@ -10,11 +10,9 @@ from cropaudit.accounting.mechanisms import Mechanism, PatchMechanism
 from cropaudit.accounting.pairs import StepPair
 from cropaudit.accounting.registry import require_same
 from cropaudit.errors import InputError, require
-from cropaudit.training.samplers import FixedSize, Poisson, Sampling, Shuffle
+from cropaudit.training.samplers import Sampling, sampler_name
 
 __all__ = ["refuse_mixture"]
-
-_KINDS: dict[type[Sampling], str] = {Poisson: "poisson", FixedSize: "fixed", Shuffle: "shuffle"}
 
 
 def refuse_mixture(
@@ -34,7 +32,7 @@ def refuse_mixture(
     Raises:
         InputError: If two of them differ in more than the noise multiplier.
     """
-    trained = _KINDS[type(sampling)]
+    trained = sampler_name(sampling)
     kinds = f"{accounted.kind} and {trained}"
     require(accounted.kind == trained, "accountant and training", "of one sampler", kinds)
     if claimed is not None:

@@ -15,6 +15,7 @@ from opacus.grad_sample.utils import wrap_model
 from torch import Tensor, nn
 
 from cropaudit.accounting.geometry import Size
+from cropaudit.accounting.registry import ORDERED
 from cropaudit.audit.certificate import Certificate
 from cropaudit.audit.claims import StatedClaim
 from cropaudit.audit.conformance.battery import examine
@@ -35,10 +36,12 @@ from cropaudit.audit.conformance.subjects import Subjects
 from cropaudit.audit.conformance.worker.guard import Guard
 from cropaudit.audit.result import Check, Conformance, Delivered
 from cropaudit.audit.subject import Subject
+from cropaudit.audit.training_plan import training_spec
 from cropaudit.training.crops import JointRandomCrop
-from cropaudit.training.models import build_model, recipe
+from cropaudit.training.models import GradSampleMode, build_model, recipe
 from cropaudit.training.private_step import PrivateStep
-from cropaudit.training.samplers import Shuffle, batches, expected_batch
+from cropaudit.training.run_setup import private_step, run_facts
+from cropaudit.training.samplers import Cyclic, Shuffle, batches
 from cropaudit.training.streams import spawn_seeds
 
 __all__ = ["own_conformance"]
@@ -83,6 +86,12 @@ def _delivered(found: Certificate, claimed: float) -> Delivered:
 
 def _claimed(subject: Subject, claim: StatedClaim) -> Claimed:
     training = subject.config.training
+    steps, epochs = subject.bound.steps, None
+    if training.sampler in ORDERED:
+        # A run may end within an epoch; what counts is how many have begun. The audit's own loaders
+        # keep the short last batch, so that a record is in one batch of each.
+        epochs = subject.pipeline.epochs_begun()
+        steps = epochs * -(-subject.records // training.batch)
     return Claimed(
         image=subject.worst_image,
         patch=subject.patch,
@@ -91,8 +100,8 @@ def _claimed(subject: Subject, claim: StatedClaim) -> Claimed:
         sampler=training.sampler,
         batch=training.batch,
         records=subject.records,
-        steps=subject.bound.steps,
-        epochs=training.epochs,
+        steps=steps,
+        epochs=epochs,
         noise_multiplier=training.noise_multiplier,
         max_grad_norm=training.max_grad_norm,
         learning_rate=training.learning_rate,
@@ -105,7 +114,7 @@ class _Own:
     """The parts of one audit's pipeline, each with a stream of its own."""
 
     def __init__(self, subject: Subject) -> None:
-        self._subject = subject
+        self._subject, self._spec = subject, training_spec(subject)
         seeds = spawn_seeds(np.random.SeedSequence([subject.config.seed, 1]), 4)
         self._crops, self._sampler, self._noise = (
             torch.Generator().manual_seed(seed) for seed in seeds[:3]
@@ -178,7 +187,7 @@ class _Own:
     def _batches(self) -> Batches:
         records = self._subject.records
         # Epochs bear a meaning for shuffled batches only: each holds every record once.
-        shuffled = isinstance(self._subject.sampling, Shuffle)
+        shuffled = isinstance(self._subject.sampling, Shuffle | Cyclic)
         epoch = -(-records // self._subject.config.training.batch) if shuffled else _STEPS
         epochs = max(_EPOCHS, -(-_STEPS // epoch)) if shuffled else 1
         drawn = list(batches(self._subject.sampling, records, epoch * epochs, self._sampler))
@@ -190,10 +199,21 @@ class _Own:
         )
 
     def _gradients(self) -> Any:
-        name = self._subject.config.training.model
-        model = build_model(name, len(self._subject.filled.classes), self._subject.seeds.training)
-        wrapped = wrap_model(model, recipe(name).mode, loss_reduction="sum")
+        spec = self._spec
+        model = build_model(
+            spec.model,
+            len(self._subject.filled.classes),
+            self._subject.seeds.training,
+            norm=spec.norm,
+            weights=spec.weights,
+        )
+        wrapped = wrap_model(model, self._readable_mode(), loss_reduction="sum")
         return probe_model(wrapped, None, Guard("model", None, _ignore), _SELF, _PLAIN)
+
+    def _readable_mode(self) -> GradSampleMode:
+        """Returns the mode of training, or where that leaves no gradient to read, the recipe's."""
+        mode = self._mode()
+        return recipe(self._spec.model).mode if mode == "ghost" else mode
 
     def _updates(self) -> Any:
         guard = Guard("trainer", None, _ignore)
@@ -205,17 +225,12 @@ class _Own:
         return probe_trainer(self._step, guard, _SELF, stated)
 
     def _step(self, model: nn.Module) -> PrivateStep:
-        training = self._subject.config.training
-        return PrivateStep(
-            model,
-            recipe(training.model).mode,
-            noise_multiplier=training.noise_multiplier,
-            max_grad_norm=training.max_grad_norm,
-            learning_rate=training.learning_rate,
-            expected_batch=expected_batch(self._subject.sampling, self._subject.records),
-            momentum=training.momentum,
-            noise=self._noise,
-        )
+        facts = run_facts(self._subject.filled, self._spec, torch.device("cpu"))
+        return private_step(model, self._mode(), self._spec, facts, self._noise)
+
+    def _mode(self) -> GradSampleMode:
+        given = self._spec.grad_sample_mode
+        return recipe(self._spec.model).mode if given is None or given == "auto" else given
 
 
 _SELF = Subjects(model="cropaudit.training.models:build_model")

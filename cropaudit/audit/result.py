@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from cropaudit.accounting.names import SamplerName
+
 __all__ = [
     "Attack",
     "AuditReport",
@@ -71,7 +73,7 @@ class Claim(_Frozen):
     adjacency: str
     epsilon: float
     delta: float
-    sampler: Literal["poisson", "fixed", "shuffle"]
+    sampler: SamplerName
     noise_multiplier: float = Field(description="Of the claimed mechanism, in units of the clip")
     configured_noise_multiplier: float = Field(description="What the audited training ran with")
     max_grad_norm: float
@@ -194,7 +196,10 @@ class Utility(_Frozen):
     """Mean intersection over union on held-out images."""
 
     miou: float
-    miou_without_noise: float
+    miou_without_noise: float | None = Field(description="Of the same run at no noise")
+    miou_without_crop_credit: float | None = Field(
+        default=None, description="Of the same run at the noise that the claim takes without crops"
+    )
     per_class: dict[str, float | None]
     per_class_without_noise: dict[str, float | None]
     images: int
@@ -213,6 +218,9 @@ class CanaryPicture(_Frozen):
     crop_miss: str | None
     labels_a: str
     labels_b: str
+    beside: str | None = Field(
+        default=None, description="File with the patch and its surroundings enlarged: A beside B"
+    )
 
 
 class Provenance(_Frozen):

@@ -4,34 +4,28 @@ Stages report their progress through a callback; nothing here prints or writes.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import save as save_tensors
 
 from cropaudit.accounting.inclusion import inclusion_map
-from cropaudit.attacks.black_box import black_box_scores
-from cropaudit.attacks.white_box import WhiteBox
 from cropaudit.audit.assemble import Findings, assemble
 from cropaudit.audit.claims import state_claim
 from cropaudit.audit.config import AuditConfig
 from cropaudit.audit.design import detectable_epsilon, scoring_pairs
-from cropaudit.audit.games import ATTACKS, Played, control_checks, one_run_game, probe_game
+from cropaudit.audit.games import control_checks, probe_game
 from cropaudit.audit.mixing import refuse_mixture
 from cropaudit.audit.own_pipeline import own_conformance
 from cropaudit.audit.pictures import draw_canaries
+from cropaudit.audit.real_model import audit_model, ensemble_games
 from cropaudit.audit.result import AuditReport
-from cropaudit.audit.subject import Subject, prepare_subject
+from cropaudit.audit.stages import Stage
+from cropaudit.audit.subject import prepare_subject
 from cropaudit.audit.verdict import decide, headline
-from cropaudit.training.dpsgd import DpSgdSpec, Trained, train
-from cropaudit.training.utility import IntersectionOverUnion, mean_iou
 
 __all__ = ["Outcome", "Stage", "run_audit"]
-
-Advance = Callable[[int], None]
-Stage = Callable[[str, int], Advance]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,17 +43,6 @@ class Outcome:
     inclusion: NDArray[np.float64]
     pictures: Mapping[str, bytes]
     raw: Mapping[str, bytes]
-
-
-@dataclass(frozen=True, eq=False)
-class _RealModel:
-    """The real training run with its attacks, and its twin without noise."""
-
-    trained: Trained
-    white: Played
-    black: Played
-    utility: IntersectionOverUnion
-    twin: IntersectionOverUnion
 
 
 def run_audit(config: AuditConfig, command: str, stage: Stage) -> Outcome:
@@ -85,11 +68,11 @@ def run_audit(config: AuditConfig, command: str, stage: Stage) -> Outcome:
     played, result, plan = probe_game(subject, stage("Pipeline probe", config.game.probe_slots))
     stage("Controls", 0)
     controls = control_checks(subject, result)
-    real = _real_model(subject, stage)
+    real = audit_model(subject, stage)
+    games = (played, *real.games, *ensemble_games(subject, stage))
     stage("Verdict", 0)
-    games = (played, real.white, real.black)
     evidence = [game.evidence for game in games]
-    share = (1 - config.game.confidence) / len(ATTACKS)
+    share = (1 - config.game.confidence) / len(config.game.attacks)
     detectable = detectable_epsilon(plan, claim.contradicted_by, share)
     checks = (*controls, *conformance.checks)
     findings = Findings(
@@ -99,9 +82,8 @@ def run_audit(config: AuditConfig, command: str, stage: Stage) -> Outcome:
         headline=headline(evidence, config.game.confidence, config.game.delta),
         verdict=decide(claim, evidence, checks, detectable, config.game.resolution),
         utility=real.utility,
-        twin=real.twin,
         device=real.trained.device,
-        weights=_weights(real.trained),
+        raw=real.raw(),
         scores={game.attack.name: game.scores for game in games},
         command=command,
     )
@@ -109,58 +91,3 @@ def run_audit(config: AuditConfig, command: str, stage: Stage) -> Outcome:
     report, raw = assemble(subject, claim, findings, canaries, time.perf_counter() - start)
     rho = inclusion_map(subject.worst_image, subject.crop, subject.patch)
     return Outcome(report, rho, pictures, raw)
-
-
-def _real_model(subject: Subject, stage: Stage) -> _RealModel:
-    config = subject.config
-    training = config.training
-    spec = DpSgdSpec(
-        model=training.model,
-        crop=subject.crop,
-        sampling=subject.sampling,
-        steps=subject.bound.steps,
-        noise_multiplier=training.noise_multiplier,
-        max_grad_norm=training.max_grad_norm,
-        learning_rate=training.learning_rate,
-        momentum=training.momentum,
-        seed=subject.seeds.training,
-    )
-    watcher = WhiteBox(
-        subject.empty,
-        subject.slots,
-        subject.crop,
-        sample_rate=subject.mechanism.sample_rate,
-        noise_multiplier=training.noise_multiplier,
-        max_grad_norm=training.max_grad_norm,
-        seed=subject.seeds.white_box,
-    )
-    start = time.perf_counter()
-    advance = stage("Private training, watched", spec.steps)
-    trained = train(subject.filled, spec, observe=watcher, progress=advance)
-    white = one_run_game(subject, ATTACKS[1], watcher.scores(), time.perf_counter() - start)
-    stage("Black-box attack", 0)
-    start = time.perf_counter()
-    black_scores = black_box_scores(
-        trained.model,
-        subject.empty,
-        subject.slots,
-        subject.crop,
-        windows=config.game.black_box_windows,
-        seed=subject.seeds.black_box,
-    )
-    black = one_run_game(subject, ATTACKS[2], black_scores, time.perf_counter() - start)
-    twin = _twin(subject, spec, stage)
-    return _RealModel(trained, white, black, mean_iou(trained.model, subject.validation), twin)
-
-
-def _twin(subject: Subject, spec: DpSgdSpec, stage: Stage) -> IntersectionOverUnion:
-    """Trains the same model on the same batches and windows without noise."""
-    advance = stage("The same without noise", spec.steps)
-    quiet = replace(spec, noise_multiplier=0.0)
-    return mean_iou(train(subject.filled, quiet, progress=advance).model, subject.validation)
-
-
-def _weights(trained: Trained) -> bytes:
-    state = {k: v.contiguous().cpu() for k, v in trained.model.state_dict().items()}
-    data: bytes = save_tensors(state)
-    return data

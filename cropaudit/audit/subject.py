@@ -9,15 +9,18 @@ from numpy.typing import NDArray
 from cropaudit.accounting.bound import PatchBound, Pipeline, bound
 from cropaudit.accounting.geometry import Crop, Rectangle, Size
 from cropaudit.accounting.mechanisms import PatchMechanism
+from cropaudit.audit.canary_plan import plant_canaries
 from cropaudit.audit.config import AuditConfig
 from cropaudit.errors import require
-from cropaudit.training.canaries import CanarySlot, add_slots, fill_slots
+from cropaudit.training.canaries import CanarySlot, fill_slots
 from cropaudit.training.data import SegmentationData
-from cropaudit.training.folders import load_folder
-from cropaudit.training.samplers import FixedSize, Poisson, Sampling, Shuffle
+from cropaudit.training.datasets.registry import load_dataset
+from cropaudit.training.foreground import as_foreground
+from cropaudit.training.samplers import Sampling, sampling_of
 from cropaudit.training.scenes import street_scenes
+from cropaudit.training.streams import spawn_seeds
 
-__all__ = ["Seeds", "Subject", "prepare_subject"]
+__all__ = ["Seeds", "Subject", "decoys_of", "prepare_subject"]
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,14 @@ class Seeds:
     white_box: int
     black_box: int
     ties: int
+    two_world: int
+    references: int
+    decoys: int
 
     @classmethod
     def of(cls, seed: int) -> "Seeds":
         """Spawns the seeds."""
-        children = np.random.SeedSequence(seed).spawn(11)
+        children = np.random.SeedSequence(seed).spawn(14)
         return cls(*(int(child.generate_state(1, np.uint32)[0]) for child in children))
 
 
@@ -101,7 +107,8 @@ def prepare_subject(config: AuditConfig) -> Subject:
         crop.origins(size)
         fits = patch.size.height <= size.height and patch.size.width <= size.width
         require(fits, "patch", f"at most the image {size}", patch)
-    empty, slots = add_slots(photographs, config.game.canary_slots, crop, patch, seeds.canaries)
+    weights = spawn_seeds(np.random.SeedSequence(seeds.training), 1)[0]
+    empty, slots = plant_canaries(photographs, config, crop, patch, seeds.canaries, weights)
     member = np.random.default_rng(seeds.coins).random(len(slots)) < 0.5
     training = config.training
     pipeline = Pipeline(
@@ -128,29 +135,39 @@ def prepare_subject(config: AuditConfig) -> Subject:
         pipeline=pipeline,
         bound=found,
         mechanism=pipeline.mechanism(training.noise_multiplier, found.inclusion_probability),
-        sampling=_sampling(config, len(empty)),
+        sampling=sampling_of(training.sampler, training.batch, len(empty)),
     )
+
+
+def decoys_of(subject: Subject) -> tuple[SegmentationData, tuple[CanarySlot, ...]]:
+    """Returns canaries of the subject's own law that no run is trained on.
+
+    Raises:
+        InputError: If canaries are the photographs' own objects, of which there are no others.
+    """
+    design = subject.config.canary.design
+    require(design != "real-object", "canary.design", "planted, for decoys", design)
+    first = min(slot.record for slot in subject.slots)  # planted records follow the photographs
+    photographs = subject.empty.take(range(first))
+    seeds = subject.seeds
+    weights = spawn_seeds(np.random.SeedSequence(seeds.training), 1)[0]
+    crop, patch = subject.crop, subject.patch
+    return plant_canaries(photographs, subject.config, crop, patch, seeds.decoys, weights)
 
 
 def _load(config: AuditConfig, seeds: Seeds) -> tuple[SegmentationData, SegmentationData]:
     data = config.data
     if data.folder is None:
+        legal = "auto or scenes where no folder is given"
+        require(data.kind in ("auto", "scenes"), "data.kind", legal, data.kind)
         size = Size.parse(data.size, "data.size")
-        return (
-            street_scenes(data.images, size, seeds.scenes),
-            street_scenes(data.validation, size, seeds.held_out),
-        )
-    splits = load_folder(Path(data.folder), short_side=data.short_side, limit=data.images)
-    held_out = splits.validation
-    return splits.train, held_out.take(range(min(len(held_out), data.validation)))
-
-
-def _sampling(config: AuditConfig, records: int) -> Sampling:
-    batch = config.training.batch
-    match config.training.sampler:
-        case "poisson":
-            return Poisson(batch / records)
-        case "fixed":
-            return FixedSize(batch)
-        case "shuffle":
-            return Shuffle(batch)
+        train = street_scenes(data.images, size, seeds.scenes)
+        held_out = street_scenes(data.validation, size, seeds.held_out)
+    else:
+        folder = Path(data.folder)
+        splits = load_dataset(data.kind, folder, short_side=data.short_side, limit=data.images)
+        train, held_out = splits.train, splits.validation
+        held_out = held_out.take(range(min(len(held_out), data.validation)))
+    if not data.foreground:
+        return train, held_out
+    return as_foreground(train, data.foreground), as_foreground(held_out, data.foreground)

@@ -27,11 +27,15 @@ class Evidence:
         bounds: Lower bounds at the corrected level.
         tests: What it measured on independent trials, together at that level; none for attacks in
             one run.
+        in_game: Whether the worlds are those of the claimed mechanism's pair, world A being P, so
+            that the pair's own curve may be held against the tests. A real model's gradients may
+            change sides from step to step; for them the claimed curve alone is.
     """
 
     attack: str
     bounds: tuple[Bound, ...]
     tests: tuple[CurveTest, ...]
+    in_game: bool = True
 
 
 def headline(evidence: Sequence[Evidence], confidence: float, delta: float) -> Headline:
@@ -137,7 +141,7 @@ def _beyond_family(claim: StatedClaim, evidence: Sequence[Evidence]) -> list[str
         f"{item.attack}: {test.words}, beyond the claimed mechanism in this game"
         for item in evidence
         for test in item.tests
-        if claim.beyond_family(test)
+        if item.in_game and claim.beyond_family(test)
     ]
 
 

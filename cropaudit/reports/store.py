@@ -11,7 +11,6 @@ writes them (1.0, 1e-05) and keys are sorted by code point.
 
 import json
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 from cropaudit.audit.digests import sha256
 from cropaudit.audit.result import AuditReport
 from cropaudit.errors import InputError
+from cropaudit.training.atomic import write_atomic
 
 __all__ = [
     "HTML_NAME",
@@ -86,20 +86,6 @@ def load_report(path: Path) -> AuditReport:
         raise InputError(f"there is no report at {file}") from error
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}") from error
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Writes a file so that a reader, or a crash, sees the old bytes or the new and no mixture."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with open(temporary, "xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def check_run_folder(path: Path, *, force: bool) -> None:

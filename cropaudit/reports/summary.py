@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cropaudit.audit.result import Attack, AuditReport, Bound
+from cropaudit.audit.result import Attack, AuditReport, Bound, Utility
 from cropaudit.reports.numbers import (
     format_confidence,
     format_lower,
@@ -58,11 +58,20 @@ def summary_lines(report: AuditReport) -> list[str]:
             if detectable is None
             else f"a true epsilon from {format_upper(detectable)} on, with {power} power"
         ),
-        f"Utility: mIoU {report.utility.miou:.3f}, without noise "
-        f"{report.utility.miou_without_noise:.3f} ({report.utility.images} images)",
+        _utility(report.utility),
         f"Verdict: {verdict.status.upper()}: {verdict.detail}",
         "Note: a lower bound never certifies epsilon",
     ]
+
+
+def _utility(utility: Utility) -> str:
+    """Returns the mIoU of the model and of its twins."""
+    twins = (
+        ("without noise", utility.miou_without_noise),
+        ("without credit for the crop", utility.miou_without_crop_credit),
+    )
+    beside = "".join(f", {words} {value:.3f}" for words, value in twins if value is not None)
+    return f"Utility: mIoU {utility.miou:.3f}{beside} ({utility.images} images)"
 
 
 def _conformance(report: AuditReport) -> str:

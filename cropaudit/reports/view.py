@@ -230,6 +230,7 @@ def _images(canary: CanaryPicture, patch: str, pictures: Mapping[str, bytes]) ->
         ("Labels in world B", "labels of the image in world B", canary.labels_b, True),
         ("A crop that meets the patch", "crop that meets the patch", canary.crop_hit, False),
         ("A crop that misses it", "crop that misses the patch", canary.crop_miss, False),
+        ("The patch, A beside B", "patch in both worlds, enlarged", canary.beside, False),
     ]
     return [
         _image(label, f"Canary {canary.name}: {words}", pictures.get(name), place)

@@ -17,7 +17,7 @@ from cropaudit.accounting.footprints import source_indices
 from cropaudit.accounting.geometry import Borders, Crop, Size
 from cropaudit.training.data import IGNORE
 
-__all__ = ["JointRandomCrop", "Window", "cut"]
+__all__ = ["JointRandomCrop", "Window", "cut", "uniform_origin"]
 
 # A draw below 2**62 taken modulo the number of origins is off from uniform by less than 1e-12,
 # relative; torch.randint over the range itself uses 32 bits and is off by up to some per cent.
@@ -33,12 +33,14 @@ class Window:
         left: Its first column, likewise.
         flipped_rows: Whether the image is turned upside down first.
         flipped_columns: Whether it is mirrored left to right first.
+        size: Its height and width in pixels of the image; none for the crop's own.
     """
 
     top: int
     left: int
     flipped_rows: bool = False
     flipped_columns: bool = False
+    size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,12 @@ def cut(image: Tensor, mask: Tensor, window: Window, crop: Crop) -> tuple[Tensor
     )
 
 
+def uniform_origin(origins: Size, generator: torch.Generator) -> tuple[int, int]:
+    """Draws a window's first row and first column, each uniform over so many."""
+    top, left = torch.randint(_DRAW, (2,), generator=generator).tolist()
+    return top % origins.height, left % origins.width
+
+
 def _gathered(image: Tensor, mask: Tensor, window: Window, crop: Crop) -> tuple[Tensor, Tensor]:
     """Cuts by looking up the source of each row and column; nothing of the image is copied."""
     height, width = mask.shape
@@ -134,9 +142,8 @@ def _border(start: int, stop: int, length: int) -> tuple[int, int]:
 
 # Checking a range words its error first; a run asks for the same few sizes all along.
 @lru_cache(maxsize=4096)
-def _origins(crop: Crop, height: int, width: int) -> tuple[int, int]:
-    origins = crop.origins(Size(height, width))
-    return origins.height, origins.width
+def _origins(crop: Crop, height: int, width: int) -> Size:
+    return crop.origins(Size(height, width))
 
 
 @lru_cache(maxsize=4096)
@@ -152,12 +159,11 @@ def _sources(crop: Crop, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _draw(crop: Crop, height: int, width: int, generator: torch.Generator) -> Window:
-    rows, columns = _origins(crop, height, width)
-    top, left = torch.randint(_DRAW, (2,), generator=generator).tolist()
+    top, left = uniform_origin(_origins(crop, height, width), generator)
     # Flips are drawn last, and only if there are any: without them the stream stays as it was.
     flipped_rows = _happens(crop.vertical_flip, generator)
     flipped_columns = _happens(crop.horizontal_flip, generator)
-    return Window(top % rows, left % columns, flipped_rows, flipped_columns)
+    return Window(top, left, flipped_rows, flipped_columns)
 
 
 def _happens(probability: float, generator: torch.Generator) -> bool:

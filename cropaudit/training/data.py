@@ -11,9 +11,22 @@ from torch import Tensor
 
 from cropaudit.accounting.geometry import Size
 
-__all__ = ["IGNORE", "SegmentationData"]
+__all__ = ["IGNORE", "Origin", "SegmentationData"]
 
 IGNORE = 255
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The file that an image was read from.
+
+    Attributes:
+        path: Below the parent of its data folder, with slashes: tells no one whose disk it is on.
+        size: As stored, before any resizing.
+    """
+
+    path: str
+    size: Size
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +39,7 @@ class SegmentationData:
         classes: Class names in the order of their indices.
         names: One name per image, for reports.
         source: Where the images come from, in words.
+        origins: The files of the first so many images; `origin` answers for any of them.
     """
 
     images: tuple[Tensor, ...]
@@ -33,6 +47,7 @@ class SegmentationData:
     classes: tuple[str, ...]
     names: tuple[str, ...]
     source: str
+    origins: tuple[Origin | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -46,6 +61,10 @@ class SegmentationData:
         """Returns the distinct image sizes, sorted."""
         return tuple(sorted({self.size(index) for index in range(len(self))}))
 
+    def origin(self, index: int) -> Origin | None:
+        """Returns the file of one image, if it came from one."""
+        return self.origins[index] if index < len(self.origins) else None
+
     def take(self, indices: Sequence[int]) -> "SegmentationData":
         """Returns the chosen images, in the order of ``indices``."""
         return replace(
@@ -53,4 +72,5 @@ class SegmentationData:
             images=tuple(self.images[i] for i in indices),
             masks=tuple(self.masks[i] for i in indices),
             names=tuple(self.names[i] for i in indices),
+            origins=tuple(self.origin(i) for i in indices),
         )

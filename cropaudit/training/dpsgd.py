@@ -1,70 +1,33 @@
-"""DP-SGD on random crops, with Opacus, watched step by step.
+"""DP-SGD on random crops, with Opacus, watched step by step and taped.
 
 Each update is a `PrivateStep`. Sampler, crops, noise and initial weights draw from independent
-streams of one seed, so a run without noise sees the same batches and windows as one with it.
-
-The whole batch is held at once: there is no limit on its physical size, so per-sample gradients of
-the largest Poisson batch must fit the memory.
+streams of one seed, so a run without noise sees the same batches and windows as one with it. All
+processes of a distributed run draw the same; each then takes its share of every batch.
 """
 
 import copy
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cropaudit.accounting.geometry import Crop
-from cropaudit.errors import require
-from cropaudit.training.crops import JointRandomCrop, Window
+from cropaudit.training.checkpoints import Checkpoints, copied_state, save_checkpoint
+from cropaudit.training.crops import Window
+from cropaudit.training.cutting import cut_window, draw_window, output_size
 from cropaudit.training.data import SegmentationData
+from cropaudit.training.distributed import World, current_world
 from cropaudit.training.losses import prepare
-from cropaudit.training.models import build_model, recipe
-from cropaudit.training.private_step import PrivateStep
-from cropaudit.training.samplers import Sampling, batches, expected_batch
-from cropaudit.training.streams import spawn_seeds
+from cropaudit.training.models import GradSampleMode, build_model
+from cropaudit.training.private_step import Part, part_size
+from cropaudit.training.run_setup import chosen_mode, private_step, run_facts
+from cropaudit.training.run_spec import DpSgdSpec
+from cropaudit.training.samplers import batches
+from cropaudit.training.tape import Tape, TapeWriter
 
 __all__ = ["DpSgdSpec", "StepView", "Trained", "pick_device", "train"]
-
-
-@dataclass(frozen=True)
-class DpSgdSpec:
-    """One DP-SGD run.
-
-    Attributes:
-        model: A name that `build_model` knows.
-        crop: The window cut from each picked image.
-        sampling: Which images take part in each step.
-        steps: Number of noisy sums, also of those over an empty batch.
-        noise_multiplier: Deviation of the noise in units of ``max_grad_norm``; 0 for no noise.
-        max_grad_norm: C, the l2 bound on one image's gradient.
-        learning_rate: Of plain SGD.
-        momentum: Of SGD; post-processing of the noisy mean.
-        seed: Of every random draw.
-    """
-
-    model: str
-    crop: Crop
-    sampling: Sampling
-    steps: int
-    noise_multiplier: float
-    max_grad_norm: float
-    learning_rate: float
-    momentum: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require(self.steps >= 1, "steps", "at least 1", self.steps)
-        sigma = self.noise_multiplier
-        require(0 <= sigma < float("inf"), "noise_multiplier", "at least 0 and finite", sigma)
-        norm, rate = self.max_grad_norm, self.learning_rate
-        require(0 < norm < float("inf"), "max_grad_norm", "above 0 and finite", norm)
-        require(0 < rate < float("inf"), "learning_rate", "above 0 and finite", rate)
-        require(0 <= self.momentum < 1, "momentum", "at least 0 and below 1", self.momentum)
-        require(self.seed >= 0, "seed", "at least 0", self.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +36,14 @@ class StepView:
 
     Attributes:
         step: From 0.
-        indices: The records of the batch.
-        windows: Their windows, in the same order.
+        indices: The records of the batch, of all processes.
+        windows: Their windows: all those of the first record, then those of the next.
         noisy_sum: Shape (P,), float32: the sum of the clipped gradients plus noise, before the
             division by the expected batch size, over the trainable parameters in their order.
         model: The plain module, its parameters as before the update; to be read only, and live:
             the update changes it once the observer returns.
+        noise_seed: Seed of this step's noise; see `Tape.noise`.
+        learning_rate: Of this step.
     """
 
     step: int
@@ -86,6 +51,8 @@ class StepView:
     windows: tuple[Window, ...]
     noisy_sum: Tensor
     model: nn.Module
+    noise_seed: int = 0
+    learning_rate: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +65,9 @@ class Trained:
         losses: Mean loss of each step's batch, not private; NaN where the batch was empty.
         seconds: Wall-clock time.
         device: Where it ran.
+        tape: What was drawn.
+        initial: The model's state before the first update, on the CPU.
+        mode: How Opacus took per-sample gradients.
     """
 
     model: nn.Module
@@ -105,6 +75,9 @@ class Trained:
     losses: tuple[float, ...]
     seconds: float
     device: str
+    tape: Tape
+    initial: dict[str, Tensor]
+    mode: GradSampleMode
 
 
 def pick_device() -> torch.device:
@@ -119,6 +92,7 @@ def train(
     device: torch.device | None = None,
     observe: Callable[[StepView], None] | None = None,
     progress: Callable[[int], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Trained:
     """Trains a model; bit for bit reproducible on the CPU with the same number of threads.
 
@@ -126,45 +100,36 @@ def train(
         data: Images, of any sizes that the crop fits.
         spec: The run.
         device: `pick_device` unless given.
-        observe: Called in each step, before the update.
+        observe: Called in each step, before the update; in a distributed run in every process.
         progress: Called after each step with the number of steps done.
+        checkpoints: Where weights are saved on the way, if anywhere.
 
     Raises:
-        InputError: If the model is unknown, the crop does not fit an image, or the batch the data.
+        InputError: If the model is unknown, the crop does not fit an image, or the batch the data,
+            or Opacus cannot do what is asked.
     """
-    for size in data.sizes():
-        spec.crop.origins(size)
     start = time.perf_counter()
-    where = device or pick_device()
-    streams = _streams(spec.seed, where)
-    run = _Run(data, spec, where, streams)
+    run = _Run(data, spec, device or pick_device())
+    saved = checkpoints if run.world.leads else None
+    initial = copied_state(run.plain)
+    if saved is not None:
+        save_checkpoint(saved, 0, spec.steps, run.plain)
     losses = []
-    plan = batches(spec.sampling, len(data), spec.steps, streams.sampler)
-    for step, indices in enumerate(plan):
+    for step, indices in enumerate(run.plan()):
         losses.append(run.step(step, indices, observe))
+        if saved is not None:
+            save_checkpoint(saved, step + 1, spec.steps, run.plain)
         if progress is not None:
             progress(step + 1)
-    seconds = time.perf_counter() - start
-    return Trained(run.plain.eval(), spec.steps, tuple(losses), seconds, str(where))
-
-
-@dataclass(frozen=True, eq=False)
-class _Streams:
-    """Independent sources of randomness; ``noise`` draws on the device."""
-
-    weights: int
-    sampler: torch.Generator
-    crops: torch.Generator
-    noise: torch.Generator
-
-
-def _streams(seed: int, device: torch.device) -> _Streams:
-    weights, sampler, crops, noise = spawn_seeds(np.random.SeedSequence(seed), 4)
-    return _Streams(
-        weights,
-        torch.Generator().manual_seed(sampler),
-        torch.Generator().manual_seed(crops),
-        torch.Generator(device).manual_seed(noise),
+    return Trained(
+        model=run.plain.eval(),
+        steps=spec.steps,
+        losses=tuple(losses),
+        seconds=time.perf_counter() - start,
+        device=str(run.device),
+        tape=run.writer.tape(),
+        initial=initial,
+        mode=run.mode,
     )
 
 
@@ -174,45 +139,74 @@ class _Run:
     The twin bears no hooks, so observers can call it, differentiate it and vmap over it.
     """
 
-    def __init__(
-        self, data: SegmentationData, spec: DpSgdSpec, device: torch.device, streams: _Streams
-    ) -> None:
-        self.data = data
-        self.device = device
-        self.crop = JointRandomCrop(spec.crop)
-        self.crop_stream = streams.crops
-        model = build_model(spec.model, len(data.classes), streams.weights).to(device)
+    def __init__(self, data: SegmentationData, spec: DpSgdSpec, device: torch.device) -> None:
+        self.data, self.spec, self.device = data, spec, device
+        self.world = current_world()
+        self.facts = run_facts(data, spec, device)
+        shown = output_size(spec.crop, data)
+        seeds = self.facts.seeds
+        self.sampler = torch.Generator().manual_seed(seeds.sampler)
+        self.crops = torch.Generator().manual_seed(seeds.crops)
+        self.noise = torch.Generator(device)
+        self.writer = TapeWriter(self.facts)
+        model = build_model(
+            spec.model, len(data.classes), seeds.weights, norm=spec.norm, weights=spec.weights
+        ).to(device)
+        self.mode = chosen_mode(spec, model, shown, len(data.classes), self.facts.expected_batch)
         self.plain = copy.deepcopy(model)
         for theirs, ours in zip(self.plain.parameters(), model.parameters(), strict=True):
             theirs.data = ours.data
-        self.update = PrivateStep(
-            model,
-            recipe(spec.model).mode,
-            noise_multiplier=spec.noise_multiplier,
-            max_grad_norm=spec.max_grad_norm,
-            learning_rate=spec.learning_rate,
-            expected_batch=expected_batch(spec.sampling, len(data)),
-            momentum=spec.momentum,
-            noise=streams.noise,
-        )
+        self.update = private_step(model, self.mode, spec, self.facts, self.noise)
+
+    def plan(self) -> Iterator[list[int]]:
+        """Returns the records of every step."""
+        return batches(self.spec.sampling, len(self.data), self.spec.steps, self.sampler)
 
     def step(
         self, step: int, indices: Sequence[int], observe: Callable[[StepView], None] | None
     ) -> float:
         """Does one update and returns the batch's mean loss."""
-        images, masks, windows = self._cut(indices)
-        if observe is not None:
-            view = partial(StepView, step, tuple(indices), windows)
-            return self.update(images, masks, lambda total: observe(view(total, self.plain)))
-        return self.update(images, masks)
+        windows = tuple(
+            draw_window(self.data.size(record), self.spec.crop, self.crops)
+            for record in indices
+            for _ in range(self.spec.crops_per_image)
+        )
+        self.writer.add(indices, windows)
+        noise_seed, rate = self.facts.noise_seed(step), self.facts.learning_rates[step]
+        self.noise.manual_seed(noise_seed)
+        self.update.set_learning_rate(rate)
+        parts = self._parts(_share(indices, windows, self.world))
+        if observe is None:
+            return self.update.run(parts)
 
-    def _cut(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, tuple[Window, ...]]:
-        """Returns the batch on the device: scaled pixels, labels, and their windows."""
-        cuts = [
-            self.crop(self.data.images[i], self.data.masks[i], self.crop_stream) for i in indices
-        ]
-        if not cuts:
-            return torch.zeros(0, 3, 1, 1), torch.zeros(0, 1, 1), ()
-        images, masks, windows = zip(*cuts, strict=True)
-        pixels = prepare(torch.stack(images).to(self.device))
-        return pixels, torch.stack(masks).to(self.device), tuple(windows)
+        def show(total: Tensor) -> None:
+            drawn = step, tuple(indices), windows
+            observe(StepView(*drawn, total, self.plain, noise_seed, rate))
+
+        return self.update.run(parts, show)
+
+    def _parts(self, rows: list[tuple[int, Window]]) -> Iterator[Part]:
+        """Cuts, scales and moves to the device what passes through the model at once."""
+        size = part_size(self.spec.physical_batch, self.spec.averaged) or max(1, len(rows))
+        for start in range(0, len(rows), size):
+            images, masks = zip(
+                *(
+                    cut_window(self.data.images[i], self.data.masks[i], window, self.spec.crop)
+                    for i, window in rows[start : start + size]
+                ),
+                strict=True,
+            )
+            pixels = prepare(torch.stack(images).to(self.device))
+            yield pixels, torch.stack(masks).to(self.device)
+
+
+def _share(
+    indices: Sequence[int], windows: Sequence[Window], world: World
+) -> list[tuple[int, Window]]:
+    """Returns the crops of this process: every so manyth image, all its windows together."""
+    crops = len(windows) // max(1, len(indices))
+    return [
+        (indices[place], window)
+        for place in range(world.rank, len(indices), world.size)
+        for window in windows[place * crops : (place + 1) * crops]
+    ]

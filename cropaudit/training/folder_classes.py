@@ -27,18 +27,40 @@ _LINE = re.compile(r"""(\d+)\s+(?:'([^']+)'|"([^"]+)"|(.+?))(?:\s+(?:'[^']*'|\S+
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Which id in the files is which index in memory; all other ids are ignored."""
+    """Which id in the files is which index in memory; all other ids are ignored.
+
+    Attributes:
+        ids: The ids that bear a class, ascending.
+        indices: The class of each id; several ids may share one.
+        names: Of the classes.
+    """
 
     ids: tuple[int, ...]
+    indices: tuple[int, ...]
     names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, table: Mapping[int, str]) -> "ClassMap":
+        """Returns the map of a fixed table of ids and names; equal names are one class.
+
+        Classes are numbered in the order in which the table names them first.
+
+        >>> ClassMap.of({7: "car", 2: "road", 9: "car"})
+        ClassMap(ids=(2, 7, 9), indices=(1, 0, 0), names=('car', 'road'))
+        """
+        names = tuple(dict.fromkeys(table.values()))
+        number = {name: index for index, name in enumerate(names)}
+        ids = tuple(sorted(table))
+        return cls(ids, tuple(number[table[id_]] for id_ in ids), names)
 
     def apply(self, mask: NDArray[np.int32]) -> NDArray[np.uint8]:
         """Returns the mask with contiguous indices and `IGNORE`."""
         if not self.ids:
             return np.full(mask.shape, IGNORE, dtype=np.uint8)
         known = np.array(self.ids, dtype=np.int32)
-        index = np.searchsorted(known, mask).clip(max=len(known) - 1)
-        return np.where(known[index] == mask, index, IGNORE).astype(np.uint8)
+        place = np.searchsorted(known, mask).clip(max=len(known) - 1)
+        index = np.array(self.indices, dtype=np.uint8)[place]
+        return np.where(known[place] == mask, index, np.uint8(IGNORE))
 
 
 def map_classes(ids: Iterable[int], names: Mapping[int, str], where: Path) -> ClassMap:
@@ -64,7 +86,7 @@ def map_classes(ids: Iterable[int], names: Mapping[int, str], where: Path) -> Cl
         raise InputError(
             f"masks in {where} must hold between 2 and {_MOST} classes, got {len(kept)}{only}"
         )
-    return ClassMap(tuple(kept), tuple(names[id_] for id_ in kept))
+    return ClassMap(tuple(kept), tuple(range(len(kept))), tuple(names[id_] for id_ in kept))
 
 
 def read_names(root: Path) -> dict[int, str]:

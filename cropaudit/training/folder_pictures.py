@@ -19,7 +19,7 @@ from PIL import Image
 from cropaudit.accounting.geometry import Size
 from cropaudit.errors import InputError
 
-__all__ = ["read_image", "read_mask", "resize_mask"]
+__all__ = ["read_colours", "read_image", "read_mask", "resize_mask"]
 
 # Pillow spreads the small greys of 2 and 4-bit PNG over 0..255; these factors undo it.
 _GREY_STEPS = {2: 85, 4: 17}
@@ -64,6 +64,20 @@ def read_mask(path: Path) -> NDArray[np.int32]:
         ids = np.asarray(picture).astype(np.int32)
         grey = picture.mode == "L"
     return ids // _GREY_STEPS.get(_bit_depth(path), 1) if grey else ids
+
+
+def read_colours(path: Path) -> NDArray[np.int32]:
+    """Returns a mask's colours, shape (H, W): red x 65536 + green x 256 + blue.
+
+    Raises:
+        InputError: If the file is no colour PNG of 8 bits a channel.
+    """
+    with _opened(path, ("PNG",)) as picture:
+        if picture.mode not in ("RGB", "RGBA", "P"):
+            raise InputError(f"mask {path} must be a colour PNG, got mode {picture.mode}")
+        channels = np.asarray(picture.convert("RGB")).astype(np.int32)
+    packed: NDArray[np.int32] = channels @ np.array([65536, 256, 1], dtype=np.int32)
+    return packed
 
 
 def resize_mask(ids: NDArray[np.int32], short_side: int | None) -> NDArray[np.int32]:

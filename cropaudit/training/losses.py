@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from cropaudit.training.data import IGNORE
 
-__all__ = ["pixel_losses", "prepare"]
+__all__ = ["logit_gradients", "pixel_losses", "prepare"]
 
 
 def pixel_losses(logits: Tensor, masks: Tensor) -> Tensor:
@@ -28,6 +28,28 @@ def pixel_losses(logits: Tensor, masks: Tensor) -> Tensor:
     # Unlabelled pixels add 0, so only the division needs care.
     labelled = (labels != IGNORE).sum(dim=(1, 2)).clamp(min=1)
     return losses.sum(dim=(1, 2)) / labelled
+
+
+def logit_gradients(logits: Tensor, masks: Tensor) -> Tensor:
+    """Returns the gradient of each image's `pixel_losses` in its own logits.
+
+    At a labelled pixel it is (softmax - onehot) over the number of labelled pixels.
+
+    Args:
+        logits: Shape (B, K, H, W).
+        masks: Integers of shape (B, H, W), below K or `IGNORE`.
+
+    Returns:
+        Shape (B, K, H, W), without a graph.
+    """
+    with torch.no_grad():
+        labels = masks.long()[:, None]
+        labelled = labels != IGNORE
+        found = logits.softmax(dim=1)
+        minus = found.new_full((1, 1, 1, 1), -1.0).expand_as(labels)
+        found.scatter_add_(1, labels.masked_fill(~labelled, 0), minus)
+        count = labelled.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+        return found.mul_(labelled.to(found.dtype) / count)
 
 
 def prepare(images: Tensor) -> Tensor:

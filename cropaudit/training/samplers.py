@@ -1,19 +1,31 @@
-"""Which records take part in each step: Poisson, fixed-size or shuffled batches.
+"""Which records take part in each step: the samplers that the accountant has a bound for.
 
-The laws are those that the accountant knows (theory, section 4). Records are drawn independently of
-their content, and every draw comes from the generator that is passed in.
+The laws are those of `cropaudit.accounting.mechanisms`. Records are drawn independently of their
+content, and every draw comes from the generator that is passed in.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import cycle, islice, repeat
 
 import torch
 from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 
+from cropaudit.accounting.names import SamplerName
 from cropaudit.errors import require
 
-__all__ = ["FixedSize", "Poisson", "Sampling", "Shuffle", "batches", "expected_batch"]
+__all__ = [
+    "Cyclic",
+    "FixedSize",
+    "FullBatch",
+    "Poisson",
+    "Sampling",
+    "Shuffle",
+    "batches",
+    "expected_batch",
+    "sampler_name",
+    "sampling_of",
+]
 
 
 @dataclass(frozen=True)
@@ -38,19 +50,90 @@ class FixedSize:
 
 
 @dataclass(frozen=True)
-class Shuffle:
-    """Each epoch permutes the records afresh and takes ``batch`` at a time.
+class _Ordered:
+    """Batches of a fixed order, one after the other.
 
-    The last batch of an epoch may be short, so every record takes part exactly once an epoch.
+    Attributes:
+        batch: Records in each.
+        drop_last: Whether the short batch at the end of an epoch is left out. Without that every
+            record takes part exactly once an epoch.
     """
 
     batch: int
+    drop_last: bool = False
 
     def __post_init__(self) -> None:
         require(self.batch >= 1, "batch", "at least 1", self.batch)
 
 
-Sampling = Poisson | FixedSize | Shuffle
+@dataclass(frozen=True)
+class Shuffle(_Ordered):
+    """Each epoch permutes the records afresh and takes ``batch`` at a time."""
+
+
+@dataclass(frozen=True)
+class Cyclic(_Ordered):
+    """The records are permuted once, and the same batches come round again and again."""
+
+
+@dataclass(frozen=True)
+class FullBatch:
+    """Every step takes every record."""
+
+
+Sampling = Poisson | FixedSize | Shuffle | Cyclic | FullBatch
+
+
+def sampling_of(
+    name: SamplerName, batch: int, records: int, *, drop_last: bool = False
+) -> Sampling:
+    """Returns the sampler that the accountant means by a name and these numbers.
+
+    Args:
+        name: Of the sampler.
+        batch: Batch size; its expectation under Poisson sampling.
+        records: Images in the data set.
+        drop_last: Whether the last short batch is dropped. Under Poisson sampling the rate is then
+            one over the number of whole batches, as in Opacus' DPDataLoader.
+
+    Raises:
+        InputError: If the batch does not fit the records.
+
+    >>> sampling_of("poisson", 3, 10, drop_last=True), sampling_of("cyclic", 3, 10)
+    (Poisson(sample_rate=0.3333333333333333), Cyclic(batch=3, drop_last=False))
+    """
+    require(1 <= batch <= records, "batch", f"between 1 and the {records} records", batch)
+    match name:
+        case "poisson":
+            return Poisson(1 / (records // batch) if drop_last else batch / records)
+        case "fixed":
+            return FixedSize(batch)
+        case "shuffle":
+            return Shuffle(batch, drop_last)
+        case "cyclic":
+            return Cyclic(batch, drop_last)
+        case "full":
+            require(batch == records, "batch", f"all {records} records for full batches", batch)
+            return FullBatch()
+
+
+def sampler_name(sampling: Sampling) -> SamplerName:
+    """Returns the accountant's name of a sampler.
+
+    >>> sampler_name(FullBatch())
+    'full'
+    """
+    match sampling:
+        case Poisson():
+            return "poisson"
+        case FixedSize():
+            return "fixed"
+        case Shuffle():
+            return "shuffle"
+        case Cyclic():
+            return "cyclic"
+        case FullBatch():
+            return "full"
 
 
 def batches(
@@ -66,7 +149,7 @@ def batches(
     """
     require(steps >= 0, "steps", "at least 0", steps)
     _check(sampling, records)
-    return islice(_endless(sampling, records, generator), steps)
+    return map(list, islice(_endless(sampling, records, generator), steps))
 
 
 def expected_batch(sampling: Sampling, records: int) -> float:
@@ -79,16 +162,18 @@ def expected_batch(sampling: Sampling, records: int) -> float:
     match sampling:
         case Poisson(sample_rate):
             return sample_rate * records
-        case FixedSize(batch) | Shuffle(batch):
+        case FixedSize(batch) | Shuffle(batch) | Cyclic(batch):
             return float(batch)
+        case FullBatch():
+            return float(records)
 
 
 def _check(sampling: Sampling, records: int) -> None:
     require(records >= 1, "records", "at least 1", records)
     match sampling:
-        case FixedSize(batch) | Shuffle(batch):
+        case FixedSize(batch) | Shuffle(batch) | Cyclic(batch):
             require(batch <= records, "batch", f"at most the {records} records", batch)
-        case Poisson():
+        case Poisson() | FullBatch():
             pass
 
 
@@ -98,8 +183,12 @@ def _endless(sampling: Sampling, records: int, generator: torch.Generator) -> It
             return _poisson(sample_rate, records, generator)
         case FixedSize(batch):
             return _fixed_size(batch, records, generator)
-        case Shuffle(batch):
-            return _shuffle(batch, records, generator)
+        case Shuffle(batch, drop_last):
+            return _shuffle(batch, drop_last, records, generator)
+        case Cyclic(batch, drop_last):
+            return cycle(_cut(_order(records, generator), batch, drop_last))
+        case FullBatch():
+            return repeat(list(range(records)))
 
 
 def _poisson(rate: float, records: int, generator: torch.Generator) -> Iterator[list[int]]:
@@ -116,8 +205,18 @@ def _fixed_size(batch: int, records: int, generator: torch.Generator) -> Iterato
         yield torch.randperm(records, generator=generator)[:batch].tolist()
 
 
-def _shuffle(batch: int, records: int, generator: torch.Generator) -> Iterator[list[int]]:
+def _shuffle(
+    batch: int, drop_last: bool, records: int, generator: torch.Generator
+) -> Iterator[list[int]]:
     while True:
-        order = torch.randperm(records, generator=generator).tolist()
-        for start in range(0, records, batch):
-            yield order[start : start + batch]
+        yield from _cut(_order(records, generator), batch, drop_last)
+
+
+def _order(records: int, generator: torch.Generator) -> list[int]:
+    order: list[int] = torch.randperm(records, generator=generator).tolist()
+    return order
+
+
+def _cut(order: list[int], batch: int, drop_last: bool) -> list[list[int]]:
+    stop = len(order) // batch * batch if drop_last else len(order)
+    return [order[start : start + batch] for start in range(0, stop, batch)]

@@ -89,8 +89,8 @@ def test_yaml_numbers_without_a_point_are_numbers(tmp_path: Path) -> None:
     ("values", "words"),
     [
         ({"bach": 1}, "bach must be a known key (name, seed, patch, data, crop, training, "),
-        ({"data": {"imags": 3}}, "data.imags must be a known key (folder, images, "),
-        ({"data": {"imags": 3}}, ", short_side), got imags"),
+        ({"data": {"imags": 3}}, "data.imags must be a known key (kind, folder, images, "),
+        ({"data": {"imags": 3}}, ", short_side, foreground), got imags"),
         ({"training": {"steps": 5, "lr": 1}}, "training.lr must be a known key (model, "),
         ({"training": {"steps": "many"}}, "training.steps: must be a valid integer"),
         ({"training": {"steps": "many"}}, ", got many"),
@@ -110,7 +110,8 @@ def test_yaml_numbers_without_a_point_are_numbers(tmp_path: Path) -> None:
         ({"claim": {"epsilon": float("nan")}}, "claim.epsilon: must be a finite number, got nan"),
         (
             {"training": {"steps": 5, "sampler": "uniform"}},
-            "training.sampler: must be 'poisson', 'fixed' or 'shuffle', got uniform",
+            "training.sampler: must be 'poisson', 'fixed', 'shuffle', 'cyclic' or 'full', "
+            "got uniform",
         ),
         ({"patch": "0x3"}, "patch: size must be HxW or one number, each at least 1, got 0x3"),
         ({"patch": "3xx"}, "got 3xx"),
@@ -217,7 +218,7 @@ def test_every_section_is_closed_and_frozen() -> None:
     for field in AuditConfig.model_fields.values():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             sections.append(field.annotation)
-    assert len(sections) == 6
+    assert len(sections) == 9
     for section in sections:
         assert section.model_config["extra"] == "forbid"
         assert section.model_config["frozen"]

@@ -23,8 +23,10 @@ from cropaudit.audit.estimators.family import Family
 from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE
 from cropaudit.audit.estimators.rate_test import approximate_dp
 from cropaudit.audit.estimators.scores import Scores
-from cropaudit.audit.games import ATTACKS, Played, control_checks, one_run_game, probe_game
+from cropaudit.audit.game_entry import Played
+from cropaudit.audit.games import control_checks, probe_game
 from cropaudit.audit.result import Verdict
+from cropaudit.audit.run_games import one_run_game
 from cropaudit.audit.subject import Subject, prepare_subject
 from cropaudit.audit.verdict import decide
 from cropaudit.training.crops import JointRandomCrop, Window, cut
@@ -225,7 +227,8 @@ def test_a_probe_that_sees_nothing_fails_the_positive_control(
 
 def test_levels_are_split_over_attacks_and_tests() -> None:
     played, _, _ = honest("poisson")
-    assert len(ATTACKS) == 3
+    attacks = subject().config.game.attacks
+    assert attacks == ("probe", "white-box", "black-box")
     share = LEVEL / 3
     assert sum(test.level for test in played.evidence.tests) == pytest.approx(share)
     assert [bound.confidence for bound in played.evidence.bounds] == pytest.approx([1 - share] * 2)
@@ -339,18 +342,29 @@ def test_the_thinned_curve_is_part_of_the_whole_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["white-box", "black-box"])
-def test_one_run_games_have_no_tests_and_their_own_level(name: str) -> None:
+def test_one_run_games_split_their_level_over_two_tests(name: str) -> None:
     audited = subject()
     scores = np.where(audited.member, 3.0, 0.0) + np.arange(len(audited.member)) / 100
     played = one_run_game(audited, name, scores, 1.5)
     assert played.attack.name == played.evidence.attack == name
-    assert played.evidence.tests == ()
+    assert not played.evidence.in_game
     assert (played.attack.threshold, played.attack.true_positives) == (None, None)
     assert (played.attack.auc, played.attack.seconds) == (1.0, 1.5)
-    (own,), (strict,) = played.attack.bounds, played.evidence.bounds
-    assert own.confidence == pytest.approx(0.95)
-    assert strict.confidence == pytest.approx(1 - LEVEL / 3)
-    assert 0 <= strict.epsilon <= own.epsilon
+    assert [bound.confidence for bound in played.attack.bounds] == pytest.approx([0.95] * 2)
+    half = LEVEL / 3 / 2
+    assert [bound.confidence for bound in played.evidence.bounds] == pytest.approx([1 - half] * 2)
+    assert [test.level for test in played.evidence.tests] == pytest.approx([half])
+    assert {bound.validity for bound in played.attack.bounds} == {"exact", "model-based"}
+    for own, strict in zip(played.attack.bounds, played.evidence.bounds, strict=True):
+        assert own.estimator == strict.estimator
+        assert 0 <= strict.epsilon <= own.epsilon
+
+
+def test_equal_scores_of_one_run_show_nothing() -> None:
+    audited = subject()
+    played = one_run_game(audited, "black-box", np.zeros(len(audited.member)), 0.0)
+    assert played.evidence.tests == ()
+    assert [bound.epsilon for bound in played.attack.bounds] == [0.0, 0.0]
 
 
 def test_the_same_seed_plays_the_same_game() -> None:

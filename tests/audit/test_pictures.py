@@ -7,9 +7,12 @@ import pytest
 from PIL import Image
 
 from cropaudit.accounting.geometry import Crop, Patch, PixelMask, Rectangle, Size
-from cropaudit.audit.pictures import draw_canaries
+from cropaudit.audit.pictures import draw_canaries, neighbourhood
 from cropaudit.audit.result import CanaryPicture
-from cropaudit.training.canaries import CanarySlot, add_slots, fill_slots
+from cropaudit.training.canaries import CanarySlot, add_slots, fill_slots, filled, plant
+from cropaudit.training.canaries.backgrounds import Sparse
+from cropaudit.training.canaries.designs import BrightTexture, LabelOnly, ObjectPaste, Opposed
+from cropaudit.training.canaries.textures import Flat
 from cropaudit.training.data import IGNORE, SegmentationData
 from cropaudit.training.scenes import street_scenes
 
@@ -127,8 +130,8 @@ def test_what_is_listed_is_what_is_drawn() -> None:
     for picture in pictures:
         slot = slots[picture.slot]
         assert picture.position == slot.position
-        assert picture.name == data.names[slot.record]
-        names = ("world_a", "world_b", "crop_hit", "crop_miss", "labels_a", "labels_b")
+        assert picture.name == slot.name == data.names[slot.record]
+        names = ("world_a", "world_b", "crop_hit", "crop_miss", "labels_a", "labels_b", "beside")
         listed |= {getattr(picture, name) for name in names}
     assert listed == set(files)
     assert all(name.startswith("pictures/") and name.endswith(".png") for name in files)
@@ -140,8 +143,50 @@ def test_what_is_listed_is_what_is_drawn() -> None:
 def test_few_slots(slots: int, count: int, numbers: list[int]) -> None:
     _, _, (pictures, files) = drawn(RECTANGLE, CROP, slots, count)
     assert [picture.slot for picture in pictures] == numbers
-    assert len(files) == 6 * len(numbers)
+    assert len(files) == 7 * len(numbers)
 
 
 def test_pictures_are_the_same_each_time() -> None:
     assert drawn(ROUND, CROP)[2] == drawn(ROUND, CROP)[2]
+
+
+@pytest.mark.parametrize(
+    "design",
+    [BrightTexture(), LabelOnly(), ObjectPaste("face"), Opposed(Sparse(), Flat())],
+    ids=str,
+)
+def test_every_design_is_drawn_and_others_of_the_record_follow_their_coins(design) -> None:
+    data, slots = plant(SCENES, design, 4, CROP, RECTANGLE, 2, per_image=2, margin=3)
+    member = np.array([True, False, False, True])
+    pictures, files = draw_canaries(data, slots, member, CROP, 4)
+    for picture, slot in zip(pictures, slots, strict=True):
+        assert picture.name == slot.name
+        for name, world in ((picture.world_a, True), (picture.world_b, False)):
+            coins = member.copy()
+            coins[picture.slot] = world
+            image = fill_slots(data, slots, coins).images[slot.record]
+            assert np.array_equal(pixels(files[name]), image.permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize("patch", [RECTANGLE, ROUND], ids=["rectangle", "round"])
+def test_the_neighbourhood_shows_both_worlds_enlarged(patch: Patch) -> None:
+    data, slots, (pictures, files) = drawn(patch, CROP)
+    for picture in pictures:
+        slot = slots[picture.slot]
+        shown = pixels(files[picture.beside])
+        plain = fill_slots(data, slots, np.arange(len(slots)) % 2 == 0)
+        assert np.array_equal(shown, neighbourhood(plain, slot).permute(1, 2, 0).numpy())
+        assert max(shown.shape[:2]) >= 192
+        (row, column), (height, width) = slot.position, slot.pixels.shape
+        rows = slice(max(0, row - height), row + 2 * height)
+        columns = slice(max(0, column - width), column + 2 * width)
+        views = [filled(plain, slot, world_a=world)[0][:, rows, columns] for world in (True, False)]
+        scale = shown.shape[0] // views[0].shape[1]
+        side = scale * views[0].shape[2]
+        halves = shown[:, :side], shown[:, -side:]
+        for view, half in zip(views, halves, strict=True):
+            assert np.array_equal(half[::scale, ::scale], view.permute(1, 2, 0).numpy())
+        differ = (halves[0] != halves[1]).any(axis=2)
+        inner = inside(slot)[rows, columns].repeat(scale, axis=0).repeat(scale, axis=1)
+        assert differ.any()
+        assert not (differ & ~inner).any()

@@ -330,7 +330,7 @@ def violations(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         return replace(plan, roc=RankSum(plan.family, members, nonmembers, seed))
 
     monkeypatch.setattr(games, "plan_game", planned)
-    monkeypatch.setattr(games, "_probe_bounds", lambda *_: (bound(0.0, "model-based"), bound(0.0)))
+    monkeypatch.setattr(games, "plan_bounds", lambda *_: (bound(0.0, "model-based"), bound(0.0)))
 
     def count(sampler: str, factor: float, number: int, slots: int = 300) -> int:
         subject = prepared(sampler, slots)

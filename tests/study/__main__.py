@@ -3,8 +3,9 @@
 Coverage: the share of games in which a "lower bound" exceeds the true epsilon, beside its exact 95%
 interval and the nominal level. Tightness: the bound over the epsilon of the pair that was played.
 Comparison: other tools on the same scores, where they are installed. Conformance: faults found,
-false alarms, and transforms in use. The tables replace what stands between the markers of
-docs/estimators.md and docs/conformance.md.
+false alarms, and transforms in use. Canaries: bounds of many real runs, by design. The tables
+replace what stands between the markers of docs/estimators.md, docs/conformance.md and
+docs/attacks.md.
 """
 
 import argparse
@@ -26,9 +27,10 @@ from tests.study.tables import (
     one_run_table,
     tightness_table,
 )
+from tests.study.two_worlds import two_world_table
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-ESTIMATORS = "estimators"
+ESTIMATORS, CANARIES = "estimators", "canaries"
 
 
 def study(repetitions: int, seed: int, tick: Tick) -> str:
@@ -67,9 +69,9 @@ def write(text: str, part: str) -> None:
     Raises:
         ValueError: If the document does not hold both markers once, in order.
     """
-    estimators = part == ESTIMATORS
-    document = DOCS / ("estimators.md" if estimators else "conformance.md")
-    name = "study" if estimators else f"study {part}"
+    documents = {ESTIMATORS: "estimators.md", CANARIES: "attacks.md"}
+    document = DOCS / documents.get(part, "conformance.md")
+    name = "study" if part == ESTIMATORS else f"study {part}"
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     before, found, rest = document.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)
@@ -83,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.study", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=200, help="games of each kind")
     parser.add_argument("--seed", type=int, default=0, help="of all randomness")
-    names = (ESTIMATORS, *PARTS)
+    names = (ESTIMATORS, CANARIES, *PARTS)
     parser.add_argument("--part", choices=names, help="this one only", action="append")
     parser.add_argument("--print", action="store_true", help="print only, leave the document")
     arguments = parser.parse_args()
@@ -99,6 +101,8 @@ def main() -> None:
         for part in arguments.part or names:
             if part == ESTIMATORS:
                 text = study(arguments.repetitions, arguments.seed, tick)
+            elif part == CANARIES:
+                text = two_world_table(max(20, arguments.repetitions), arguments.seed, tick)
             else:
                 text = PARTS[part](arguments.repetitions, tick)
             if arguments.print:

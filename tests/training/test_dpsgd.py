@@ -7,13 +7,17 @@ import torch
 from scipy import stats
 from torch.nn.utils import parameters_to_vector
 
+from cropaudit.accounting.crop_laws import WholeImage
 from cropaudit.accounting.geometry import Crop, Size
 from cropaudit.errors import InputError
+from cropaudit.training import run_setup
 from cropaudit.training.crops import cut
 from cropaudit.training.data import IGNORE, SegmentationData
 from cropaudit.training.dpsgd import DpSgdSpec, StepView, pick_device, train
+from cropaudit.training.grad_modes import ModeChoice
 from cropaudit.training.losses import pixel_losses, prepare
-from cropaudit.training.samplers import FixedSize, Poisson, Shuffle
+from cropaudit.training.samplers import FixedSize, FullBatch, Poisson, Shuffle
+from cropaudit.training.schedules import Cosine, Poly, learning_rates
 
 CPU = torch.device("cpu")
 
@@ -98,6 +102,74 @@ def test_without_noise_the_sum_is_that_of_the_clipped_gradients(data, model, max
     train(data, spec, device=CPU, observe=observe)
     assert len(checked) == 2
     assert max(checked) < 1e-4
+
+
+@pytest.mark.parametrize("mode", ["hooks", "ghost"])
+@pytest.mark.parametrize("physical", [1, 3])
+def test_batches_in_parts_train_the_same_model(data, mode, physical):
+    spec = dataclasses.replace(SPEC, noise_multiplier=1.0, sampling=Poisson(0.5), steps=4)
+    _, _, whole = watch(data, spec)
+    parts = dataclasses.replace(spec, physical_batch=physical, grad_sample_mode=mode)
+    torch.testing.assert_close(watch(data, parts)[2], whole, rtol=1e-4, atol=1e-5)
+
+
+def test_a_schedule_sets_the_rate_of_every_step(data):
+    schedule = Cosine(warmup=2)
+    spec = dataclasses.replace(SPEC, noise_multiplier=1.0, schedule=schedule, steps=5)
+    views, before, last = watch(data, spec)
+    rates = learning_rates(schedule, spec.learning_rate, 5)
+    assert tuple(view.learning_rate for view in views) == rates
+    for view, old, new in zip(views, before, [*before[1:], last], strict=True):
+        change = view.learning_rate * view.noisy_sum / 4
+        torch.testing.assert_close(new, old - change, rtol=1e-5, atol=1e-6)
+
+
+def test_a_schedule_changes_no_batch_window_or_noise(data):
+    spec = dataclasses.replace(SPEC, noise_multiplier=1.0, sampling=Poisson(0.5))
+    one = train(data, spec, device=CPU).tape
+    other = train(data, dataclasses.replace(spec, schedule=Poly()), device=CPU).tape
+    assert one.facts.seeds == other.facts.seeds
+    assert [one.batch(i) for i in range(3)] == [other.batch(i) for i in range(3)]
+    assert [one.windows_of(i) for i in range(3)] == [other.windows_of(i) for i in range(3)]
+
+
+def test_whole_images_and_all_of_them_can_be_trained_on(data):
+    spec = dataclasses.replace(SPEC, crop=WholeImage(), sampling=FullBatch(), steps=2)
+    trained = train(data.take([0, 3]), spec, device=CPU)
+    assert trained.tape.batch(1) == (0, 1)
+    assert {window.size for window in trained.tape.windows_of(1)} == {Size(24, 28)}
+    with pytest.raises(InputError, match="images must be of one size where they are not cropped"):
+        train(data, spec, device=CPU)
+
+
+@pytest.mark.parametrize(
+    ("change", "mode"),
+    [
+        ({}, "hooks"),
+        ({"model": "pspnet"}, "ew"),
+        ({"model": "pspnet", "precision": "bf16"}, "hooks"),
+        ({"grad_sample_mode": "functorch"}, "functorch"),
+        ({"grad_sample_mode": "auto", "precision": "bf16"}, "hooks"),
+    ],
+)
+def test_gradients_are_taken_as_asked(data, change, mode):
+    spec = dataclasses.replace(SPEC, steps=1, sampling=FixedSize(2), **change)
+    assert train(data, spec, device=CPU).mode == mode
+
+
+def test_a_measured_mode_is_never_ghost_where_crops_are_averaged(data, monkeypatch):
+    asked = []
+
+    def last(model, crop, classes, batch, *, default, device, modes):
+        asked.append((crop, classes, batch, default, device))
+        return ModeChoice(modes[-1], "a test")
+
+    monkeypatch.setattr(run_setup, "choose_mode", last)
+    spec = dataclasses.replace(SPEC, steps=1, grad_sample_mode="auto")
+    assert train(data, spec, device=CPU).mode == "ghost"
+    several = dataclasses.replace(spec, crops_per_image=2, physical_batch=3)
+    assert train(data, several, device=CPU).mode == "functorch"
+    assert asked == [((16, 18), 3, batch, "hooks", CPU) for batch in (4, 3)]
 
 
 @pytest.mark.parametrize("sampling", [FixedSize(4), Poisson(0.4), Shuffle(4)])
@@ -216,6 +288,14 @@ def test_training_lowers_the_loss(data):
         ({"learning_rate": float("inf")}, "learning_rate must be above 0 and finite, got inf"),
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1, got 1.0"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"weight_decay": -0.1}, "weight_decay must be at least 0 and finite, got -0.1"),
+        ({"schedule": Poly(warmup=3)}, "warmup must be below the 3 steps, got 3"),
+        ({"crops_per_image": 0}, "crops_per_image must be at least 1, got 0"),
+        ({"physical_batch": 0}, "physical_batch must be at least 1"),
+        ({"physical_batch": 2, "crops_per_image": 3}, "physical_batch must be at least 3"),
+        ({"grad_sample_mode": "fast"}, "grad_sample_mode must be one of None, auto, hooks, ew"),
+        ({"precision": "fp16"}, "precision must be one of float32, bf16, got fp16"),
+        ({"clipped": "never"}, "clipped must be one of together, apart, got never"),
     ],
 )
 def test_an_illegal_run_is_refused(change, message):

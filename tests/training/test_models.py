@@ -1,5 +1,7 @@
 import copy
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -7,10 +9,18 @@ from torch import nn
 
 from cropaudit.errors import InputError
 from cropaudit.training.losses import pixel_losses
-from cropaudit.training.models import MODELS, AnySize, build_model, pad_to_multiple, recipe
+from cropaudit.training.models import (
+    MODELS,
+    AnySize,
+    ModelSpec,
+    build_model,
+    mend,
+    pad_to_multiple,
+)
+from cropaudit.training.networks.mending import mend_layers
 
-NAMES = [*MODELS, "pspnet:mobilenet_v2"]
-
+NAMES = ["small-unet", "pspnet:mobilenet_v2", "deeplabv3plus", "lraspp"]
+TINY = "tu-tf_mobilenetv3_small_minimal_100"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -105,16 +115,85 @@ def test_padding_is_cut_off_again():
     assert torch.equal(AnySize(nn.Identity(), 4)(images), images)
 
 
-@pytest.mark.parametrize("name", ["unet", "", ":resnet18"])
+@pytest.mark.parametrize("name", [*MODELS, "pspnet:mobilenet_v2", f"unet:{TINY}"])
+def test_every_model_takes_any_size_from_16_pixels_on(name):
+    model = build_model(name, 3, 0)
+    with torch.no_grad():
+        for size in [(16, 16), (17, 40)]:
+            # One image: some layers refuse it where they would take two.
+            assert model(torch.zeros(1, 3, *size)).shape == (1, 3, *size)
+
+
+def test_no_library_is_imported_before_it_is_asked_for():
+    code = (
+        "import sys; from cropaudit.training.models import build_model, recipe; recipe('fcn');"
+        "build_model('small-unet', 3, 0);"
+        "print(*({'torchvision', 'timm', 'segmentation_models_pytorch'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("name", ["nonet", "", ":resnet18"])
 def test_an_unknown_model_is_refused_with_the_legal_names(name):
-    with pytest.raises(InputError, match="one of deeplabv3plus, pspnet, small-unet, got"):
+    with pytest.raises(InputError, match=r"one of deeplabv3, deeplabv3plus, fcn, .*unet.*, got"):
         build_model(name, 3, 0)
 
 
-def test_an_unknown_encoder_is_refused():
-    with pytest.raises(InputError, match="such as resnet18, got resnet1"):
-        build_model("pspnet:resnet1", 3, 0)
-    with pytest.raises(InputError, match="small-unet: it has no other encoders"):
-        recipe("small-unet:resnet18")
-    with pytest.raises(InputError, match="model must be pspnet or pspnet:encoder, got pspnet:"):
-        recipe("pspnet:")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pspnet:resnet1", "has for PSPNet, such as resnet18, got resnet1"),
+        ("unet:tu-resnet1", "has for Unet, such as resnet18, got tu-resnet1"),
+        ("small-unet:resnet18", "small-unet: it has no other encoders"),
+        ("pspnet:", "model must be pspnet or pspnet:encoder, got pspnet:"),
+        ("fcn:resnet18", "encoder must be one of resnet50, resnet101 for fcn, got resnet18"),
+        ("lraspp:resnet50", "one of mobilenet_v3_large for lraspp, got resnet50"),
+        ("pspnet:tu-skresnet18", "runs on one small image, got Expected more than 1 value"),
+    ],
+)
+def test_an_encoder_that_will_not_do_is_refused_in_one_line(name, message):
+    with pytest.raises(InputError, match=message) as caught:
+        build_model(name, 3, 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_spec_refuses_what_cannot_be_built():
+    with pytest.raises(InputError, match="model must be one of"):
+        ModelSpec("nonet")
+    with pytest.raises(InputError, match="norm must be group or frozen-batch, got batch"):
+        ModelSpec("pspnet", norm="batch")
+
+
+class Dropping(nn.Module):
+    """Drops in a way that no attribute turns off."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Conv2d(3, 2, 1)
+
+    def forward(self, images):
+        return nn.functional.dropout(self.mix(images), 0.5)
+
+
+def test_dropout_and_dropped_paths_are_turned_off():
+    for name in ("unet:efficientnet-b0", "unet:mit_b0", "fcn", "segformer"):
+        model = build_model(name, 2, 0)
+        images = torch.randn(2, 3, 32, 32)
+        with torch.no_grad():
+            assert torch.equal(model(images), model(images)), name
+    with pytest.raises(InputError, match="random layers can be turned off, got two outputs"):
+        mend_layers(Dropping())
+
+
+def test_odd_strides_of_sides_of_one_pixel_are_mended():
+    """Opacus' unfold2d trusts the strides, where torch calls such memory contiguous."""
+    seen = []
+    model = mend(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
+    model[0].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].stride()))
+    model(torch.empty_strided((2, 3, 1, 8), (24, 1, 99, 3)).fill_(1.0))
+    odd = torch.zeros(2, 1, 3).transpose(1, 2).unsqueeze(-1)
+    assert odd.is_contiguous()
+    assert odd.stride() != (3, 1, 1, 1)
+    model(odd)
+    assert seen == [(24, 8, 8, 1), (3, 1, 1, 1)]

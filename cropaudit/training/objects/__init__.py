@@ -1,0 +1,1 @@
+"""Real objects of photographs as patches: finding them, and the same picture without one."""
