@@ -18,7 +18,7 @@ from cropaudit.accounting.mechanisms import PatchMechanism
 from cropaudit.accounting.pairs import StepPair
 from cropaudit.audit.curve_tests import CountsTest, CurveTest, RankSumTest
 from cropaudit.audit.estimators.evidence import Counts
-from cropaudit.audit.estimators.family import Family
+from cropaudit.audit.estimators.family import Family, Order
 from cropaudit.audit.estimators.methods import planned_rate
 from cropaudit.audit.estimators.power import FamilyTruth, smallest_found
 from cropaudit.audit.estimators.rank_sum import RankSum
@@ -44,7 +44,7 @@ class Plan:
     """The tests of one probe game.
 
     Attributes:
-        family: The configured mechanism at any noise; world A is the odd one out.
+        family: The configured mechanism at any noise; in the probe world A is the odd one out.
         roc: Ranks and weights of the test of the whole ROC.
         family_rank: Rank, among the nonmembers, at which the family is heard best.
         exact_rank: Rank at which the bound without a family is expected to be largest.
@@ -95,7 +95,13 @@ class Plan:
 
 
 def plan_game(
-    mechanism: PatchMechanism, delta: float, members: int, nonmembers: int, level: float, seed: int
+    mechanism: PatchMechanism,
+    delta: float,
+    members: int,
+    nonmembers: int,
+    level: float,
+    seed: int,
+    order: Order = "forward",
 ) -> Plan:
     """Plans a game from the configured mechanism and the numbers of trials alone.
 
@@ -106,8 +112,10 @@ def plan_game(
         nonmembers: Trials of world B.
         level: Of the game.
         seed: Of the simulation that gives p-values.
+        order: "forward" where world A is P of the mechanism's pair, as in the probe; "claimed" for
+            gradients of real models.
     """
-    family = Family(mechanism, delta, order="forward")
+    family = Family(mechanism, delta, order=order)
     trials = members, nonmembers
     own = planned_rate(family, trials, level)
     exact = planned_rate(family, trials, _EXACT * level, exact=True)

@@ -28,6 +28,11 @@ from cropaudit.training.samplers import Cyclic, Shuffle
 
 __all__ = ["control_checks", "plan_bounds", "probe_game"]
 
+_REAL = (
+    "independent trials; and, for the value of epsilon, that the delivered mechanism is the "
+    "claimed one at another noise multiplier"
+)
+
 
 def probe_game(
     subject: Subject, progress: Callable[[int], None] | None
@@ -87,8 +92,9 @@ def plan_bounds(
     if best.outside:
         found = Found(plain, OUTSIDE)
     words = "planned ranks, corrected for all tests of the game"
+    assumes = _REAL if plan.family.order == "claimed" else RankSum.assumes
     return (
-        bound_of(RankSum.name, "model-based", RankSum.assumes, found, None, delta, level, words),
+        bound_of(RankSum.name, "model-based", assumes, found, None, delta, level, words),
         bound_of(
             JointTest.name, "exact", JointTest.assumes, Found(plain), None, delta, level, words
         ),

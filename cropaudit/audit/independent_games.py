@@ -39,7 +39,7 @@ def independent_game(
     share = level / len(game.attacks)
     scores = [Scores.labelled(row, member) for row in values]
     trials = len(scores[0].member), len(scores[0].nonmember)
-    plan = plan_game(subject.mechanism, game.delta, *trials, share, seed)
+    plan = plan_game(subject.mechanism, game.delta, *trials, share, seed, "claimed")
     own, strict = (plan.tests(scores, each, seed) for each in (level, share))
     bounds, corrected = (
         plan_bounds(plan, tests, game.delta, each)

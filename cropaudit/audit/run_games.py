@@ -85,7 +85,7 @@ def canary_game(
     share = level / len(game.attacks)
     scores = Scores.labelled(values, member)
     free = RunMethod(Steinke(), _policies())
-    claimed = RunMethod(RunFdp(Family(subject.mechanism, game.delta)), _policies())
+    claimed = RunMethod(RunFdp(Family(subject.mechanism, game.delta, order="claimed")), _policies())
 
     def bounds(each: float) -> tuple[Bound, ...]:
         return tuple(method.bound(scores, game.delta, each, seed) for method in (claimed, free))

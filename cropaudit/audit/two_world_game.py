@@ -90,7 +90,7 @@ def play_two_world(
     """
     require(len(subject.slots) >= 1, "canary slots", "at least 1", len(subject.slots))
     game = _Game(subject, runs)
-    member = np.arange(2 * runs.models) < runs.models
+    member = np.arange(2 * runs.models) % 2 == 0
     parts = []
     for first in range(0, len(member), _TOGETHER):
         parts.append(game.play(first, member[first : first + _TOGETHER]))
@@ -122,6 +122,10 @@ class _Game:
         self.deviations = [factor * noise for factor in NOISE_FACTORS]
         self.adversary = _adversary(subject)
         self.looks = Looks(own.hits, own.misses, own.refresh)
+        # One for all ensembles: the windows that are tried belong to the attack. Drawn anew for
+        # each ensemble they would make its runs depend on each other.
+        self.look = spawn_seeds(np.random.SeedSequence([runs.seed, 0]), 1)[0]
+        self.seeds = spawn_seeds(np.random.SeedSequence([runs.seed, 1]), 2 * runs.models)
         self.device = pick_device()
         self.models, self.initial = common_start(subject, self.spec, own.initial, self.device)
 
@@ -129,13 +133,13 @@ class _Game:
         """Trains and scores one ensemble, shape (deviations, members)."""
         coins = np.tile(self.subject.member, (len(member), 1))
         coins[:, 0] = member
-        look, *seeds = spawn_seeds(np.random.SeedSequence([self.runs.seed, first]), 1 + len(member))
+        seeds = self.seeds[first : first + len(member)]
         members = members_of_coins(self.subject.empty, self.slots, coins, seeds)
         scorer = TwoWorldScorer(
             self.models,
             self.target,
             self.deviations,
-            look,
+            self.look,
             adversary=self.adversary,
             looks=self.looks,
         )

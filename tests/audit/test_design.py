@@ -229,7 +229,7 @@ def test_the_configured_score_alone_is_a_game_too() -> None:
 
 def test_the_plan_depends_on_configuration_and_numbers_only() -> None:
     """Pre-registered: no scores go in, no state is kept, no global randomness is drawn."""
-    legal = {"mechanism", "delta", "members", "nonmembers", "level", "seed"}
+    legal = {"mechanism", "delta", "members", "nonmembers", "level", "seed", "order"}
     assert set(inspect.signature(plan_game).parameters) == legal
     mechanism = MECHANISMS[0]
     np.random.seed(1)  # noqa: NPY002 - shows that global randomness is not used

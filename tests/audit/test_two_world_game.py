@@ -16,7 +16,6 @@ from cropaudit.audit.training_plan import training_spec
 from cropaudit.audit.two_world_game import Runs, play_two_world, two_world_game
 from cropaudit.audit.verdict import decide
 from cropaudit.errors import InputError
-from cropaudit.training import streams
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -124,19 +123,33 @@ def test_other_samplers_play_with_an_unknown_background(sampler: str) -> None:
     assert member.sum() == 20
 
 
-def test_runs_draw_their_own_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No two runs of a game share batches, windows or noise."""
-    drawn: list[int] = []
-    spawn = streams.spawn_seeds
+@pytest.mark.parametrize("adversary", ["known", "unknown"])
+def test_ensembles_are_no_part_of_the_game(adversary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is trained together, scores are the same: nothing is shared within an ensemble.
 
-    def kept(sequence: np.random.SeedSequence, count: int) -> list[int]:
-        found = spawn(sequence, count)
-        drawn.extend(found)
-        return found
+    What an ensemble alone shared, such as windows tried, would make its trials dependent.
+    """
+    audited = subject(adversary=adversary, initial="random")
+    values, member = play_two_world(audited, Runs(20, 1))
+    monkeypatch.setattr(two_world_module, "_TOGETHER", 7)
+    apart, same = play_two_world(audited, Runs(20, 1))
+    assert np.array_equal(member, same)
+    assert np.allclose(values, apart, atol=1e-2 * np.ptp(values))
+    # Every ensemble holds both worlds.
+    assert 0 < member[:7].sum() < 7
 
-    monkeypatch.setattr("cropaudit.audit.two_world_game.spawn_seeds", kept)
-    play_two_world(subject(initial="random"), Runs(60, 1))
-    assert len(set(drawn)) == len(drawn) >= 120
+
+def test_null_runs_of_one_world_are_not_told_apart() -> None:
+    """All runs hold B and half are called A: an AUC beyond four deviations has a chance of 6e-5."""
+    audited = subject()
+    values, member = play_two_world(audited, Runs(60, 4, different=False))
+    assert not values.any() or np.abs(values).max() < 1e-9
+    game = two_world_module._Game(audited, Runs(60, 4))
+    scores = np.concatenate(
+        [game.play(first, np.zeros(40, dtype=bool))[0] for first in (0, 40, 80)]
+    )
+    found = Scores.labelled(scores, member)
+    assert abs(found.auc() - 0.5) <= 4 * found.auc_deviation()
 
 
 def test_a_target_is_needed() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
-from cropaudit.accounting.accountant import pair_bracket
+from cropaudit.accounting.accountant import bracket, pair_bracket
 from cropaudit.accounting.curves import PrivacyCurve
 from cropaudit.accounting.mechanisms import PatchMechanism
 from cropaudit.audit.estimators.yardstick import TradeOff
@@ -27,7 +27,7 @@ __all__ = ["Axis", "Family", "Order", "Rejected", "noiseless_tpr"]
 
 Array = NDArray[np.float64]
 Axis = Literal["noise multiplier", "inclusion probability", "sampling rate"]
-Order = Literal["either", "forward", "backward"]
+Order = Literal["either", "forward", "backward", "claimed"]
 _T = TypeVar("_T")
 Rejects = Callable[[TradeOff], bool]
 
@@ -67,7 +67,9 @@ class Family:
         axis: What varies.
         order: "forward" where world A is known to be P of the mechanism's pair, the world whose
             patch gives the gradient that nothing else gives; "backward" where it is known to be
-            Q; "either" where nothing is known.
+            Q; "either" where nothing is known; "claimed" for gradients of real models, which may
+            lie anywhere between the pair and its mirror image and change sides from step to step:
+            members are then held to the curves of their claims.
 
     Raises:
         InputError: If delta is not in (0, 1), or the axis makes no difference to the mechanism.
@@ -137,6 +139,8 @@ class Family:
 
         A curve takes false positive rates and returns the largest true positive rates.
         """
+        if self.order == "claimed":
+            return tuple(self.curve(index).trade_offs())
         forward, backward = self.curve(index).trade_offs()
         return self._of_order(forward, backward)
 
@@ -152,6 +156,8 @@ class Family:
         """Returns what the loudest member imaginable allows, in the orders of `played`."""
         if self.axis != "noise multiplier":
             return self.played(self.span[1])
+        if self.order == "claimed":
+            return (partial(_participating_tpr, self.mechanism),)
         forward, backward = (
             partial(noiseless_tpr, self.mechanism, exchanged=order) for order in (False, True)
         )
@@ -159,6 +165,8 @@ class Family:
 
     def in_one_order(self) -> "tuple[Family, ...]":
         """Returns the family in each order of the worlds that may be played; they share curves."""
+        if self.order == "claimed":
+            return (self,)
         orders: tuple[Order, ...] = ("forward", "backward")
         return tuple(replace(self, order=one) for one in self._of_order(*orders))
 
@@ -218,9 +226,22 @@ class Family:
         if index not in self._brackets:
             member = self.member(index)
             agree = next(agree for last, agree in _AGREE if index <= last)
-            found = pair_bracket(member.pair(), member.compositions, self.delta, agree)
+            if self.order == "claimed":
+                found = bracket(member, self.delta, agree)
+            else:
+                found = pair_bracket(member.pair(), member.compositions, self.delta, agree)
             self._brackets[index] = found.curve, found.lower
         return self._brackets[index]
+
+
+def _participating_tpr(mechanism: PatchMechanism, fpr: Array) -> Array:
+    """Returns the largest true positive rates of any worlds, with no noise at all.
+
+    Runs in which no step shows the patch are alike in both worlds.
+    """
+    pair, steps = mechanism.pair(), mechanism.compositions
+    never = (1 - pair.p[2]) ** steps
+    return np.asarray(np.minimum(1.0, fpr + 1 - never))
 
 
 def noiseless_tpr(mechanism: PatchMechanism, fpr: Array, *, exchanged: bool = False) -> Array:

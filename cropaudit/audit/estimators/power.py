@@ -62,9 +62,11 @@ class FamilyTruth:
 
     def orders(self, loudness: int) -> Sequence[tuple[TradeOff, TradeOff]]:
         """Returns the curves of a member's game in the orders of the family."""
+        if self.family.order == "claimed":  # a claim holds in either order
+            return [(curve, curve) for curve in self.family.played(loudness)]
         forward, backward = self.family.curve(loudness).trade_offs()
         told = [(forward, backward), (backward, forward)]
-        return {"forward": told[:1], "backward": told[1:], "either": told}[self.family.order]
+        return {"forward": told[:1], "backward": told[1:]}.get(self.family.order, told)
 
     def epsilon(self, loudness: int) -> float:
         """Returns the epsilon of a member's game."""
