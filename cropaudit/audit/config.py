@@ -6,10 +6,10 @@ one line that names the key, what is legal and what was given.
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from cropaudit.accounting.geometry import Crop, Rectangle, Size
 from cropaudit.audit.config_sections import (
@@ -29,6 +29,8 @@ from cropaudit.faults import first_fault
 
 __all__ = ["AuditConfig", "ClaimConfig", "load_config", "preset_names"]
 
+_RUNS = 20  # independent runs, at least: fewer may all hold one world
+
 
 class AuditConfig(Section):
     """One audit."""
@@ -44,6 +46,22 @@ class AuditConfig(Section):
     game: GameConfig = GameConfig()
     two_world: TwoWorldConfig = TwoWorldConfig()
     references: ReferencesConfig = ReferencesConfig()
+
+    @model_validator(mode="after")
+    def _playable(self) -> Self:
+        """Refuses at once what a game would refuse after hours of training."""
+        game, own = self.game, self.references
+        if "two-world" in game.attacks and self.two_world.adversary == "known":
+            sampler = self.training.sampler
+            if sampler != "poisson":
+                raise ValueError(f"two_world.adversary must be unknown under {sampler}, got known")
+        if "reference" in game.attacks and game.canary_slots == 1:
+            if own.attack == "quantile":
+                raise ValueError("canary_slots must be at least 2 for quantile, got 1")
+            if own.targets < _RUNS:
+                words = f"references.targets must be at least {_RUNS} for one canary a run"
+                raise ValueError(f"{words}, got {own.targets}")
+        return self
 
     def crop_law(self) -> Crop:
         """Returns the crop that is configured."""

@@ -23,7 +23,7 @@ from cropaudit.audit.train_run import RECORD_NAME, weights_bytes
 from cropaudit.audit.training_plan import training_spec
 from cropaudit.errors import InputError, require
 from cropaudit.training.checkpoints import load_checkpoint
-from cropaudit.training.dpsgd import StepView, pick_device, train
+from cropaudit.training.dpsgd import DpSgdSpec, StepView, pick_device, train
 from cropaudit.training.models import build_model
 from cropaudit.training.tape import Tape
 from cropaudit.training.tape_files import load_tape
@@ -106,15 +106,17 @@ def load_run(folder: Path, data: Path | None = None) -> SavedRun:
     if canaries.is_file():
         same = same_canaries(canaries, subject.slots, subject.member)
         require(same, "canaries", "those of canaries.npz", "others: another version of cropaudit?")
+    tape = load_tape(home / "tape.npz")
+    _require_same_run(training_spec(subject), tape)
     return SavedRun(
         folder=home,
         subject=subject,
-        tape=load_tape(home / "tape.npz"),
+        tape=tape,
         final=load_checkpoint(home / "model.safetensors"),
         initial=load_checkpoint(home / "initial.safetensors"),
         weights_digest=stated["files"]["model.safetensors"],
-        threads=stated.get("threads"),
-        processes=stated.get("processes", 1),
+        threads=_whole(stated, "threads"),
+        processes=_whole(stated, "processes") or 1,
         seconds=stated.get("seconds_per_step", 0) * subject.bound.steps or None,
     )
 
@@ -172,6 +174,21 @@ def _stated(home: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         legal = f"a folder with {RECORD_NAME}, or raw/ of an audit beside its {_REPORT}"
         raise InputError(f"run must be {legal}, got {home}") from error
+
+
+def _require_same_run(spec: DpSgdSpec, tape: Tape) -> None:
+    """Holds the configuration, and so the claim, against what the tape says was run."""
+    for name in ("noise_multiplier", "max_grad_norm", "sampling", "crop"):
+        ran, stated = getattr(tape.facts, name), getattr(spec, name)
+        require(stated == ran, f"config.yaml's {name}", f"{ran}, as the tape has it", stated)
+    require(spec.steps == tape.steps, "config.yaml's steps", f"{tape.steps}, as taped", spec.steps)
+
+
+def _whole(stated: dict[str, Any], name: str) -> int | None:
+    value = stated.get(name)
+    legal = value is None or (type(value) is int and value >= 1)
+    require(legal, f"{name} in the run's record", "a whole number from 1", value)
+    return value
 
 
 @contextmanager

@@ -120,7 +120,8 @@ def _game(game: PlannedGame) -> str:
     if game.detectable is None:
         return f"{words}; hardly any broken noise would contradict the claim"
     finds = format_upper(game.detectable)
-    return f"{words}; contradicts the claim with 90% power if the true epsilon is {finds} or more"
+    found = f"if the true epsilon is {finds} or more"
+    return f"{words}; contradicts the claim with 90% power, at best, {found}"
 
 
 def _cost(found: DryRun) -> Iterator[tuple[str, str]]:

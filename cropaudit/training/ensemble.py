@@ -161,12 +161,16 @@ class _Run:
 
     def _build(self, seeds: list[int], initial: Tensor | None) -> tuple[StackedModels, Tensor]:
         classes = len(self.members.pool.classes)
-        models = StackedModels(build_model(self.spec.model, classes, seeds[0]).to(self.device))
+        models = StackedModels(self._model(classes, seeds[0]).to(self.device))
         if initial is not None:
             rows = initial.to(self.device).expand(len(self.members), models.size).clone()
             return models, rows
-        drawn = (build_model(self.spec.model, classes, seed) for seed in seeds)
+        drawn = (self._model(classes, seed) for seed in seeds)
         return models, torch.stack([models.flatten(model) for model in drawn]).to(self.device)
+
+    def _model(self, classes: int, seed: int) -> nn.Module:
+        spec = self.spec
+        return build_model(spec.model, classes, seed, norm=spec.norm, weights=spec.weights)
 
     def step(self, step: int, observe: Callable[[EnsembleStep], None] | None) -> None:
         """Does one update of every member."""

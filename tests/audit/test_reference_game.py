@@ -93,13 +93,13 @@ def test_positive_control_a_claim_of_1_is_refuted_where_noise_is_lost(
 @pytest.mark.parametrize("slots", [1, 2])
 @pytest.mark.parametrize("attack", sorted(ATTACKS))
 def test_every_attack_plays(attack: str, slots: int) -> None:
-    audited = subject(slots, attack=attack, targets=6, models=12)
     if (attack, slots) == ("quantile", 1):
-        with pytest.raises(InputError, match="slots must be at least 2 for quantile, got 1"):
-            play_reference(audited, training_spec(audited))
+        with pytest.raises(ValueError, match="canary_slots must be at least 2 for quantile"):
+            subject(slots, attack=attack)
         return
+    audited = subject(slots, attack=attack, targets=20, models=12)
     scores, coins = play_reference(audited, training_spec(audited))
-    assert scores.shape == coins.shape == (6, slots)
+    assert scores.shape == coins.shape == (20, slots)
     assert np.isfinite(scores).all()
     assert needs_references(attack) == ("references" in ATTACKS[attack].needs)
 

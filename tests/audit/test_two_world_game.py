@@ -111,8 +111,13 @@ def test_an_honest_claim_is_not_refuted() -> None:
 
 @pytest.mark.parametrize("sampler", ["fixed", "shuffle"])
 def test_a_known_background_would_give_the_target_away(sampler: str) -> None:
+    with pytest.raises(ValueError, match=f"adversary must be unknown under {sampler}, got known"):
+        subject(sampler)
+    audited = subject(sampler, adversary="unknown")
+    own = audited.config.two_world.model_copy(update={"adversary": "known"})
+    config = audited.config.model_copy(update={"two_world": own})
     with pytest.raises(InputError, match=f"adversary under {sampler} must be unknown"):
-        play_two_world(subject(sampler), Runs(20, 1))
+        play_two_world(dataclasses.replace(audited, config=config), Runs(20, 1))
 
 
 @pytest.mark.parametrize("sampler", ["fixed", "shuffle"])

@@ -40,10 +40,10 @@ class Row:
 LEVEL = "two_world.initial"
 DESIGN, GROUND, TEXTURE = "canary.design", "canary.background", "canary.texture"
 ROWS = (
-    Row("the preset: labels alone, sparse background, photograph"),
+    Row("the preset: labels alone, ignored background, photograph"),
     Row("flat record", {TEXTURE: "flat"}),
     Row("periodic record", {TEXTURE: "periodic"}),
-    Row("ignored background", {GROUND: "ignore"}),
+    Row("sparse background", {GROUND: "sparse"}),
     Row("own labels outside", {GROUND: "natural"}),
     Row(
         "opposed halves, blocks, ignored background",

@@ -1,10 +1,12 @@
 """Ensembles against single runs: the same draws, the same sums, the same weights."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from cropaudit.accounting.geometry import Crop, Rectangle, Size
 from cropaudit.errors import InputError
@@ -14,6 +16,7 @@ from cropaudit.training.data import SegmentationData
 from cropaudit.training.dpsgd import DpSgdSpec, StepView, train
 from cropaudit.training.ensemble import EnsembleStep, Members, train_ensemble
 from cropaudit.training.foreground import as_foreground
+from cropaudit.training.models import WeightsFile, build_model
 from cropaudit.training.samplers import FixedSize, Poisson, Shuffle
 from cropaudit.training.scenes import street_scenes
 from cropaudit.training.schedules import Poly
@@ -107,6 +110,15 @@ def test_final_weights_are_those_of_the_single_run(pool: SegmentationData) -> No
             assert torch.allclose(one, other, atol=1e-5)
         start = torch.cat([value.flatten() for value in alone.initial.values()])
         assert torch.equal(done.initial[number], start)
+
+
+def test_members_begin_at_the_weights_of_a_file(pool: SegmentationData, tmp_path: Path) -> None:
+    file = tmp_path / "start.safetensors"
+    state = build_model("tiny-net", len(pool.classes), 77).state_dict()
+    save_file({name: value.contiguous() for name, value in state.items()}, file)
+    done = train_ensemble(members(pool, 2), spec(steps=1, weights=WeightsFile(file)))
+    wanted = torch.cat([value.flatten() for value in state.values()])
+    assert torch.equal(done.initial, wanted.expand(2, -1))
 
 
 def test_members_do_not_touch_each_other(pool: SegmentationData) -> None:

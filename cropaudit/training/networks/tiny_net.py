@@ -29,7 +29,9 @@ class TinyNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Maps scaled images (B, 3, H, W) to logits (B, K, H, W)."""
         features: Tensor = self.features(images)
-        logits: Tensor = self.head(features.movedim(1, -1)).movedim(-1, 1)
+        # One axis of places: Opacus' norms of a linear layer know no more.
+        places: Tensor = self.head(features.flatten(2).mT)
+        logits: Tensor = places.mT.reshape(*places.mT.shape[:2], *features.shape[-2:])
         height, width = images.shape[-2:]
         rows = _stretch(logits.shape[-2], height, images.device, images.dtype)
         columns = _stretch(logits.shape[-1], width, images.device, images.dtype)
