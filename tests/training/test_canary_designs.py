@@ -280,8 +280,7 @@ def test_slots_of_one_record_keep_apart(patch, margin, seed) -> None:
             scenes(), LabelOnly(), 3, CROPS[0], patch, seed,
             positions=Random(), per_image=3, margin=margin,
         )  # fmt: skip
-    except InputError as refused:  # places drawn at random may leave none for the last slot
-        assert "few enough to fit" in str(refused)
+    except InputError:  # places drawn at random may leave none for the last slot
         reject()
     mask = empty.masks[2]
     for slot in slots:
