@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cropaudit.accounting.geometry import Crop, Patch
 from cropaudit.accounting.inclusion import inclusion_map
-from cropaudit.errors import require
+from cropaudit.errors import InputError, require
 from cropaudit.training.canaries.backgrounds import empty_mask, miss_gradient
 from cropaudit.training.canaries.contents import Ground, content, require_classes
 from cropaudit.training.canaries.crafting import craft, craft_records
@@ -34,6 +34,8 @@ from cropaudit.training.canaries.textures import canvas
 from cropaudit.training.data import SegmentationData
 
 __all__ = ["add_slots", "plant"]
+
+_TRIES = 25  # of placing all slots of a record
 
 Planted = tuple[SegmentationData, tuple[CanarySlot, ...]]
 
@@ -156,7 +158,21 @@ class _Plan:
     def _record(
         self, source: int, record: int, numbers: range, generator: np.random.Generator
     ) -> tuple[Tensor, Tensor, list[CanarySlot]]:
-        """Returns a record with its slots empty, and them."""
+        """Returns a record with its slots empty, and them.
+
+        The first slots may leave no place for the last one where others would: then all are drawn
+        anew, a few times.
+        """
+        for _ in range(_TRIES - 1):
+            try:
+                return self._attempt(source, record, numbers, generator)
+            except InputError:
+                continue
+        return self._attempt(source, record, numbers, generator)
+
+    def _attempt(
+        self, source: int, record: int, numbers: range, generator: np.random.Generator
+    ) -> tuple[Tensor, Tensor, list[CanarySlot]]:
         mask = self.data.masks[source]
         image = canvas(texture_of(self.design), self.data.images[source], generator)
         rho = inclusion_map(self.data.size(source), self.crop, self.patch)
