@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 import numpy as np
-import yaml
 
 from cropaudit import __version__
 from cropaudit.accounting.accountant import pair_curve, privacy_curve
@@ -31,6 +30,7 @@ from cropaudit.audit.result import (
     Utility,
     Verdict,
 )
+from cropaudit.audit.run_files import config_bytes
 from cropaudit.audit.subject import Subject
 
 __all__ = ["Findings", "assemble", "library_versions"]
@@ -72,7 +72,7 @@ def assemble(
     config = json.loads(subject.config.model_dump_json())
     raw = {f"{name}.csv": data for name, data in findings.scores.items()}
     raw.update(findings.raw)
-    raw["config.yaml"] = yaml.safe_dump(config, sort_keys=False).encode()
+    raw["config.yaml"] = config_bytes(subject.config)
     report = AuditReport(
         identity=_identity(subject, findings),
         claim=_claim(subject, claim),

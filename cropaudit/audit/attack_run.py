@@ -16,8 +16,6 @@ from cropaudit.accounting.mechanisms import PatchMechanism
 from cropaudit.accounting.registry import ORDERED
 from cropaudit.attacks.black_box.registry import attack_named
 from cropaudit.attacks.last_iterate import RunFacts, last_iterate_scores
-from cropaudit.attacks.projected_white_box import ProjectedWhiteBox
-from cropaudit.attacks.white_box import WhiteBox
 from cropaudit.audit.attack_names import KnownAttack
 from cropaudit.audit.reference_models import (
     Asking,
@@ -30,12 +28,12 @@ from cropaudit.audit.saved_run import SavedRun, replay
 from cropaudit.audit.score_tables import ScoreTable
 from cropaudit.audit.stages import Stage
 from cropaudit.audit.subject import Subject
+from cropaudit.audit.watchers import Watcher, projected_watcher, white_box_watcher
 from cropaudit.training.streams import spawn_seeds
 
 __all__ = ["Settings", "mechanism_text", "play", "scores_csv"]
 
 Scored = dict[str, NDArray[np.float64]]
-Watcher = WhiteBox | ProjectedWhiteBox
 _MAPS = 4  # cells along each side of the loss maps
 
 
@@ -110,29 +108,11 @@ def mechanism_text(mechanism: PatchMechanism) -> str:
 
 def _watchers(subject: Subject, names: set[str], seed: int) -> Mapping[str, Watcher]:
     found: dict[str, Watcher] = {}
-    noise = subject.config.training.noise_multiplier
-    clip = subject.config.training.max_grad_norm
     one, other = spawn_seeds(np.random.SeedSequence([seed, 0]), 2)
     if "white-box" in names:
-        found["white-box"] = WhiteBox(
-            subject.empty,
-            subject.slots,
-            subject.crop,
-            sample_rate=subject.mechanism.sample_rate,
-            noise_multiplier=noise,
-            max_grad_norm=clip,
-            seed=one,
-        )
+        found["white-box"] = white_box_watcher(subject, one)
     if "projected" in names:
-        found["projected"] = ProjectedWhiteBox(
-            subject.empty,
-            subject.slots,
-            subject.crop,
-            sampling=subject.sampling,
-            noise_multiplier=noise,
-            max_grad_norm=clip,
-            seed=other,
-        )
+        found["projected"] = projected_watcher(subject, other)
     return found
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from cropaudit.accounting.geometry import Crop, Rectangle
 from cropaudit.audit.config import AuditConfig
 from cropaudit.audit.config_sections import CanaryConfig
+from cropaudit.audit.initial_model import initial_model
 from cropaudit.training.canaries import CanarySlot, plant
 from cropaudit.training.canaries.backgrounds import Background, Ignore, Natural, Sparse
 from cropaudit.training.canaries.crafting import craft
@@ -19,7 +20,6 @@ from cropaudit.training.canaries.designs import (
 from cropaudit.training.canaries.positions import Positions, Random, Stratified, Worst
 from cropaudit.training.canaries.textures import Blocks, Flat, NaturalTexture, Periodic, Texture
 from cropaudit.training.data import SegmentationData
-from cropaudit.training.models import build_model
 from cropaudit.training.objects.finding import find_objects
 from cropaudit.training.objects.patches import ObjectPatch
 from cropaudit.training.objects.removal import without
@@ -87,7 +87,7 @@ def plant_canaries(
         return empty, slots
     crafted = craft(
         slots,
-        build_model(training.model, len(data.classes), weights),
+        initial_model(training, len(data.classes), weights),
         crop,
         empty,
         steps=chosen.craft_steps,

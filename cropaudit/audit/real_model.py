@@ -3,12 +3,9 @@
 import time
 from dataclasses import dataclass
 
-from safetensors.torch import save as save_tensors
-
 from cropaudit.attacks.black_box import black_box_scores
-from cropaudit.attacks.projected_white_box import ProjectedWhiteBox
-from cropaudit.attacks.white_box import WhiteBox
 from cropaudit.audit.game_entry import Played
+from cropaudit.audit.initial_model import initial_model
 from cropaudit.audit.model_utility import measure_utility
 from cropaudit.audit.reference_game import needs_references, reference_game
 from cropaudit.audit.result import Utility
@@ -17,9 +14,8 @@ from cropaudit.audit.stages import Stage
 from cropaudit.audit.subject import Subject
 from cropaudit.audit.training_plan import training_spec
 from cropaudit.audit.two_world_game import two_world_game
-from cropaudit.training.dpsgd import DpSgdSpec, Trained, train
-from cropaudit.training.models import build_model
-from cropaudit.training.tape_files import tape_bytes
+from cropaudit.audit.watchers import Watcher, projected_watcher, white_box_watcher
+from cropaudit.training.dpsgd import Trained, train
 
 __all__ = ["RealModel", "audit_model", "ensemble_games"]
 
@@ -40,15 +36,6 @@ class RealModel:
     games: tuple[Played, ...]
     utility: Utility
 
-    def raw(self) -> dict[str, bytes]:
-        """Returns the files that the run leaves behind, by name."""
-        final = {k: v.contiguous().cpu() for k, v in self.trained.model.state_dict().items()}
-        return {
-            "model.safetensors": save_tensors(final),
-            "initial.safetensors": save_tensors(self.trained.initial),
-            "tape.npz": tape_bytes(self.trained.tape),
-        }
-
 
 def audit_model(subject: Subject, stage: Stage) -> RealModel:
     """Trains the model, plays the attacks on this one run, and trains its twins.
@@ -58,7 +45,7 @@ def audit_model(subject: Subject, stage: Stage) -> RealModel:
         stage: As in `run_audit`.
     """
     spec, wanted = training_spec(subject), subject.config.game.attacks
-    watcher = _watcher(subject, spec) if "white-box" in wanted else None
+    watcher = _watcher(subject) if "white-box" in wanted else None
     start = time.perf_counter()
     words = "Private training, watched" if watcher else "Private training"
     trained = train(subject.filled, spec, observe=watcher, progress=stage(words, spec.steps))
@@ -85,34 +72,11 @@ def ensemble_games(subject: Subject, stage: Stage) -> tuple[Played, ...]:
     return tuple(games)
 
 
-def _watcher(subject: Subject, spec: DpSgdSpec) -> WhiteBox | ProjectedWhiteBox:
-    """Returns the adversary that knows the images alone: coins of one run must not tell others."""
-    if _parameters(subject, spec) > _HELD:
-        return ProjectedWhiteBox(
-            subject.empty,
-            subject.slots,
-            subject.crop,
-            sampling=subject.sampling,
-            noise_multiplier=spec.noise_multiplier,
-            max_grad_norm=spec.max_grad_norm,
-            seed=subject.seeds.white_box,
-        )
-    return WhiteBox(
-        subject.empty,
-        subject.slots,
-        subject.crop,
-        sample_rate=subject.mechanism.sample_rate,
-        noise_multiplier=spec.noise_multiplier,
-        max_grad_norm=spec.max_grad_norm,
-        seed=subject.seeds.white_box,
-    )
-
-
-def _parameters(subject: Subject, spec: DpSgdSpec) -> int:
-    """Returns the number of trainable parameters of the model."""
-    classes = len(subject.empty.classes)
-    model = build_model(spec.model, classes, 0, norm=spec.norm, weights=spec.weights)
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+def _watcher(subject: Subject) -> Watcher:
+    model = initial_model(subject.config.training, len(subject.empty.classes), 0)
+    size = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    watcher = projected_watcher if size > _HELD else white_box_watcher
+    return watcher(subject, subject.seeds.white_box)
 
 
 def _black_box(subject: Subject, trained: Trained) -> Played:

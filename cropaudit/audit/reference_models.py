@@ -82,9 +82,8 @@ def made_decoys(subject: Subject) -> Decoys:
         return Decoys(*decoys_of(subject))
     game = config.game.model_copy(update={"canary_slots": len(subject.validation)})
     planned = config.model_copy(update={"game": game})
-    weights = spawn_seeds(np.random.SeedSequence(seeds.training), 1)[0]
     where = subject.crop, subject.patch
-    return Decoys(*plant_canaries(subject.validation, planned, *where, seeds.decoys, weights))
+    return Decoys(*plant_canaries(subject.validation, planned, *where, seeds.decoys, seeds.weights))
 
 
 def ask_target(run: SavedRun, asking: Asking, decoys: Decoys | None) -> Signals:

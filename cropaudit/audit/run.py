@@ -21,6 +21,7 @@ from cropaudit.audit.own_pipeline import own_conformance
 from cropaudit.audit.pictures import draw_canaries
 from cropaudit.audit.real_model import audit_model, ensemble_games
 from cropaudit.audit.result import AuditReport
+from cropaudit.audit.run_files import training_files
 from cropaudit.audit.stages import Stage
 from cropaudit.audit.subject import prepare_subject
 from cropaudit.audit.verdict import decide, headline
@@ -83,7 +84,7 @@ def run_audit(config: AuditConfig, command: str, stage: Stage) -> Outcome:
         verdict=decide(claim, evidence, checks, detectable, config.game.resolution),
         utility=real.utility,
         device=real.trained.device,
-        raw=real.raw(),
+        raw=training_files(real.trained),
         scores={game.attack.name: game.scores for game in games},
         command=command,
     )

@@ -18,8 +18,9 @@ from cropaudit.audit.canary_files import same_canaries
 from cropaudit.audit.config import load_config
 from cropaudit.audit.declared import check_folder
 from cropaudit.audit.digests import data_digest, sha256
+from cropaudit.audit.run_files import weights_bytes
 from cropaudit.audit.subject import Subject, prepare_subject
-from cropaudit.audit.train_run import RECORD_NAME, weights_bytes
+from cropaudit.audit.train_run import RECORD_NAME
 from cropaudit.audit.training_plan import training_spec
 from cropaudit.errors import InputError, require
 from cropaudit.training.checkpoints import load_checkpoint

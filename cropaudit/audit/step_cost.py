@@ -12,10 +12,10 @@ import torch
 
 from cropaudit.accounting.geometry import Size
 from cropaudit.audit.config_sections import TrainingConfig
-from cropaudit.audit.training_plan import weights_file
+from cropaudit.audit.initial_model import initial_model
 from cropaudit.training.dpsgd import pick_device
 from cropaudit.training.mode_trials import Images, drawn
-from cropaudit.training.models import GradSampleMode, build_model, recipe
+from cropaudit.training.models import GradSampleMode, recipe
 from cropaudit.training.peak_memory import PeakMemory
 from cropaudit.training.private_step import PrivateStep
 
@@ -79,8 +79,7 @@ def measure_step(
         InputError: If the model cannot be built, or its weights file not be used.
     """
     device = pick_device()
-    weights = weights_file(training)
-    model = build_model(training.model, classes, 0, norm=training.norm, weights=weights).to(device)
+    model = initial_model(training, classes, 0).to(device)
     shown = _affordable(model, crop, classes, seconds / 4)
     step = _Step(model, training, _mode(training), device)
     one = drawn(1, (shown.height, shown.width), classes, device=device)

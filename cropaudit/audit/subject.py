@@ -42,6 +42,11 @@ class Seeds:
     references: int
     decoys: int
 
+    @property
+    def weights(self) -> int:
+        """Of the audited run's initial weights: the first stream of its training."""
+        return spawn_seeds(np.random.SeedSequence(self.training), 1)[0]
+
     @classmethod
     def of(cls, seed: int) -> "Seeds":
         """Spawns the seeds."""
@@ -107,8 +112,7 @@ def prepare_subject(config: AuditConfig) -> Subject:
         crop.origins(size)
         fits = patch.size.height <= size.height and patch.size.width <= size.width
         require(fits, "patch", f"at most the image {size}", patch)
-    weights = spawn_seeds(np.random.SeedSequence(seeds.training), 1)[0]
-    empty, slots = plant_canaries(photographs, config, crop, patch, seeds.canaries, weights)
+    empty, slots = plant_canaries(photographs, config, crop, patch, seeds.canaries, seeds.weights)
     member = np.random.default_rng(seeds.coins).random(len(slots)) < 0.5
     training = config.training
     pipeline = Pipeline(
@@ -150,9 +154,8 @@ def decoys_of(subject: Subject) -> tuple[SegmentationData, tuple[CanarySlot, ...
     first = min(slot.record for slot in subject.slots)  # planted records follow the photographs
     photographs = subject.empty.take(range(first))
     seeds = subject.seeds
-    weights = spawn_seeds(np.random.SeedSequence(seeds.training), 1)[0]
     crop, patch = subject.crop, subject.patch
-    return plant_canaries(photographs, subject.config, crop, patch, seeds.decoys, weights)
+    return plant_canaries(photographs, subject.config, crop, patch, seeds.decoys, seeds.weights)
 
 
 def _load(config: AuditConfig, seeds: Seeds) -> tuple[SegmentationData, SegmentationData]:

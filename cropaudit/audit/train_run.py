@@ -8,9 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import torch
-import yaml
-from safetensors.torch import save as save_tensors
-from torch import nn
 
 from cropaudit.audit.assemble import library_versions
 from cropaudit.audit.canary_files import canary_bytes
@@ -22,6 +19,7 @@ from cropaudit.audit.mixing import refuse_mixture
 from cropaudit.audit.model_utility import measure_utility
 from cropaudit.audit.pictures import draw_canaries
 from cropaudit.audit.result import CanaryPicture, Shortcut, Utility
+from cropaudit.audit.run_files import config_bytes, training_files
 from cropaudit.audit.stages import Stage
 from cropaudit.audit.subject import Subject, prepare_subject
 from cropaudit.audit.train_result import (
@@ -39,9 +37,8 @@ from cropaudit.training.dpsgd import DpSgdSpec, Trained, pick_device, train
 from cropaudit.training.grad_modes import ALL_MODES, ModeChoice
 from cropaudit.training.models import ModelSpec, build, build_model
 from cropaudit.training.run_setup import mode_choice, run_facts
-from cropaudit.training.tape_files import tape_bytes
 
-__all__ = ["RECORD_NAME", "TrainedRun", "train_run", "weights_bytes"]
+__all__ = ["RECORD_NAME", "TrainedRun", "train_run"]
 
 RECORD_NAME = "train.json"
 
@@ -70,9 +67,7 @@ class TrainedRun:
         shown, pictures = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
         raw = {
             "config.yaml": config_bytes(subject.config),
-            "model.safetensors": weights_bytes(self.trained.model),
-            "initial.safetensors": save_tensors(self.trained.initial),
-            "tape.npz": tape_bytes(self.trained.tape),
+            **training_files(self.trained),
             "canaries.npz": canary_bytes(subject.slots, subject.member),
         }
         record = _record(self, raw, shown, command)
@@ -111,18 +106,6 @@ def train_run(
     fixed = config.training.model_copy(update={"grad_sample_mode": mode.mode})
     replayable = replace(subject, config=config.model_copy(update={"training": fixed}))
     return TrainedRun(replayable, trained, utility, mode, time.perf_counter() - start)
-
-
-def config_bytes(config: AuditConfig) -> bytes:
-    """Returns a configuration as YAML that `load_config` reads back."""
-    return yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False).encode()
-
-
-def weights_bytes(model: nn.Module) -> bytes:
-    """Returns the safetensors file of a model's state."""
-    state = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
-    data: bytes = save_tensors(state)
-    return data
 
 
 def _with_mode(subject: Subject, spec: DpSgdSpec) -> tuple[DpSgdSpec, ModeChoice]:

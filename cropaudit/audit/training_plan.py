@@ -1,14 +1,12 @@
 """From the configuration of an audit to the run that is audited."""
 
-from pathlib import Path
-
 from cropaudit.audit.config_sections import TrainingConfig
+from cropaudit.audit.initial_model import weights_file
 from cropaudit.audit.subject import Subject
 from cropaudit.training.dpsgd import DpSgdSpec
-from cropaudit.training.models import WeightsFile
 from cropaudit.training.schedules import Constant, Cosine, Poly, Schedule, Steps
 
-__all__ = ["training_spec", "weights_file"]
+__all__ = ["training_spec"]
 
 
 def training_spec(subject: Subject) -> DpSgdSpec:
@@ -51,10 +49,3 @@ def _schedule(training: TrainingConfig) -> Schedule:
             if training.schedule_every is None:  # the configuration has made sure of it
                 raise TypeError("schedule steps without schedule_every")
             return Steps(training.schedule_every, training.schedule_factor, warmup=warmup)
-
-
-def weights_file(training: TrainingConfig) -> WeightsFile | None:
-    """Returns where the weights start, if not at random."""
-    if training.weights is None:
-        return None
-    return WeightsFile(Path(training.weights), training.weights_sha256)

@@ -24,6 +24,7 @@ from cropaudit.attacks.two_world import (
 from cropaudit.audit.design import NOISE_FACTORS
 from cropaudit.audit.game_entry import Played, Words
 from cropaudit.audit.independent_games import independent_game
+from cropaudit.audit.initial_model import initial_model
 from cropaudit.audit.subject import Subject
 from cropaudit.audit.training_plan import training_spec
 from cropaudit.errors import require
@@ -31,7 +32,6 @@ from cropaudit.training.canaries import fill_slots
 from cropaudit.training.dpsgd import DpSgdSpec, pick_device
 from cropaudit.training.ensemble import train_ensemble
 from cropaudit.training.initial import level_start
-from cropaudit.training.models import build_model
 from cropaudit.training.samplers import Poisson
 from cropaudit.training.stacked import StackedModels
 from cropaudit.training.streams import spawn_seeds
@@ -175,8 +175,7 @@ def common_start(
         device: Where to put them.
     """
     classes = len(subject.empty.classes)
-    weights = spawn_seeds(np.random.SeedSequence(spec.seed), 1)[0]
-    model = build_model(spec.model, classes, weights, norm=spec.norm, weights=spec.weights)
+    model = initial_model(subject.config.training, classes, subject.seeds.weights)
     models = StackedModels((level_start(model) if initial == "level" else model).to(device))
     return models, None if initial == "random" else models.flatten(model)
 
