@@ -6,12 +6,14 @@ Exit codes: 0 consistent or done, 1 violation or failed check, 2 wrong usage or 
 
 import os
 import shlex
+import signal
 import sys
 import traceback
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from cropaudit import __version__
 from cropaudit.attack_cli import attack
@@ -25,7 +27,24 @@ from cropaudit.train_cli import train
 
 __all__ = ["app", "main"]
 
+_INTERRUPTED = 4
+
+
+class _Commands(TyperGroup):
+    """Leaves with 4 if a command is interrupted: click would leave with 1, a violation's code."""
+
+    def invoke(self, ctx: Any) -> Any:  # typer carries a click of its own, of no public type
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _fail("interrupted; nothing was written", _INTERRUPTED)
+        except BrokenPipeError:  # whoever read our output has gone, as head does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(_INTERRUPTED)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Audit, by experiment, the patch-level privacy of vision models trained on random crops.",
     no_args_is_help=True,
     add_completion=False,
@@ -39,6 +58,7 @@ def main() -> None:
     """Runs the command line and exits with its code."""
     # Threads that spin while they wait make torch ten times slower beside any other busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _heed_signals()
     try:
         app(standalone_mode=True)
     except CropauditError as error:
@@ -115,11 +135,7 @@ def audit(
         run_dry_run(configuration, attacks=True, measure=measure, as_json=as_json)
         return
     folder = out or Path("runs") / configuration.name
-    try:
-        code = _run(configuration, folder, force, strict, as_json)
-    except KeyboardInterrupt:  # typer itself would leave with 1, the code of a violation
-        _fail("interrupted; nothing was written", 4)
-    raise typer.Exit(code)
+    raise typer.Exit(_run(configuration, folder, force, strict, as_json))
 
 
 @app.command()
@@ -172,6 +188,18 @@ def _shortcut(claim: str | None) -> str | None:
     if kind != "shortcut" or not colon or not name:
         raise InputError(f"claim must be shortcut:NAME, got {claim}")
     return name
+
+
+def _heed_signals() -> None:
+    """Has the signals that end a job do what Ctrl-C does: tidy up, say so, leave with 4.
+
+    A batch system or a container sends SIGTERM, a terminal that closes SIGHUP. What was told to be
+    ignored, as by nohup, stays ignored.
+    """
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -3,6 +3,8 @@
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from cropaudit.errors import shown
+
 __all__ = ["first_fault"]
 
 
@@ -15,15 +17,15 @@ def first_fault(error: ValidationError, model: type[BaseModel], name: str = "con
         name: What to call a fault of the whole.
     """
     fault = error.errors()[0]
-    key = ".".join(str(part) for part in fault["loc"]) or name
+    key = ".".join(shown(part) for part in fault["loc"]) or name
     match fault["type"]:
         case "extra_forbidden":
             legal = ", ".join(_known_keys(model, fault["loc"][:-1]))
-            message = f"{key} must be a known key ({legal}), got {fault['loc'][-1]}"
+            message = f"{key} must be a known key ({legal}), got {shown(fault['loc'][-1])}"
         case "missing":
             message = f"{key} must be given"
         case "model_type":
-            message = f"{key}: must be a section of keys, got {fault['input']}"
+            message = f"{key}: must be a section of keys, got {shown(fault['input'])}"
         case "value_error":  # our own words, which name the value where there is one
             message = f"{key}: {fault['msg'].removeprefix('Value error, ')}"
         case _:
@@ -45,4 +47,4 @@ def _legal(fault: ErrorDetails) -> str:
 
 
 def _shown(value: object) -> str:
-    return "a section" if isinstance(value, dict) else str(value)
+    return "a section" if isinstance(value, dict) else shown(value)

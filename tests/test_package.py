@@ -24,7 +24,12 @@ LAYERS = (
     *("certify_cli", "selftest_cli", "conform_command", "conform_cli", "dry_run_command"),
     *("train_command", "train_cli", "attack_command", "attack_cli", "cli", "__main__"),
 )
-SHARED = {"cropaudit", "cropaudit.errors", "cropaudit.faults"}  # below every layer
+SHARED = {
+    "cropaudit",
+    "cropaudit.errors",
+    "cropaudit.faults",
+    "cropaudit.yaml_text",
+}  # below every layer
 # A path that begins here, not one that only has such a folder on its way.
 MACHINE = re.compile(rb"(?<![\w.})\]/*:-])/(?:work|tmp|root|home|Users)/")
 

@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from cropaudit.accounting.geometry import Crop, Rectangle, Size
@@ -26,6 +25,7 @@ from cropaudit.audit.config_sections import (
 )
 from cropaudit.errors import InputError
 from cropaudit.faults import first_fault
+from cropaudit.yaml_text import parse_yaml
 
 __all__ = ["AuditConfig", "ClaimConfig", "load_config", "preset_names"]
 
@@ -120,10 +120,7 @@ def _read(name: str) -> dict[str, Any]:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"config {name} must be readable text: {error}") from None
-    try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date
-        raise InputError(f"config {name} must be YAML: {' '.join(str(error).split())}") from None
+    values = parse_yaml(text, f"config {name}")
     if not isinstance(values, dict):
         raise InputError(f"config {name} must be a mapping of keys, got {type(values).__name__}")
     return values

@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cropaudit.accounting.crop_laws import (
@@ -25,6 +24,7 @@ from cropaudit.accounting.patches import parse_patch
 from cropaudit.accounting.pipelines import Pipeline
 from cropaudit.errors import InputError, require
 from cropaudit.faults import first_fault
+from cropaudit.yaml_text import parse_yaml
 
 __all__ = ["BoundRequest", "bound_presets", "load_request"]
 
@@ -234,12 +234,7 @@ def _read(name: str) -> dict[str, Any]:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"preset {name} must be readable text, got {error}") from None
-    try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"preset {name} must be YAML, got {' '.join(str(error).split())}"
-        ) from None
+    values = parse_yaml(text, f"preset {name}")
     if not isinstance(values, dict):
         raise InputError(f"preset {name} must be a mapping of keys, got {type(values).__name__}")
     return values

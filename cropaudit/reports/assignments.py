@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from cropaudit.errors import InputError
+from cropaudit.yaml_text import parse_yaml
 
 __all__ = ["assignments"]
 
@@ -24,8 +23,5 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise InputError(f"--set must be key=value, got {text}")
-        try:
-            found[key] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            raise InputError(f"--set {key} must have a YAML value, got {value}") from None
+        found[key] = parse_yaml(value, f"--set {key}")
     return found

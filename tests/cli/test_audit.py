@@ -266,7 +266,7 @@ def test_bad_folders(
         (["--set", "training.batch=500"], "batch must be between 1 and the 24 records"),
         (["--set", "training.bach=5"], "training.bach must be a known key"),
         (["--set", "nonsense"], "--set must be key=value"),
-        (["--set", "name=2024-13-45"], "--set name must have a YAML value"),
+        (["--set", "name=2024-13-45"], "--set name must be YAML"),
         (["--set", "name=../elsewhere"], "name: "),
         (["--set", "training.model=resnet"], "model must be one of"),
         (["--claim", "add-remove"], "claim must be shortcut:NAME"),
