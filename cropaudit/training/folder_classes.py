@@ -1,8 +1,9 @@
 """Class names of a folder, and the map from ids in masks to contiguous indices.
 
-Ids that occur in the read masks become 0, 1, 2... in their order; 255 and classes named unlabeled,
-unlabelled, void or ignore become `IGNORE`. Where only one class would be left beside an ignored 0,
-as in masks of 0 and 1 next to a class list with "0 unlabeled", 0 is the background instead.
+Ids that occur in the read masks become 0, 1, 2... in their order; classes named unlabeled,
+unlabelled, void or ignore become `IGNORE`, and so does 255 unless it has a name of its own. Where
+only one class would be left beside an ignored 0, as in masks of 0 and 1 next to a class list with
+"0 unlabeled", 0 is the background instead.
 """
 
 import re
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from cropaudit.errors import InputError
 from cropaudit.training.data import IGNORE
 
-__all__ = ["ClassMap", "map_classes", "read_names"]
+__all__ = ["ClassMap", "is_class", "map_classes", "read_names"]
 
 _UNLABELLED = frozenset({"unlabeled", "unlabelled", "void", "ignore"})
 _MOST = 255
@@ -74,19 +75,29 @@ def map_classes(ids: Iterable[int], names: Mapping[int, str], where: Path) -> Cl
     Raises:
         InputError: If more than 255 or fewer than 2 classes are left.
     """
-    occurring = sorted(set(ids) - {IGNORE})
+    occurring = sorted(set(ids) - ({IGNORE} - set(names)))
     names = {id_: names.get(id_, f"class {id_}") for id_ in occurring}
-    kept = [id_ for id_ in occurring if names[id_].strip().lower() not in _UNLABELLED]
+    kept = [id_ for id_ in occurring if is_class(names[id_])]
     if not kept:
         raise InputError(f"masks in {where} must label at least one pixel, got none labelled")
     if len(kept) == 1 and kept != [0] and 0 in names:
         kept, names[0] = [0, *kept], "background"
     if not 2 <= len(kept) <= _MOST:
-        only = f" ({names[kept[0]]}; {IGNORE} means ignore)" if len(kept) == 1 else ""
+        means = f'{IGNORE} means ignore unless classes.txt names it, as "{IGNORE} person"'
+        only = f" ({names[kept[0]]}; {means})" if len(kept) == 1 else ""
         raise InputError(
             f"masks in {where} must hold between 2 and {_MOST} classes, got {len(kept)}{only}"
         )
     return ClassMap(tuple(kept), tuple(range(len(kept))), tuple(names[id_] for id_ in kept))
+
+
+def is_class(name: str) -> bool:
+    """Returns whether a name is a class and no word for pixels without one.
+
+    >>> is_class("road"), is_class(" Void ")
+    (True, False)
+    """
+    return name.strip().lower() not in _UNLABELLED
 
 
 def read_names(root: Path) -> dict[int, str]:

@@ -1,26 +1,37 @@
 """Finds images and their masks in a folder; looks at names only and opens no picture.
 
-Three layouts are read. A picture's partner is the mask of the same stem.
+Three layouts are read. A picture's partner is the mask of the same stem in the same sub-folder.
 
-* flat: ``images/*.{jpg,jpeg,png}`` and ``masks/*.png``; the last quarter of the sorted names (at
+* flat: ``images/`` and ``masks/``, sub-folders included; the last quarter of the sorted names (at
   least one) is the validation split;
 * split: ``images/train``, ``images/val`` and the same below ``masks``; a ``test`` folder stays
   unread, so that it is still unseen when it is needed;
 * parts: folders that are themselves flat or split. ``scenes`` is read where it exists, because
   dense masks are what audits are about; a lone part of another name is read too, and with several
   the caller chooses by passing the part itself.
+
+No picture is passed over in silence: what cannot be read or paired is refused, and what is left
+out on purpose is listed.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cropaudit.accounting.image_sizes import SUFFIXES, UNREAD_SUFFIXES
 from cropaudit.errors import InputError
 
-__all__ = ["Flat", "Folder", "Pair", "Split", "find_folder", "list_pairs"]
+__all__ = ["MASK_ENDS", "Flat", "Folder", "Pair", "Split", "find_folder", "left_out", "list_pairs"]
 
-_IMAGE_ENDS = (".jpg", ".jpeg", ".png")
-_MASK_ENDS = (".png",)
+_IMAGE_ENDS = tuple(sorted(SUFFIXES))
+MASK_ENDS = (".bmp", ".gif", ".png", ".tif", ".tiff")  # stored without loss
+_PICTURES = SUFFIXES | UNREAD_SUFFIXES
+_CALLED = {
+    "images": ("image", "img", "imgs", "jpegimages", "pictures", "rgb", "x"),
+    "masks": ("mask", "labels", "label", "annotations", "segmentation", "segmentationclass", "gt"),
+}
+_SPLITS = ("train", "val", "test")
+_OTHER_SPLITS = ("training", "valid", "validation", "testing")
 _LEGAL = (
     "must hold images/ and masks/ (pictures flat, or in train/ and val/ below both), "
     "or one part that does, such as scenes/"
@@ -78,7 +89,8 @@ def _find(root: Path) -> Folder:
         case [only]:
             return only
         case []:
-            raise InputError(f"data folder {_LEGAL}, got {root} with {_contents(root)}")
+            wrong = f"data folder {_LEGAL}, got {root} with {_contents(root)}"
+            raise InputError(f"{wrong}{_renames(root)}")
         case _:
             names = ", ".join(part.root.name for part in chosen)
             raise InputError(f"data folder must be one of its parts ({names}), got {root}")
@@ -104,6 +116,25 @@ def list_pairs(folder: Folder) -> tuple[list[Pair], list[Pair]]:
             return pairs[:-held_out], pairs[-held_out:]
 
 
+def left_out(folder: Folder) -> tuple[str, ...]:
+    """Returns what is below ``images`` and ``masks`` and is read by no split, counted by place."""
+    read = ("train", "val") if isinstance(folder, Split) else ("",)
+    counts: dict[str, int] = {}
+    for kind in ("images", "masks"):
+        top = folder.root / kind
+        for path in _files(top):
+            inside = path.relative_to(top).parts
+            used = read == ("",) or inside[0] in read
+            if not used or path.suffix.lower() not in _PICTURES:
+                place = (
+                    f"{kind}/{inside[0]}"
+                    if len(inside) > 1 and not used
+                    else f"{kind}/*{path.suffix}"
+                )
+                counts[place] = counts.get(place, 0) + 1
+    return tuple(f"{place} ({count})" for place, count in sorted(counts.items()))
+
+
 def _layout(root: Path) -> Folder | None:
     images, masks = root / "images", root / "masks"
     if not (images.is_dir() and masks.is_dir()):
@@ -118,11 +149,17 @@ def _require_splits(root: Path) -> None:
     for split in (root / "images" / "val", root / "masks" / "train", root / "masks" / "val"):
         if not split.is_dir():
             raise InputError(f"{root} has images/train, so it must have {split}, which is missing")
+    for kind in ("images", "masks"):
+        beside = [p for p in _entries(root / kind) if p.is_file() and p.suffix.lower() in _PICTURES]
+        if beside:
+            raise InputError(
+                f"{root / kind} must hold either pictures or train/ and val/, got both: {beside[0]}"
+            )
 
 
 def _pairs(root: Path, split: str) -> list[Pair]:
-    images = _by_stem(root / "images" / split, _IMAGE_ENDS)
-    masks = _by_stem(root / "masks" / split, _MASK_ENDS)
+    images = _by_stem(root / "images" / split, _IMAGE_ENDS, split)
+    masks = _by_stem(root / "masks" / split, MASK_ENDS, split)
     if not images and not masks:
         ends = ", ".join(_IMAGE_ENDS)
         raise InputError(f"{root / 'images' / split} must hold images ({ends}), got none")
@@ -138,18 +175,38 @@ def _pairs(root: Path, split: str) -> list[Pair]:
     return [Pair(images[stem], masks[stem]) for stem in sorted(images)]
 
 
-def _by_stem(folder: Path, ends: tuple[str, ...]) -> dict[str, Path]:
+def _by_stem(folder: Path, ends: tuple[str, ...], split: str) -> dict[str, Path]:
+    """Returns the pictures by their place below the folder, without the ending."""
     found: dict[str, Path] = {}
-    for path in _entries(folder):
-        # Hidden files are the desktop's own: "._a.png" beside "a.png" is no picture.
-        if path.suffix.lower() not in ends or path.name.startswith(".") or path.is_dir():
-            continue
-        if path.stem in found:
+    for path in _files(folder):
+        inside, end = path.relative_to(folder), path.suffix.lower()
+        part = inside.parts[0].lower() if len(inside.parts) > 1 else ""
+        if not split and part in (*_SPLITS, *_OTHER_SPLITS):
             raise InputError(
-                f"{path} must have a stem of its own, got {found[path.stem]} beside it"
+                f"{folder} must hold train/ and val/ (and test/) if it holds splits, got "
+                f"{inside.parts[0]}/"
             )
-        found[path.stem] = path
+        if end not in ends:
+            if end in _PICTURES:
+                raise InputError(f"{path} must be one of {', '.join(ends)}, got {end}")
+            continue
+        stem = inside.with_suffix("").as_posix()
+        if stem in found:
+            raise InputError(f"{path} must have a stem of its own, got {found[stem]} beside it")
+        found[stem] = path
     return found
+
+
+def _files(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
+    """Returns the files at any depth, sorted; hidden ones are the desktop's own ("._a.png")."""
+    real = folder.resolve()
+    if real in above:
+        raise InputError(f"{folder} must be a folder that does not hold itself, got a link to one")
+    found: list[Path] = []
+    for path in _entries(folder):
+        if not path.name.startswith("."):
+            found += _files(path, above | {real}) if path.is_dir() else [path]
+    return sorted(found)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -161,6 +218,18 @@ def _entries(folder: Path) -> list[Path]:
 
 def _unreadable(folder: Path, error: OSError) -> InputError:
     return InputError(f"data folder must be readable, got {folder}: {error.strerror}")
+
+
+def _renames(root: Path) -> str:
+    """Returns what to rename where a folder lies under another usual name, else nothing."""
+    there = [path.name for path in _entries(root) if path.is_dir()]
+    words = [
+        f"{name}/ to {wanted}/"
+        for wanted, others in _CALLED.items()
+        for name in there
+        if name != wanted and name.lower() in (wanted, *others)
+    ]
+    return f"; rename {' and '.join(words)}" if words else ""
 
 
 def _contents(root: Path, most: int = 5) -> str:

@@ -178,11 +178,41 @@ def test_only_the_header_is_read(tmp_path: Path) -> None:
 def test_bad_folders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="image folder must be a folder, got "):
         image_sizes(tmp_path / "absent")
-    with pytest.raises(InputError, match="image folder must be one with jpg, png, bmp or webp"):
+    with pytest.raises(
+        InputError, match="image folder must be one with jpg, png, bmp, webp, tif or gif"
+    ):
         image_sizes(tmp_path)
     (tmp_path / "a.png").write_text("no image")
-    with pytest.raises(InputError, match=r"a\.png must be a whole JPEG or PNG or BMP or WEBP file"):
+    with pytest.raises(
+        InputError, match=r"a\.png must be a whole JPEG or PNG or BMP or WEBP or TIFF"
+    ):
         image_sizes(tmp_path)
+
+
+@pytest.mark.parametrize("end", ["tif", "tiff", "webp", "bmp", "gif"])
+def test_the_worst_size_is_not_missed_by_its_ending(tmp_path: Path, end: str) -> None:
+    Image.new("L", (30, 30)).save(tmp_path / "a.jpg")
+    Image.new("L", (20, 10)).save(tmp_path / f"b.{end}")
+    assert image_sizes(tmp_path) == {Size(10, 20): 1, Size(30, 30): 1}
+
+
+@pytest.mark.parametrize("end", ["heic", "jp2", "AVIF", "dng"])
+def test_pictures_that_are_not_read_are_refused(tmp_path: Path, end: str) -> None:
+    Image.new("L", (30, 30)).save(tmp_path / "a.jpg")
+    (tmp_path / f"b.{end}").write_bytes(b"some picture")
+    with pytest.raises(InputError, match=rf"whose pictures are \.bmp.*got .*b\.{end}"):
+        image_sizes(tmp_path)
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_a_turned_image_counts_in_both_sizes(tmp_path: Path, tag: int) -> None:
+    picture = Image.new("RGB", (30, 20))
+    exif = picture.getexif()
+    exif[0x0112] = tag
+    for end in ("jpg", "webp", "png"):
+        picture.save(tmp_path / f"a.{end}", exif=exif)
+    sizes = {Size(20, 30): 3} if tag < 5 else {Size(20, 30): 3, Size(30, 20): 3}
+    assert image_sizes(tmp_path) == sizes
 
 
 def test_sizes_of_real_folders(camvid_root: Path, coco_root: Path) -> None:

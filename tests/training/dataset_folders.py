@@ -274,6 +274,135 @@ def coco_panoptic(root: Path) -> Built:
     return built
 
 
+def cvat(root: Path) -> Built:
+    table = {0: "background", 0xFA3253: "car", 0x2A7DD1: "person", 0x010203: ""}
+    built = Plan(
+        ("frame_01", "frame_02", "frame_03"),
+        ("frame_04",),
+        table,
+        ("background", "car", "person"),
+        lambda name: root / "JPEGImages" / f"{name}.jpg",
+        lambda name: root / "SegmentationClass" / f"{name}.png",
+        colours,
+    ).build()
+    lines = ["# label:color_rgb:parts:actions", "background:0,0,0::", "car:250,50,83::",
+             "person:42,125,209::", "ignore:1,2,3::"]  # fmt: skip
+    (root / "labelmap.txt").write_text("\n".join(lines) + "\n")
+    (root / "ImageSets" / "Segmentation").mkdir(parents=True)
+    names = [*built.train, *built.validation]
+    (root / "ImageSets" / "Segmentation" / "default.txt").write_text("\n".join(names))
+    save_mask(root / "SegmentationObject" / "frame_01.png", np.zeros((*SHAPE, 3)))
+    return built
+
+
+def labelme(root: Path) -> Built:
+    built = Plan(
+        ("p1", "p2", "p3"),
+        ("p4",),
+        {0: "background", 1: "car", 2: "person", 255: ""},
+        ("background", "car", "person"),
+        lambda name: root / "JPEGImages" / f"{name}.jpg",
+        lambda name: root / "SegmentationClass" / f"{name}.png",
+    ).build()
+    (root / "class_names.txt").write_text("_background_\ncar\nperson\n")
+    save_image(root / "SegmentationClassVisualization" / "p1.jpg", 9)
+    (root / "SegmentationClass" / "p1.npy").write_bytes(b"not read")
+    return built
+
+
+def kitti(root: Path) -> Built:
+    save_image(root / "testing" / "image_2" / "000000_10.png", 9)
+    return Plan(
+        ("000000_10", "000001_10", "000002_10"),
+        ("000003_10",),
+        {id_: CITYSCAPES.get(id_, "") for id_ in range(34)},
+        tuple(CITYSCAPES.values()),
+        lambda name: root / "training" / "image_2" / f"{name}.png",
+        lambda name: root / "training" / "semantic" / f"{name}.png",
+    ).build()
+
+
+def ade20k(root: Path) -> Built:
+    top = root / "ADEChallengeData2016"
+    named = {1: "wall", 2: "building", 150: "flag"}
+    names = {id_: named.get(id_, f"class {id_}") for id_ in range(1, 151)}
+
+    def place(kind: str, end: str) -> Callable[[str], Path]:
+        def at(name: str) -> Path:
+            split = "validation" if "_val_" in name else "training"
+            return top / kind / split / f"{name}{end}"
+
+        return at
+
+    built = Plan(
+        ("ADE_train_00000001", "ADE_train_00000002"),
+        ("ADE_val_00000001",),
+        {0: "", **names},
+        tuple(names.values()),
+        place("images", ".jpg"),
+        place("annotations", ".png"),
+    ).build()
+    rows = ["Idx\tRatio\tTrain\tVal\tName", "1\t0.15\t9\t9\twall", "2\t0.1\t1\t1\tbuilding, house",
+            "150\t0.001\t1\t1\tflag"]  # fmt: skip
+    (top / "objectInfo150.txt").write_text("\n".join(rows))
+    return built
+
+
+def bdd100k(root: Path) -> Built:
+    top = root / "bdd100k"
+
+    def place(kind: str, end: str) -> Callable[[str], Path]:
+        return lambda name: top / kind / ("val" if name > "b" else "train") / f"{name}{end}"
+
+    names = tuple(CITYSCAPES.values())
+    return Plan(
+        ("a1", "a2"),
+        ("b1",),
+        {**dict(enumerate(names)), 255: ""},
+        names,
+        place("images/10k", ".jpg"),
+        place("labels/sem_seg/masks", ".png"),
+    ).build()
+
+
+def vistas(root: Path) -> Built:
+    def place(kind: str, end: str) -> Callable[[str], Path]:
+        return lambda name: (
+            root / ("validation" if name > "b" else "training") / kind / f"{name}{end}"
+        )
+
+    built = Plan(
+        ("a1", "a2"),
+        ("b1",),
+        {0: "Bird", 1: "Curb", 2: ""},
+        ("Bird", "Curb"),
+        place("images", ".jpg"),
+        place("v2.0/labels", ".png"),
+    ).build()
+    labels = [{"readable": name, "evaluate": name != "Unlabeled", "color": [0, 0, 0]}
+              for name in ("Bird", "Curb", "Unlabeled")]  # fmt: skip
+    (root / "config_v2.0.json").write_text(json.dumps({"labels": labels}))
+    save_mask(root / "training" / "v1.2" / "labels" / "a1.png", np.zeros(SHAPE))
+    return built
+
+
+def roboflow(root: Path) -> Built:
+    def place(end: str) -> Callable[[str], Path]:
+        return lambda name: root / ("valid" if name > "b" else "train") / f"{name}{end}"
+
+    built = Plan(
+        ("a1_jpg.rf.0a", "a2_jpg.rf.0b"),
+        ("b1_jpg.rf.0c",),
+        {0: "background", 1: "plate"},
+        ("background", "plate"),
+        place(".jpg"),
+        place("_mask.png"),
+    ).build()
+    for split in ("train", "valid"):
+        (root / split / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, plate\n")
+    return built
+
+
 def folder(root: Path) -> Built:
     def place(kind: str) -> Callable[[str], Path]:
         return lambda name: root / kind / ("val" if name > "c" else "train") / f"{name}.png"
@@ -294,5 +423,12 @@ BUILDERS: dict[str, tuple[str, Callable[[Path], Built]]] = {
     "voc": ("voc", voc),
     "oxford-pet": ("oxford-pet", oxford_pet),
     "coco-panoptic": ("coco-panoptic", coco_panoptic),
+    "cvat": ("cvat", cvat),
+    "labelme": ("labelme", labelme),
+    "kitti": ("kitti", kitti),
+    "ade20k": ("ade20k", ade20k),
+    "bdd100k": ("bdd100k", bdd100k),
+    "vistas": ("vistas", vistas),
+    "roboflow": ("roboflow", roboflow),
     "folder": ("folder", folder),
 }

@@ -143,7 +143,7 @@ def read_files(case: str, wanted: Built, root: Path) -> list[Path]:
 def test_any_missing_file_is_named(case: str, tmp_path: Path) -> None:
     kind, wanted = built(case, tmp_path)
     for path in read_files(case, wanted, tmp_path):
-        if path.name == "classes.txt":  # names are optional
+        if path.name in ("classes.txt", "objectInfo150.txt"):  # names are optional
             continue
         content = path.read_bytes()
         path.unlink()
@@ -191,7 +191,7 @@ def test_auto_takes_any_other_folder_for_the_generic_one(tmp_path: Path) -> None
 
 
 def test_unknown_kinds_are_listed(tmp_path: Path) -> None:
-    refused("ade20k", tmp_path, *KINDS, "got ade20k")
+    refused("imagenet", tmp_path, *KINDS, "got imagenet")
 
 
 @pytest.mark.parametrize(
@@ -317,6 +317,41 @@ def test_scenes_need_no_folder(tmp_path: Path) -> None:
     assert data.train.sizes() == (Size(32, 64),)
     assert not torch.equal(data.train.images[0], data.validation.images[0])
     refused("scenes", tmp_path, "must be left out")
+
+
+def test_lists_of_cvat_name_the_splits(tmp_path: Path) -> None:
+    built("cvat", tmp_path)
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    (lists / "default.txt").unlink()
+    (lists / "train.txt").write_text("frame_04\n")
+    (lists / "val.txt").write_text("frame_02\nframe_01\n")
+    data = load_dataset("auto", tmp_path)
+    assert data.train.names == ("frame_04",)
+    assert data.validation.names == ("frame_02", "frame_01")
+    (lists / "val.txt").unlink()
+    (lists / "odd.txt").write_text("frame_01\n")
+    refused("auto", tmp_path, "one list, or train.txt and val.txt, got odd, train")
+
+
+def test_cvat_without_its_images_is_told(tmp_path: Path) -> None:
+    built("cvat", tmp_path)
+    (tmp_path / "JPEGImages").rename(tmp_path / "elsewhere")
+    refused("auto", tmp_path, "with its images saved", "JPEGImages")
+
+
+@pytest.mark.parametrize("text", ['{"labels": 3}', "[]", '{"labels": [{"readable": "a"}]}', "{}"])
+def test_faulty_vistas_lists(text: str, tmp_path: Path) -> None:
+    built("vistas", tmp_path)
+    (tmp_path / "config_v2.0.json").write_text(text)
+    refused("auto", tmp_path, "config_v2.0.json", "readable and evaluate")
+
+
+@pytest.mark.parametrize("text", ["a, b\n0, x, y\n", "a, b\nzero, x\n", "a, b\n0, x\n"])
+def test_faulty_roboflow_lists(text: str, tmp_path: Path) -> None:
+    built("roboflow", tmp_path)
+    for split in ("train", "valid"):
+        (tmp_path / split / "_classes.csv").write_text(text)
+    refused("auto", tmp_path, "_classes.csv")
 
 
 # torchvision's own classes list the same files.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cropaudit.accounting.geometry import Size
 from cropaudit.errors import InputError
@@ -92,11 +92,98 @@ def test_sub_folders_are_the_splits_and_test_stays_unread(tmp_path: Path) -> Non
     assert (data.train.names, data.validation.names) == (("a", "b"), ("c",))
 
 
-@pytest.mark.parametrize("end", [".jpg", ".jpeg", ".JPG", ".png", ".PNG"])
+@pytest.mark.parametrize("end", [".jpg", ".jpeg", ".JPG", ".png", ".PNG", ".webp", ".bmp", ".tif"])
 def test_image_endings(tmp_path: Path, end: str) -> None:
     for stem in ("a", "b"):
         _write(tmp_path, stem, end=end)
     assert len(load_folder(tmp_path).train) == 1
+
+
+@pytest.mark.parametrize("end", [".tif", ".tiff", ".webp", ".bmp"])
+def test_pairs_of_another_ending_beside_jpeg_are_read(tmp_path: Path, end: str) -> None:
+    for index in range(4):
+        _write(tmp_path, f"a{index}", end=".jpg")
+    for index in range(8):
+        _write(tmp_path, f"b{index}", end=end)
+        if end != ".webp":  # which would not keep labels
+            mask = tmp_path / "masks" / f"b{index}.png"
+            with Image.open(mask) as picture:
+                picture.save(mask.with_suffix(end))
+            mask.unlink()
+    data = load_folder(tmp_path)
+    assert len(data.train) + len(data.validation) == 12
+    assert all(mask.tolist() == [[0] * 8 + [1] * 8] * 12 for mask in data.train.masks)
+    assert "12 images with masks found, 9 trained on, 3 validate" in data.files
+
+
+def test_pictures_in_sub_folders_are_read_beside_others(tmp_path: Path) -> None:
+    _flat(tmp_path, 3)
+    for place in ("left", "right/deep"):
+        for kind in ("images", "masks"):
+            (tmp_path / kind / place).mkdir(parents=True)
+            (tmp_path / kind / place / "p00.png").write_bytes(
+                (tmp_path / kind / "p00.png").read_bytes()
+            )
+    data = load_folder(tmp_path)
+    names = (*data.train.names, *data.validation.names)
+    assert sorted(names) == [
+        *("p01", "p02"),
+        *(f"{tmp_path.name}/images/{place}" for place in ("left/p00", "p00", "right/deep/p00")),
+    ]
+
+
+@pytest.mark.parametrize("end", [".heic", ".jp2", ".avif"])
+def test_pictures_that_are_not_read_are_no_secret(tmp_path: Path, end: str) -> None:
+    _flat(tmp_path)
+    (tmp_path / "images" / f"q{end}").write_bytes(b"some picture")
+    _refused(tmp_path, f"q{end}", f"got {end}")
+
+
+@pytest.mark.parametrize("end", [".jpg", ".webp"])
+def test_masks_stored_with_loss_are_refused(tmp_path: Path, end: str) -> None:
+    mask = _flat(tmp_path) / "masks" / "p01.png"
+    mask.rename(mask.with_suffix(end))
+    _refused(tmp_path, f"p01{end}", "must be one of .bmp, .gif, .png, .tif, .tiff")
+
+
+def test_pictures_beside_splits_contradict(tmp_path: Path) -> None:
+    for split, stem in (("train", "b"), ("val", "c")):
+        _write(tmp_path, stem, split)
+    _write(tmp_path, "stray")
+    _refused(tmp_path, "either pictures or train/ and val/", "stray.png")
+
+
+@pytest.mark.parametrize("split", ["val", "test", "Training", "validation"])
+def test_a_split_without_train_is_no_flat_folder(tmp_path: Path, split: str) -> None:
+    _flat(tmp_path)
+    _write(tmp_path, "v", split)
+    _refused(tmp_path, "must hold train/ and val/", f"got {split}/")
+
+
+def test_a_folder_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    (_flat(tmp_path) / "images" / "again").symlink_to(tmp_path / "images")
+    _refused(tmp_path, "does not hold itself")
+
+
+def test_what_is_left_out_is_told_in_one_line(tmp_path: Path) -> None:
+    for split, stem in (("train", "a"), ("val", "b"), ("test", "c"), ("test", "d")):
+        _write(tmp_path, stem, split)
+    (tmp_path / "images" / "train" / "notes.txt").write_text("x")
+    line = load_folder(tmp_path).files
+    assert line.endswith("; left out: images/*.txt (1), images/test (2), masks/test (2)")
+    assert load_folder(_whole(tmp_path / "whole")).files.endswith("1 trained on, 1 validate")
+
+
+def _whole(root: Path) -> Path:
+    return _flat(root, 2)
+
+
+@pytest.mark.parametrize(("images", "masks"), [("imgs", "labels"), ("JPEGImages", "gt")])
+def test_the_rename_is_said(tmp_path: Path, images: str, masks: str) -> None:
+    _flat(tmp_path)
+    (tmp_path / "images").rename(tmp_path / images)
+    (tmp_path / "masks").rename(tmp_path / masks)
+    _refused(tmp_path, f"{images}/ to images/", f"{masks}/ to masks/")
 
 
 def test_scenes_is_the_default_part_and_a_part_can_be_passed(tmp_path: Path) -> None:
@@ -217,6 +304,95 @@ def _png(width: int, height: int, bits: int, data: bytes, colour: int = 0) -> by
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def test_255_is_a_class_where_it_has_a_name(tmp_path: Path) -> None:
+    mask = np.array([[0, 255], [255, 0]], dtype=np.uint8)
+    for stem in ("a", "b"):
+        _write(tmp_path, stem, mask=mask, size=(2, 2))
+    _refused(tmp_path, "got 1 (class 0; 255 means ignore unless classes.txt names it")
+    (tmp_path / "classes.txt").write_text("0 background\n255 person\n")
+    data = load_folder(tmp_path)
+    assert data.train.classes == ("background", "person")
+    assert data.train.masks[0].tolist() == [[0, 1], [1, 0]]
+    (tmp_path / "classes.txt").write_text("0 sky\n7 car\n255 void\n")
+    _refused(tmp_path, "got 1 (sky")
+
+
+@pytest.mark.parametrize("by", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
+@pytest.mark.parametrize("high", [255, 40])
+def test_smoothed_masks_are_no_classes(tmp_path: Path, by: Image.Resampling, high: int) -> None:
+    large = np.zeros((90, 120), dtype=np.uint8)
+    rows, columns = np.ogrid[:90, :120]
+    large[(rows - 40) ** 2 + (columns - 60) ** 2 < 900] = high
+    small = np.asarray(Image.fromarray(large).resize((51, 38), by))
+    for stem in ("a", "b"):
+        _write(tmp_path, stem, mask=small, size=small.shape)
+    _refused(tmp_path, "along borders alone", "nearest neighbour")
+    nearest = np.asarray(Image.fromarray(large).resize((51, 38), Image.Resampling.NEAREST))
+    (tmp_path / "classes.txt").write_text(f"0 rest\n{high} thing\n")
+    for stem in ("a", "b"):
+        _write(tmp_path, stem, mask=nearest, size=nearest.shape)
+    assert load_folder(tmp_path).train.classes == ("rest", "thing")
+
+
+def test_thin_things_are_classes(tmp_path: Path) -> None:
+    mask = np.zeros((30, 40), dtype=np.uint8)
+    mask[15:] = 1
+    mask[:, 20:30] = 2
+    mask[3:20, 7], mask[12, 2:18] = 3, 4  # a pole and a wire
+    for stem in ("a", "b"):
+        _write(tmp_path, stem, mask=mask, size=mask.shape)
+    assert len(load_folder(tmp_path).train.classes) == 5
+
+
+def _palette_mask(path: Path, colours: list[int]) -> None:
+    ids = np.array([[0, 1] * 8] * 12, dtype=np.uint8)
+    picture = Image.fromarray(ids).convert("P")
+    picture.putdata(ids.ravel().tolist())
+    picture.putpalette(colours)
+    picture.save(path)
+
+
+def test_palettes_that_swap_classes_are_refused(tmp_path: Path) -> None:
+    masks = _flat(tmp_path, 3) / "masks"
+    for name in ("p00", "p01", "p02"):
+        _palette_mask(masks / f"{name}.png", [0, 0, 0, 200, 0, 0, 0, 0, 9])
+    assert len(load_folder(tmp_path).train) == 2
+    _palette_mask(masks / "p01.png", [200, 0, 0, 0, 0, 0])
+    _refused(tmp_path, "must share one palette", "index 0 as #000000", "p01.png")
+    (tmp_path / "labelmap.txt").write_text("# label:color\nsky:0,0,0::\ncar:200,0,0::\n")
+    data = load_folder(tmp_path)
+    assert data.train.classes == ("sky", "car")
+    assert data.train.masks[0].tolist() == [[0, 1] * 8] * 12
+    assert data.train.masks[1].tolist() == [[1, 0] * 8] * 12
+
+
+def test_a_labelmap_names_the_colours(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        _write(tmp_path, stem)
+        colours = np.zeros((12, 16, 3), dtype=np.uint8)
+        colours[:, :5], colours[:, 5:9] = (250, 50, 83), (1, 2, 3)
+        Image.fromarray(colours).save(tmp_path / "masks" / f"{stem}.png")
+    _refused(tmp_path, "labelmap.txt that names the colours", "mode RGB")
+    (tmp_path / "labelmap.txt").write_text("background:0,0,0::\nvoid:1,2,3\nroad:250,50,83::x\n")
+    data = load_folder(tmp_path)
+    assert data.train.classes == ("background", "road")
+    assert data.train.masks[0].tolist() == [[1] * 5 + [IGNORE] * 4 + [0] * 7] * 12
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a:1,2\nb:1,2,3\n", "name:red,green,blue"),
+        ("a:1,2,256\nb:1,2,3\n", "name:red,green,blue"),
+        ("a:1,2,3\nb:1,2,3\n", "#010203 for a and b"),
+        ("a:1,2,3\n", "at least 2 labels, got 1"),
+    ],
+)
+def test_faulty_labelmaps(tmp_path: Path, text: str, words: str) -> None:
+    (_flat(tmp_path) / "labelmap.txt").write_text(text)
+    _refused(tmp_path, "labelmap.txt", words)
+
+
 def test_the_number_of_classes_is_bounded() -> None:
     here = Path("here")
     assert len(map_classes(range(255), {}, here).names) == 255
@@ -283,7 +459,9 @@ def test_empty_and_unknown_folders_name_the_layouts(tmp_path: Path) -> None:
 def test_empty_layouts(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
-    _refused(tmp_path, "must hold images (.jpg, .jpeg, .png), got none")
+    _refused(
+        tmp_path, "must hold images (.bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp), got none"
+    )
 
 
 def test_train_without_val(tmp_path: Path) -> None:
@@ -301,7 +479,7 @@ def test_image_without_mask_and_mask_without_image(tmp_path: Path) -> None:
     _refused(tmp_path, "image", "p01.png", "must have a mask", "no such file")
     (tmp_path / "images" / "p01.png").unlink()
     (tmp_path / "images" / "p02.png").unlink()
-    _refused(tmp_path, "mask", "p02.png", "must have an image", ".jpg, .jpeg, .png")
+    _refused(tmp_path, "mask", "p02.png", "must have an image", ".jpeg, .jpg, .png")
 
 
 def test_two_images_of_one_stem(tmp_path: Path) -> None:
@@ -328,10 +506,89 @@ def test_deep_images_are_refused(tmp_path: Path) -> None:
     _refused(tmp_path, "p00.png", "8 bits a channel", "I;16")
 
 
+def test_16_bits_a_channel_are_not_cut_to_8(tmp_path: Path) -> None:
+    _flat(tmp_path)
+    row = b"\x00" + struct.pack(">48H", *range(48))
+    deep = _png(width=16, height=12, bits=16, data=row * 12, colour=2)
+    for kind, words in (("images", "8 bits a channel"), ("masks", "RGB")):
+        whole = (tmp_path / kind / "p00.png").read_bytes()
+        (tmp_path / kind / "p00.png").write_bytes(deep)
+        _refused(tmp_path, "p00.png", words)
+        (tmp_path / kind / "p00.png").write_bytes(whole)
+    (tmp_path / "labelmap.txt").write_text("a:0,0,0\nb:1,1,1\n")
+    (tmp_path / "masks" / "p00.png").write_bytes(deep)
+    _refused(tmp_path, "p00.png", "of 16 bits")
+
+
+# Orientation tags.
+
+
+def _turned(path: Path, tag: int) -> None:
+    with Image.open(path) as picture:
+        exif = picture.getexif()
+        exif[0x0112] = tag
+        picture.save(path, exif=exif)
+
+
+@pytest.mark.parametrize("tag", [2, 3, 4])
+def test_a_tag_that_the_size_does_not_show_is_refused(tmp_path: Path, tag: int) -> None:
+    for stem in ("a", "b"):
+        _write(tmp_path, stem, end=".jpg")
+    _turned(tmp_path / "images" / "a.jpg", tag)
+    _refused(tmp_path, "a.jpg", "stored upright", f"tag {tag}")
+
+
+@pytest.mark.parametrize("tag", [5, 6, 7, 8])
+def test_a_tag_is_followed_as_the_mask_shows(tmp_path: Path, tag: int) -> None:
+    for stem in ("a", "b"):
+        _write(tmp_path, stem, end=".jpg")
+    path = tmp_path / "images" / "a.jpg"
+    _turned(path, tag)
+    with Image.open(path) as picture:
+        stored = np.asarray(picture)
+        shown = np.asarray(ImageOps.exif_transpose(picture))
+    kept = load_folder(tmp_path).train.images[0].numpy().transpose(1, 2, 0)
+    assert np.array_equal(kept, stored), "the mask has the size as stored"
+    Image.fromarray(np.eye(16, 12, dtype=np.uint8)).save(tmp_path / "masks" / "a.png")
+    turned = load_folder(tmp_path).train
+    assert np.array_equal(turned.images[0].numpy().transpose(1, 2, 0), shown)
+    assert turned.origins[0] is not None
+    assert turned.origins[0].size == Size(16, 12)
+
+
+def test_a_square_that_may_be_turned_and_a_turned_mask_are_refused(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        _write(tmp_path, stem, end=".jpg", size=(12, 12))
+    _turned(tmp_path / "masks" / "b.png", 3)
+    _refused(tmp_path, "mask", "b.png", "orientation tag, got 3")
+    _turned(tmp_path / "images" / "a.jpg", 6)
+    _refused(tmp_path, "a.jpg", "tag 6")
+
+
+def test_upright_tags_are_no_matter(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        _write(tmp_path, stem, end=".jpg")
+        _turned(tmp_path / "images" / f"{stem}.jpg", 1)
+    assert load_folder(tmp_path).train.sizes() == (Size(12, 16),)
+
+
+# Formats.
+
+
+def test_a_gif_named_jpg_is_read_and_a_film_is_not(tmp_path: Path) -> None:
+    _flat(tmp_path)
+    pictures = [Image.new("RGB", (16, 12), (shade, 0, 0)) for shade in (9, 200)]
+    path = tmp_path / "images" / "p00.png"
+    pictures[1].save(path, format="GIF")
+    assert load_folder(tmp_path).train.images[0][0].unique().tolist() == [200]
+    pictures[0].save(path, format="GIF", save_all=True, append_images=pictures[1:])
+    _refused(tmp_path, "p00.png", "a file of one picture, got 2")
+
+
 def test_a_jpeg_named_png_is_no_mask(tmp_path: Path) -> None:
     _flat(tmp_path)
     Image.new("L", (16, 12)).save(tmp_path / "masks" / "p00.png", format="JPEG")
-    _refused(tmp_path, "p00.png", "whole PNG file")
+    _refused(tmp_path, "p00.png", "stored without loss", "got JPEG")
 
 
 @pytest.mark.parametrize("kept", [0, 5, 20, 60, 0.5, 0.9, -13])
@@ -359,7 +616,7 @@ def test_flipped_bits_in_a_mask(tmp_path: Path, place: int) -> None:
 def test_other_files_under_a_picture_name(tmp_path: Path, content: bytes) -> None:
     _flat(tmp_path)
     (tmp_path / "images" / "p00.png").write_bytes(content)
-    _refused(tmp_path, "p00.png", "PNG or JPEG")
+    _refused(tmp_path, "p00.png", "must be a whole picture (JPEG, PNG,")
 
 
 @pytest.mark.parametrize("side", [10_000, 60_000])

@@ -23,7 +23,7 @@ from cropaudit.training.folder_classes import ClassMap
 from cropaudit.training.folder_layout import Pair
 from cropaudit.training.folder_pictures import read_mask
 
-__all__ = ["CITYSCAPES"]
+__all__ = ["CITYSCAPES", "benchmark_classes"]
 
 _IMAGE = "_leftImg8bit.png"
 _MASK = "_gtFine_labelIds.png"
@@ -38,7 +38,7 @@ def _open(root: Path) -> Listing:
     images = folder_under(root, "leftImg8bit", "cityscapes")
     masks = folder_under(root, "gtFine", "cityscapes")
     train, validation = (_pairs(images, masks, split) for split in ("train", "val"))
-    return Listing(root, train, validation, read_mask, lambda _: _classes())
+    return Listing(root, train, validation, read_mask, lambda _: benchmark_classes())
 
 
 def _pairs(images: Path, masks: Path, split: str) -> tuple[Pair, ...]:
@@ -54,7 +54,8 @@ def _pairs(images: Path, masks: Path, split: str) -> tuple[Pair, ...]:
     return refuse_missing(pairs, cities, (masks / split).glob(f"*/*{_MASK}"))
 
 
-def _classes() -> ClassMap:
+def benchmark_classes() -> ClassMap:
+    """Returns the 19 classes that the benchmark evaluates, by their ids in label files."""
     kept = [c for c in torchvision.datasets.Cityscapes.classes if c.train_id not in _NO_CLASS]
     return ClassMap.of({c.id: c.name for c in sorted(kept, key=lambda c: c.train_id)})
 

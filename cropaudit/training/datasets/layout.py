@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cropaudit.accounting.image_sizes import SUFFIXES
 from cropaudit.errors import InputError
 from cropaudit.training.folder_classes import ClassMap
 from cropaudit.training.folder_layout import Pair
@@ -21,6 +22,7 @@ __all__ = [
     "Layout",
     "Listing",
     "entries",
+    "find_image",
     "folder_under",
     "read_json",
     "read_lines",
@@ -40,6 +42,8 @@ class Listing:
         validation: Pairs to validate with; never the test split, where there is another.
         read_ids: Reads one mask as ids, int32 of shape (H, W); colours are packed into one number.
         classes: The map from ids to class indices, given the ids that occur in what was read.
+        named: Ids that the data set names; None where it says which ids there can be at all.
+        left_out: What lies beside the files that are read, in words.
     """
 
     root: Path
@@ -47,6 +51,8 @@ class Listing:
     validation: tuple[Pair, ...]
     read_ids: Callable[[Path], NDArray[np.int32]]
     classes: Callable[[frozenset[int]], ClassMap]
+    named: frozenset[int] | None = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,12 @@ def folder_under(root: Path, inner: Path | str, kind: str) -> Path:
     if not wanted.is_dir():
         raise InputError(f"{kind} folder {root} must hold {inner}/, got no such folder")
     return wanted
+
+
+def find_image(folder: Path, stem: str) -> Path:
+    """Returns the image of this name, whatever its ending; the JPEG that is missing if none is."""
+    named = [folder / f"{stem}{end}" for end in (".jpg", *sorted(SUFFIXES))]
+    return next((path for path in named if path.is_file()), named[0])
 
 
 def read_lines(path: Path) -> list[str]:

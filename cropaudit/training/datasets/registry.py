@@ -10,20 +10,30 @@ from pathlib import Path
 from cropaudit.accounting.geometry import Size
 from cropaudit.errors import InputError, require
 from cropaudit.training.datasets.a2d2 import A2D2
+from cropaudit.training.datasets.ade20k import ADE20K
+from cropaudit.training.datasets.bdd100k import BDD100K
 from cropaudit.training.datasets.camvid import CAMVID
 from cropaudit.training.datasets.cityscapes import CITYSCAPES
 from cropaudit.training.datasets.coco_panoptic import COCO_PANOPTIC
+from cropaudit.training.datasets.cvat import CVAT
 from cropaudit.training.datasets.folder import FOLDER
+from cropaudit.training.datasets.kitti import KITTI
+from cropaudit.training.datasets.labelme import LABELME
 from cropaudit.training.datasets.layout import Layout, Listing
 from cropaudit.training.datasets.oxford_pet import OXFORD_PET
 from cropaudit.training.datasets.reading import FolderSplits, check_options, read_splits
+from cropaudit.training.datasets.roboflow import ROBOFLOW
+from cropaudit.training.datasets.vistas import VISTAS
 from cropaudit.training.datasets.voc import VOC
 from cropaudit.training.scenes import street_scenes
 
 __all__ = ["KINDS", "LAYOUTS", "find_layout", "load_dataset"]
 
 # In the order in which `find_layout` tries them; the last one takes what no other knows.
-LAYOUTS = (CITYSCAPES, A2D2, CAMVID, VOC, OXFORD_PET, COCO_PANOPTIC, FOLDER)
+LAYOUTS = (
+    *(CITYSCAPES, A2D2, CAMVID, CVAT, LABELME, VOC, OXFORD_PET, COCO_PANOPTIC),
+    *(KITTI, ADE20K, BDD100K, VISTAS, ROBOFLOW, FOLDER),
+)
 KINDS = ("auto", *(layout.kind for layout in LAYOUTS), "scenes")
 
 _SCENES = 64
@@ -95,4 +105,4 @@ def _draw_scenes(rows: int, count: int, progress: Callable[[int], None] | None) 
     splits = [street_scenes(count, Size(rows, 2 * rows), seed) for seed in _SEEDS]
     if progress is not None:
         progress(2 * count)
-    return FolderSplits(*splits)
+    return FolderSplits(splits[0], splits[1])
