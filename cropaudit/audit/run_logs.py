@@ -97,11 +97,18 @@ class NoiseLog:
         distance = float(np.maximum(ranks / n - uniform, uniform - (ranks - 1) / n).max())
         return float(kolmogorov((math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance))
 
-    def repeats(self) -> int:
-        """Returns how many steps repeat the noise of another; such samples are not independent."""
-        if self.samples.ndim == 1 or self.samples.shape[1] < 2 or not self.samples.any():
-            return 0
-        return len(self.samples) - len(np.unique(self.samples, axis=0))
+    def step_limits(self, level: float) -> tuple[Array, Array]:
+        """Returns lower and upper limits of the noise multiplier of every step, shape (steps,).
+
+        The squares of a step sum to its sigma^2 chi^2, with a degree of freedom for each direction.
+
+        Args:
+            level: Probability that any of the lower limits is wrong, and likewise of the upper.
+        """
+        totals, half = np.sum(self.samples**2, axis=1), self.samples.shape[1] / 2
+        share = level / len(totals)
+        most, least = 2 * gammainccinv(half, share), 2 * gammaincinv(half, share)
+        return np.sqrt(totals / most), np.sqrt(totals / least)
 
     def _residuals(self) -> Array:
         """Helmert's residuals, shape (n - 1,): independent N(0, sigma^2) whatever the mean."""

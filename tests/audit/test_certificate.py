@@ -93,10 +93,13 @@ def test_units_and_shapes() -> None:
 
 
 def test_epsilon_is_bracketed_at_both_corners() -> None:
-    """Bonferroni over three parameters, each with two limits, written out."""
+    """Bonferroni over three parameters, each with two limits, and a fifth for the noise's tests."""
     log = InclusionLog(Tally(120, 1000), Tally(310, 1000))
     found = certified(noise=noise(), inclusion=log)
-    share = LEVEL / 6
+    share = 0.8 * LEVEL / 6
+    assert sum(item.share for item in found.judged) <= 0.2 * LEVEL
+    untested = certificate(CLAIM, DELTA, LEVEL, noise=noise(), judge=False)
+    assert (untested.judged, untested.limits[0].low) == ((), noise().limits(LEVEL / 2)[0])
     sigma, q, rho = (x.limits(share) for x in (noise(), Tally(120, 1000), Tally(310, 1000)))
     low = bracket(PoissonPatch(sigma[2], q[0], rho[0], 100), DELTA).lower
     high = bracket(PoissonPatch(sigma[0], q[2], rho[2], 100), DELTA).upper
@@ -164,7 +167,7 @@ def test_power_too_large_an_inclusion_probability_is_found() -> None:
 
     Computed: the count whose lower limit at a sixth of the level passes 0.3, and its law.
     """
-    least = next(n for n in range(1001) if Tally(n, 1000).limits(LEVEL / 6)[0] > 0.3)
+    least = next(n for n in range(1001) if Tally(n, 1000).limits(0.8 * LEVEL / 6)[0] > 0.3)
     assert binom.sf(least - 1, 1000, 0.375) > 0.99
     log = InclusionLog(Tally(100, 1000), Tally(least, 1000))
     assert certified(noise=noise(), inclusion=log).causes == ("inclusion probability",)
@@ -244,7 +247,7 @@ def test_full_batches_have_windows_only() -> None:
 def test_noise_that_is_off_or_repeated_is_named() -> None:
     off = certified(noise=NoiseLog.of(np.zeros((50, 4))))
     assert (off.epsilon_low, off.epsilon_high) == (math.inf, math.inf)
-    assert (off.causes, off.mean_p, off.normal_p) == (("noise multiplier",), 1.0, 0.0)
+    assert (off.causes, off.judged) == (("noise multiplier",), ())
     harmless = certificate(
         PoissonPatch(1.0, 1e-7, 0.3, 10), 1e-5, LEVEL, noise=NoiseLog.of(np.zeros(5))
     )
@@ -252,9 +255,45 @@ def test_noise_that_is_off_or_repeated_is_named() -> None:
     samples = noise(1.0, (50, 40)).samples.copy()
     samples[7] = samples[3]
     again = certified(noise=NoiseLog.of(samples))
-    assert (again.repeats, again.causes) == (1, ("repeated noise",))
-    assert "steps that repeat noise: 1" in again.words
-    assert certified(noise=NoiseLog.of(samples.ravel())).repeats == 0
+    assert again.causes == ("noise is not fresh",)
+    assert (again.epsilon_low, again.epsilon_high, again.stated) == (0.0, math.inf, False)
+    assert again.words.endswith("noise is not fresh")
+    assert "no epsilon at delta" in again.words
+
+
+TRUTH = bracket([CLAIM.with_noise(0.2).with_steps(50), CLAIM.with_noise(1.4).with_steps(50)], DELTA)
+"""Noise of 0.2 in half of the steps and 1.4 in the others: 1 in the mean square, epsilon 97.1."""
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_noise_that_changes_is_accounted_for_step_by_step(first: bool) -> None:
+    steps = np.arange(100)[:, None]
+    sigma = np.where(steps < 50 if first else steps % 2, 0.2, 1.4)
+    found = certified(noise=NoiseLog.of(sigma * noise(1.0, (100, 64)).samples))
+    assert found.causes == ("noise is not constant over steps",)
+    assert CLAIM.noise_multiplier < found.epsilon_low <= TRUTH.lower
+    assert TRUTH.upper <= found.epsilon_high < 4 * TRUTH.upper
+    assert found.exceeded
+    # Of other steps than those of the claim only the least and the most are known.
+    other = certified(noise=NoiseLog.of((sigma * noise(1.0, (100, 64)).samples)[20:80]))
+    assert other.epsilon_low <= TRUTH.lower < TRUTH.upper < other.epsilon_high
+    flat = certified(noise=NoiseLog.of((sigma * noise(1.0, (100, 64)).samples).ravel()))
+    assert (flat.causes, flat.stated) == (("noise is not normal",), False)
+
+
+def test_a_single_step_without_noise_shows_everything() -> None:
+    samples = noise(1.0, (100, 64)).samples * (np.arange(100) != 7)[:, None]
+    found = certified(noise=NoiseLog.of(samples))
+    assert (found.epsilon_low, found.epsilon_high) == (math.inf, math.inf)
+
+
+def test_shuffled_batches_take_the_least_noise_for_every_participation() -> None:
+    claim = ShufflePatch(4.0, 0.1, 0.3, 100, epochs=10)
+    sigma = np.where(np.arange(100) % 10 == 3, 1.0, 4.0)[:, None]
+    found = certified(claim, noise=NoiseLog.of(sigma * noise(1.0, (100, 64)).samples))
+    assert found.causes == ("noise is not constant over steps",)
+    assert found.epsilon_high > epsilon_at(claim.with_noise(1.0), DELTA)
+    assert found.epsilon_low < epsilon_at(claim.with_noise(4.0), DELTA)
 
 
 def test_nothing_met_and_everything_met() -> None:
