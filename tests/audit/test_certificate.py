@@ -1,6 +1,9 @@
 """The component certificate: exact limits, its level over many seeds, faults it must find."""
 
+import gzip
 import math
+import re
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -356,6 +359,12 @@ def test_windows_of_several_crops_are_read(tmp_path: Path) -> None:
         ("step,included,met\n0,1,2\n", "line 2 .* met at most 1 if included .* got 1 and 2"),
         ("step,included,met\n0,1,\n", "line 2 .* got 1 and "),
         ("step,included,met\n0\n", "line 2 .* got  and "),
+        ("step,included,met\n,1,0\n", "line 2 must have a whole step, got "),
+        ("step,included,met\n0.5,1,0\n", "line 2 must have a whole step, got 0.5"),
+        ("step,included,met\n0,-1,0\n1,0,0\n", "line 3 must be included 0 or 1 .* got 0 and 0"),
+        ("step,included,met\n0,1,-1\n", "line 2 must be included 0 or 1 .* got 1 and -1"),
+        ("step,included,met,step\n0,1,1,1\n", "must have each column once, got step again"),
+        ("Step;drawn;met\n0;1;1\n", "included and met, and rows; got step, drawn, met"),
     ],
 )
 def test_inclusion_logs_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
@@ -363,6 +372,99 @@ def test_inclusion_logs_that_cannot_be_used(tmp_path: Path, text: str, message: 
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):
         InclusionLog.read(path)
+
+
+def log_text(steps: Sequence[int], drawn: Sequence[int], record: str = "") -> str:
+    """Returns the rows of a log; every third of the draws meets the patch."""
+    mark = f"{record}," if record else ""
+    return "".join(
+        f"{mark}{step},{bit},{int(bit and step % 3 == 0)}\n"
+        for step, bit in zip(steps, drawn, strict=True)
+    )
+
+
+STEPS_LOGGED = range(1000)
+DRAWN = (np.random.default_rng(8).random(1000) < 0.1).astype(int)
+HEAD = "step,included,met\n"
+BROKEN_LOGS = {
+    "appended three times": (
+        log_text(STEPS_LOGGED, DRAWN) * 3,
+        r"each step once, got step 0 in lines 2 and 1002: was it appended to",
+    ),
+    "resumed from a checkpoint": (
+        log_text(range(600), DRAWN[:600]) + log_text(range(500, 1000), DRAWN[500:]),
+        r"each step once, got step 500 in lines 502 and 602",
+    ),
+    "every row twice": (
+        "".join(2 * f"{row}\n" for row in log_text(STEPS_LOGGED, DRAWN).splitlines()),
+        r"each step once, got step 0 in lines 2 and 3",
+    ),
+    "drawn steps alone": (
+        log_text(np.flatnonzero(DRAWN).tolist(), [1] * int(DRAWN.sum())),
+        r"every step, got step \d+ in line \d+ after step \d+: steps that did not draw .* included 0",
+    ),
+    "a tenth of the steps": (
+        log_text(range(0, 1000, 10), DRAWN[::10]),
+        r"every step, got step 10 in line 3 after step 0",
+    ),
+    "one step missing": (
+        log_text([*range(500), *range(501, 1000)], np.delete(DRAWN, 500)),
+        r"every step, got step 501 in line 502 after step 499",
+    ),
+    "another order": (
+        log_text(range(999, -1, -1), DRAWN[::-1]),
+        r"in order, got step 998 in line 3 after step 999",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_LOGS)
+def test_steps_that_are_repeated_or_left_out_are_named(name: str, tmp_path: Path) -> None:
+    """Read as they stand they would give another rate, and limits that are too narrow."""
+    text, message = BROKEN_LOGS[name]
+    path = tmp_path / "log.csv"
+    path.write_text(HEAD + text, encoding="utf-8")
+    with pytest.raises(InputError, match=rf"^inclusion log {re.escape(str(path))} .*{message}"):
+        InclusionLog.read(path)
+
+
+def test_logs_in_other_forms_say_the_same(tmp_path: Path) -> None:
+    path, plain = tmp_path / "log.csv", HEAD + log_text(STEPS_LOGGED, DRAWN)
+    met = int(sum(bit and step % 3 == 0 for step, bit in enumerate(DRAWN)))
+    wanted = InclusionLog(Tally(int(DRAWN.sum()), 1000), Tally(met, int(DRAWN.sum())))
+    words = [f"{i};{('No', 'Yes')[bit]};{('', 'false')[bit]}" for i, bit in enumerate(DRAWN)]
+    words = [w.replace("false", "true") if i % 3 == 0 else w for i, w in enumerate(words)]
+    others = {
+        "log.csv": plain.encode("utf-8-sig"),
+        "late.csv": (HEAD + log_text(range(7, 1007), DRAWN)).encode(),
+        "words.csv": ("Step;Included;MET\n" + "\n".join(words)).encode(),
+        "log.csv.gz": gzip.compress(plain.replace(",", "\t").encode()),
+        "minus.csv": plain.replace(",0,", ",-1,").encode(),
+    }
+    for name, data in others.items():
+        (tmp_path / name).write_bytes(data)
+        found = InclusionLog.read(tmp_path / name)
+        assert found.records == wanted.records, name
+        assert name == "late.csv" or found == wanted, name
+    assert path.exists()
+
+
+def test_several_records_are_told_apart(tmp_path: Path) -> None:
+    path, head = tmp_path / "log.csv", "record,step,included,met\n"
+    other = (np.random.default_rng(9).random(1000) < 0.1).astype(int)
+    both = log_text(STEPS_LOGGED, DRAWN, "a") + log_text(STEPS_LOGGED, other, "b")
+    path.write_text(head + both, encoding="utf-8")
+    assert InclusionLog.read(path).records == Tally(int(DRAWN.sum() + other.sum()), 2000)
+    path.write_text(head + both + log_text([3], [0], "b"), encoding="utf-8")
+    with pytest.raises(InputError, match="each step once of record b, got step 3 in lines 1005 an"):
+        InclusionLog.read(path)
+    same = log_text(STEPS_LOGGED, DRAWN, "a") + log_text(STEPS_LOGGED, DRAWN, "b")
+    path.write_text(head + same, encoding="utf-8")
+    with pytest.raises(InputError, match="drawn apart, got a and b in the very same"):
+        InclusionLog.read(path)
+    few = log_text(range(4), [1, 1, 0, 1], "a") + log_text(range(4), [1, 1, 0, 1], "b")
+    path.write_text(head + few, encoding="utf-8")
+    assert InclusionLog.read(path).records == Tally(6, 8)
 
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
