@@ -83,7 +83,13 @@ def _settings(run: SavedRun, given: Mapping[str, Any]) -> Settings:
 
 
 def _warn(run: SavedRun, attacks: Sequence[KnownAttack], settings: Settings) -> None:
-    """Says beforehand what will take long."""
+    """Says beforehand what will take long, and what could not be checked."""
+    if not run.sealed:
+        typer.echo(
+            "cropaudit: this run recorded no digests of its report and pictures (an earlier "
+            "version wrote it): only its configuration, weights, tape and scores are checked",
+            err=True,
+        )
     took = run.seconds
     each = "as long as the training" if took is None else f"about {format_duration(took)}"
     if took is not None and any(item.access == "every update" for item in attacks):

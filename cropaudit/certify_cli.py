@@ -18,14 +18,17 @@ def certify(
     ],
     noise: Annotated[
         Path | None,
-        typer.Option(help=".npy of the noise in directions without signal."),
+        typer.Option(help=".npy of the noise in directions without signal, (steps, directions)."),
     ] = None,
     max_grad_norm: Annotated[
         float, typer.Option(help="Clipping norm, if the noise was not divided by it.")
     ] = 1.0,
     inclusion: Annotated[
         Path | None,
-        typer.Option(help="CSV with the columns step, included and met (0 or 1) of one record."),
+        typer.Option(
+            help="CSV with the columns step, included and met (0 or 1), every step of a record; of "
+            "several records, record as well."
+        ),
     ] = None,
     delta: Annotated[float, typer.Option(help="Delta of the epsilons.")] = 1e-5,
     confidence: Annotated[float, typer.Option(help="That all limits hold together.")] = 0.95,
@@ -33,7 +36,8 @@ def certify(
 ) -> None:
     """Certify noise and rates from a run's own logs (parameters, not the pipeline).
 
-    Leaves with 1 if a logged parameter is not as claimed.
+    Leaves with 1 if a logged parameter is not as claimed, or noise is not what its limits take for
+    granted.
     """
     from cropaudit.audit.certificate import certify as certified
     from cropaudit.reports.certificate_summary import certificate_document, certificate_lines

@@ -38,11 +38,22 @@ def estimate(
         Path | None,
         typer.Argument(
             help="CSV with the columns score and member (1 or 0) and, if wanted, attack and "
-            "position; or member and one column score_NAME for each attack. - reads standard input."
+            "position; or member and one column score_NAME for each attack. .csv.gz, .npz and "
+            "LeakPro's .json as well. - reads standard input."
         ),
     ] = None,
     member: Annotated[Path | None, _scores("Or .npy of the members' scores.")] = None,
     nonmember: Annotated[Path | None, _scores("And .npy of the nonmembers' scores.")] = None,
+    score_column: Annotated[
+        str | None, _scores("Column with the score, higher for members, if called otherwise.")
+    ] = None,
+    member_column: Annotated[
+        str | None, _scores("Column that says who was a member, if called otherwise.")
+    ] = None,
+    repeats_are_independent: Annotated[
+        bool,
+        _scores("Equal rows were played anew: take them for trials.", "--repeats-are-independent"),
+    ] = False,
     trials: Annotated[
         Literal["independent", "one-run"] | None,
         _scores("independent (unless given), or canaries that share one run."),

@@ -4,7 +4,6 @@ import io
 import json
 import math
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ from cropaudit.audit.estimators.family import Order
 from cropaudit.audit.estimators.rounding import round_down
 from cropaudit.audit.estimators.thresholds import Given, Policy, Ranks, Split
 from cropaudit.audit.question import Question, Trials
-from cropaudit.audit.score_tables import ScoreTable, read_arrays, read_table
+from cropaudit.audit.repeated_rows import RepeatWatch, refuse_repeats
+from cropaudit.audit.score_lines import read_games
+from cropaudit.audit.score_tables import Named, ScoreTable, read_arrays, read_table
 from cropaudit.audit.stream import Stream, StreamClaim, StreamState
 from cropaudit.errors import InputError, require
 from cropaudit.reports.estimate_summary import print_estimate
@@ -37,7 +38,6 @@ __all__ = ["Request", "load", "run_estimate"]
 _STANDARD_INPUT = Path("-")
 _WITHIN = 0.9
 _NOTICEABLE = 0.05  # growth of the bound that is worth a line, as a share of the claim
-_BITS = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0}
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,9 @@ class Request:
         scores: A CSV, or "-" for standard input.
         member: ``.npy`` of the members' scores.
         nonmember: ``.npy`` of the nonmembers' scores.
+        score_column: Name of the column with the score.
+        member_column: Name of the column with the bit.
+        repeats_are_independent: Whether equal rows were played anew, and are no copies.
         trials: Independent, or canaries of one run.
         one_run: The second, in short.
         two_sided: Whether low scores may speak for members.
@@ -70,6 +73,9 @@ class Request:
     scores: Path | None = None
     member: Path | None = None
     nonmember: Path | None = None
+    score_column: str | None = None
+    member_column: str | None = None
+    repeats_are_independent: bool = False
     trials: Trials | None = None
     one_run: bool | None = None
     two_sided: bool | None = None
@@ -121,7 +127,11 @@ class Request:
         legal = "given as one CSV, or as --member and --nonmember together"
         got = " and ".join([*([str(self.scores)] if self.scores else []), *arrays]) or "none"
         require(together, "scores", legal, got)
+        named = self._given("score_column", "member_column")
+        if arrays:
+            self._leave_out("a table of scores", *named)
         if self.follow:
+            self._leave_out("scores that are not followed", *named)
             require(self.scores == _STANDARD_INPUT, "scores", "- (standard input) to follow", got)
 
     @property
@@ -197,6 +207,8 @@ def run_estimate(request: Request) -> bool:
     with progress_stages() as stage:
         stage("Scores", 0)
         tables = _tables(request)
+        if not request.repeats_are_independent:
+            refuse_repeats(tables)
         stage("Estimators", 0)
         found = estimate(tables, question)
         if request.plot is not None:
@@ -219,9 +231,10 @@ def _tables(request: Request) -> tuple[ScoreTable, ...]:
         return read_arrays(request.member, request.nonmember)
     if request.scores is None:
         raise TypeError("a checked request has scores")
+    named = Named(request.score_column, request.member_column)
     if request.scores != _STANDARD_INPUT:
-        return read_table(request.scores)
-    return read_table(_standard_input())
+        return read_table(request.scores, named)
+    return read_table(_standard_input(), named)
 
 
 def _standard_input() -> io.TextIOWrapper:
@@ -238,7 +251,10 @@ def _follow(request: Request, question: Question) -> bool:
             f"{format_value(question.delta)}; {format_confidence(question.confidence)} confidence "
             "at all times at once"
         )
-    for score, bit in _games(_standard_input()):
+    watch = RepeatWatch()
+    for score, bit in read_games(_standard_input()):
+        if not request.repeats_are_independent:
+            watch.add(score, bit)
         stream.add(score, bit)
         state = stream.state
         if state.decision != "undecided":
@@ -264,24 +280,6 @@ def _stream(request: Request, question: Question) -> Stream:
         claim = question.epsilon or claim
     stated = StreamClaim(claim, question.delta, curve)
     return Stream(EProcess(family), stated, question.level, within)
-
-
-def _games(source: io.TextIOWrapper) -> Iterator[tuple[float, int]]:
-    """Yields score and bit of each line, by the columns of a heading if there is one."""
-    columns = ["score", "member"]
-    for number, line in enumerate(source, start=1):
-        cells = [cell.strip().lower() for cell in line.split(",")]
-        if cells == [""] or (number == 1 and sorted(cells) == ["member", "score"]):
-            columns = cells if cells != [""] else columns
-            continue
-        named = dict(zip(columns, cells, strict=False))
-        try:
-            score, bit = float(named["score"]), _BITS[named["member"]]
-        except (KeyError, ValueError):
-            score, bit = math.nan, 0
-        legal = len(cells) == len(columns) and not math.isnan(score)
-        require(legal, f"line {number}", "SCORE,MEMBER: a number and 0 or 1", line.strip())
-        yield score, bit
 
 
 def _conclude(request: Request, stream: Stream) -> None:

@@ -6,25 +6,37 @@ limits of the sampling rate and the inclusion probability. Epsilon grows as nois
 either rate rises, so its values at the two corners of these limits enclose the delivered epsilon.
 All limits share the level (Bonferroni): they hold together with the stated confidence.
 
+The limits of noise hold for independent normal noise of one deviation. A fifth of the level tests
+that. Noise that changes from step to step is accounted for step by step, and at its least where the
+log is not of the claimed steps; of noise that is anything else no epsilon is stated.
+
 Whether gradients are clipped, whether the logs are of what the optimiser used, whether the patch
 stood in its worst place: of that a log says nothing. Publish the certificate apart from an audit.
 """
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cropaudit.accounting.accountant import bracket, epsilon_at, round_up
 from cropaudit.accounting.mechanisms import PatchMechanism
 from cropaudit.accounting.registry import ORDERED, parse_mechanism
 from cropaudit.audit.estimators.rounding import round_down
+from cropaudit.audit.noise_tests import CONSTANT, Judged, judge_noise
 from cropaudit.audit.run_logs import InclusionLog, NoiseLog, Tally
 from cropaudit.errors import require
 
 __all__ = ["Certificate", "Limits", "certificate", "certify"]
 
 _FIXED = ORDERED | {"full"}  # samplers whose participations no coin decides
+_JUDGED = 0.2  # share of the level that tests what the limits of noise rest on
+_RUNGS = 8  # deviations to which those of single steps are rounded, outwards
 
 
 @dataclass(frozen=True)
@@ -71,9 +83,8 @@ class Certificate:
         claimed_epsilon: Of the claim, rounded up.
         epsilon_low: Delivered epsilon, at least; rounded down.
         epsilon_high: Delivered epsilon, at most; rounded up, maybe infinite.
-        mean_p: p-value of noise of mean 0, reported and not acted on; none without a noise log.
-        normal_p: p-value of normal noise, likewise.
-        repeats: Steps whose noise repeats another's: above 0 its limits do not hold.
+        judged: What the limits of noise rest on, tested; empty without a noise log.
+        stated: Whether an epsilon is: not of noise that has no limits. Its ends are 0 and infinity.
     """
 
     claim: PatchMechanism
@@ -84,9 +95,8 @@ class Certificate:
     claimed_epsilon: float
     epsilon_low: float
     epsilon_high: float
-    mean_p: float | None = None
-    normal_p: float | None = None
-    repeats: int = 0
+    judged: tuple[Judged, ...] = ()
+    stated: bool = True
 
     @property
     def steps(self) -> int:
@@ -95,9 +105,14 @@ class Certificate:
 
     @property
     def causes(self) -> tuple[str, ...]:
-        """Parameters whose claimed values are outside their limits; and repeated noise."""
-        again = ("repeated noise",) if self.repeats else ()
-        return (*(item.name for item in self.limits if item.outside), *again)
+        """Parameters whose claimed values are outside their limits, and what noise is not."""
+        found = tuple(f"noise is not {item.name}" for item in self.refuted)
+        return (*(item.name for item in self.limits if item.outside), *found)
+
+    @property
+    def refuted(self) -> tuple[Judged, ...]:
+        """What noise is not; of several properties that one fault breaks the surest."""
+        return _refuted(self.judged)
 
     @property
     def exceeded(self) -> bool:
@@ -108,16 +123,16 @@ class Certificate:
     def words(self) -> str:
         """The certificate in one sentence."""
         low, high = round_down(self.epsilon_low, 4), round_up(self.epsilon_high, 4)
+        delivered = f"delivered epsilon {low:g} to {high:g}" if self.stated else "no epsilon"
         parts = [
-            f"certifies parameters, not the pipeline: delivered epsilon {low:g} to {high:g} at "
+            f"certifies parameters, not the pipeline: {delivered} at "
             f"delta {self.delta:g} with {1 - self.level:.4g} confidence "
             f"(claimed {round_up(self.claimed_epsilon, 4):g}; {self.claim.adjacency}; "
             f"{self.claim.kind}, {self.steps} compositions)",
             *(item.words for item in self.limits),
             *(f"{name} taken as claimed" for name in self.assumed),
+            *(f"noise is not {item.name}" for item in self.refuted),
         ]
-        if self.repeats:
-            parts.append(f"steps that repeat noise: {self.repeats}, its limits do not hold")
         return "; ".join(parts)
 
 
@@ -128,6 +143,7 @@ def certificate(
     *,
     noise: NoiseLog | None = None,
     inclusion: InclusionLog | None = None,
+    judge: bool = True,
 ) -> Certificate:
     """Returns what logs certify about a claimed mechanism.
 
@@ -139,9 +155,10 @@ def certificate(
     Args:
         claim: The mechanism that was claimed.
         delta: In (0, 1).
-        level: In (0, 1); the share of each limit is level over twice the parameters.
+        level: In (0, 1); the share of each limit is what is left over twice the parameters.
         noise: Logged noise.
         inclusion: Logged inclusions.
+        judge: Whether a fifth of the level tests the noise; not where other tests have done so.
 
     Raises:
         InputError: If nothing was logged, a number is out of range, or joint events are of steps
@@ -154,13 +171,23 @@ def certificate(
     """
     require(0 < level < 1, "level", "in (0, 1)", level)
     logged = _logged(claim, noise, inclusion)
-    share = level / (2 * len(logged))
+    judged = judge_noise(noise, level * _JUDGED) if judge and noise is not None else ()
+    share = level * (1 - _JUDGED if judged else 1) / (2 * len(logged))
     claimed = {**_claimed(claim), "record rate": claim.record_rate}
-    limits = [Limits(name, claimed[name], *log.limits(share)) for name, log in logged.items()]
+    deviations = None if noise is None else _deviations(claim, noise, _refuted(judged), share)
+    stated = noise is None or deviations is not None
+    limits = [] if deviations is None else [deviations.limits]
+    limits += [
+        Limits(name, claimed[name], *log.limits(share))
+        for name, log in logged.items()
+        if isinstance(log, Tally)
+    ]
     took_part = _participations(claim, inclusion)
     if took_part > claim.compositions:
         limits.append(Limits("participations", claim.compositions, *[took_part] * 3))
     low, high = _corners(claim, {item.name: item for item in limits})
+    usual = (claim.noise_multiplier,)
+    most, least = (deviations.quiet, deviations.loud) if deviations else (usual, usual)
     return Certificate(
         claim=claim,
         delta=delta,
@@ -168,11 +195,12 @@ def certificate(
         limits=tuple(limits),
         assumed=tuple(name for name in _claimed(claim) if name not in _known(claim, logged)),
         claimed_epsilon=epsilon_at(claim, delta),
-        epsilon_low=round_down(_delivered(claim, low, delta)[0]),
-        epsilon_high=round_up(_delivered(claim, high, delta)[1]) if high else math.inf,
-        mean_p=None if noise is None else noise.mean_p_value(),
-        normal_p=None if noise is None else noise.normal_p_value(),
-        repeats=0 if noise is None else noise.repeats(),
+        epsilon_low=round_down(_delivered(claim, low, most, delta)[0]) if stated else 0.0,
+        epsilon_high=round_up(_delivered(claim, high, least, delta)[1])
+        if high and stated
+        else math.inf,
+        judged=judged,
+        stated=stated,
     )
 
 
@@ -203,6 +231,64 @@ def certify(
 
 
 _Corner = dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Deviations:
+    """Noise multipliers within their limits.
+
+    Attributes:
+        limits: Of the noise multiplier; of that of any step, where steps differ.
+        quiet: At the most noise, the multiplier of all steps or that of each.
+        loud: At the least noise, likewise.
+    """
+
+    limits: Limits
+    quiet: tuple[float, ...]
+    loud: tuple[float, ...]
+
+
+def _refuted(judged: Sequence[Judged]) -> tuple[Judged, ...]:
+    """Returns what noise is not.
+
+    One fault breaks several properties: the surest is named. That steps have one deviation is
+    tested given all others, so that it is refuted only where none of them is.
+    """
+    found = [item for item in judged if item.refuted]
+    others = [item for item in found if item.name != CONSTANT]
+    least = min((item.p_value for item in others), default=0.0)
+    return tuple(item for item in others or found if not others or item.p_value <= least)
+
+
+def _deviations(
+    claim: PatchMechanism, noise: NoiseLog, refuted: Sequence[Judged], share: float
+) -> _Deviations | None:
+    """Returns the limits of noise; none if there are none."""
+    claimed, changing = claim.noise_multiplier, bool(refuted)
+    if not changing:
+        low, estimate, high = noise.limits(share)
+        limits = Limits("noise multiplier", claimed, low, estimate, high)
+        return _Deviations(limits, (high,), (low,))
+    if any(item.name != CONSTANT for item in refuted) or noise.samples.ndim == 1:
+        return None
+    lows, highs = noise.step_limits(share)
+    estimates = np.sqrt(np.mean(noise.samples**2, axis=1))
+    name = "noise multiplier of a step"
+    limits = Limits(name, claimed, float(lows.min()), float(estimates.min()), float(highs.max()))
+    if claim.kind in ORDERED or len(lows) != claim.steps:  # which steps took part is not known
+        return _Deviations(limits, (float(highs.max()),), (float(lows.min()),))
+    return _Deviations(limits, _rounded(highs, up=True), _rounded(lows, up=False))
+
+
+def _rounded(values: NDArray[np.float64], *, up: bool) -> tuple[float, ...]:
+    """Rounds deviations to few, so that few have to be composed; zeros stay zeros."""
+    some = values[values > 0]
+    if not some.size:
+        return tuple(values.tolist())
+    rungs = np.geomspace(some.min(), some.max(), _RUNGS)
+    rungs[0], rungs[-1] = some.min(), some.max()  # whatever the rounding
+    at = np.searchsorted(rungs, values, side="left" if up else "right") - (0 if up else 1)
+    return tuple(np.where(values > 0, rungs[np.clip(at, 0, _RUNGS - 1)], 0.0).tolist())
 
 
 def _claimed(claim: PatchMechanism) -> _Corner:
@@ -243,12 +329,10 @@ def _participations(claim: PatchMechanism, log: InclusionLog | None) -> int:
 
 
 def _corners(claim: PatchMechanism, limits: dict[str, Limits]) -> tuple[_Corner, _Corner | None]:
-    """Returns the quietest and the loudest values within the limits, where there are loudest."""
+    """Returns the lowest and the highest rates within the limits, where there are highest."""
     quiet, loud = _claimed(claim), _claimed(claim)
     for name, item in limits.items():
-        upside_down = name == "noise multiplier"
-        quiet[name] = item.high if upside_down else item.low
-        loud[name] = item.low if upside_down else item.high
+        quiet[name], loud[name] = item.low, item.high
     if "record rate" not in limits:
         return quiet, loud
     least, most = quiet.pop("record rate"), loud.pop("record rate")
@@ -265,8 +349,17 @@ def _inclusion(any_met: float, crops: int) -> float:
     return 1.0 if any_met >= 1 else -math.expm1(math.log1p(-any_met) / crops)
 
 
-def _delivered(claim: PatchMechanism, corner: _Corner, delta: float) -> tuple[float, float]:
-    """Returns epsilon at a corner from below and from above."""
+def _delivered(
+    claim: PatchMechanism, corner: _Corner, noise: tuple[float, ...], delta: float
+) -> tuple[float, float]:
+    """Returns epsilon at a corner from below and from above.
+
+    Args:
+        claim: The claim.
+        corner: Rates.
+        noise: Multiplier of all steps, or of each.
+        delta: In (0, 1).
+    """
     rate, inclusion = corner["sampling rate"], corner["inclusion probability"]
     if rate == 0 or inclusion == 0:
         return 0.0, 0.0
@@ -274,8 +367,13 @@ def _delivered(claim: PatchMechanism, corner: _Corner, delta: float) -> tuple[fl
     if "participations" in corner:
         changed["epochs"] = round(corner["participations"])
     found: PatchMechanism = replace(claim, **changed)
-    if corner["noise multiplier"] == 0:
-        shown = -math.expm1(found.compositions * math.log1p(-min(found.record_rate, 1 - 1e-16)))
+    steps = Counter(noise) if len(noise) > 1 else {noise[0]: found.compositions}
+    bare = steps.pop(0.0, 0)  # steps that show what they use
+    phases = [found.with_noise(sigma) for sigma in steps]
+    if len(noise) > 1:
+        phases = [item.with_steps(steps[item.noise_multiplier]) for item in phases]
+    shown = -math.expm1(bare * math.log1p(-min(found.record_rate, 1 - 1e-16)))
+    if not phases:
         return (math.inf if shown > delta else 0.0), math.inf
-    ends = bracket(found.with_noise(corner["noise multiplier"]), delta)
-    return ends.lower, ends.upper
+    ends = bracket(phases, delta)
+    return (math.inf if shown > delta else ends.lower), (math.inf if bare else ends.upper)

@@ -4,9 +4,10 @@ Limits are exact: chi-square for the deviation of noise, Clopper-Pearson for rat
 unpickled: arrays are read with ``allow_pickle=False``.
 """
 
-import csv
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,14 @@ from scipy.special import gammainccinv, gammaincinv, kolmogorov, stdtr
 
 from cropaudit.audit.estimators.evidence import upper_limit
 from cropaudit.audit.number_files import read_numbers
+from cropaudit.audit.text_tables import Bits, read_text_table, shown
 from cropaudit.errors import InputError, require
 
 __all__ = ["InclusionLog", "NoiseLog", "Tally"]
 
 Array = NDArray[np.float64]
+
+_CHANCE = -25  # log of the chance that two records are drawn in the same steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +101,18 @@ class NoiseLog:
         distance = float(np.maximum(ranks / n - uniform, uniform - (ranks - 1) / n).max())
         return float(kolmogorov((math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance))
 
-    def repeats(self) -> int:
-        """Returns how many steps repeat the noise of another; such samples are not independent."""
-        if self.samples.ndim == 1 or self.samples.shape[1] < 2 or not self.samples.any():
-            return 0
-        return len(self.samples) - len(np.unique(self.samples, axis=0))
+    def step_limits(self, level: float) -> tuple[Array, Array]:
+        """Returns lower and upper limits of the noise multiplier of every step, shape (steps,).
+
+        The squares of a step sum to its sigma^2 chi^2, with a degree of freedom for each direction.
+
+        Args:
+            level: Probability that any of the lower limits is wrong, and likewise of the upper.
+        """
+        totals, half = np.sum(self.samples**2, axis=1), self.samples.shape[1] / 2
+        share = level / len(totals)
+        most, least = 2 * gammainccinv(half, share), 2 * gammaincinv(half, share)
+        return np.sqrt(totals / most), np.sqrt(totals / least)
 
     def _residuals(self) -> Array:
         """Helmert's residuals, shape (n - 1,): independent N(0, sigma^2) whatever the mean."""
@@ -160,47 +171,116 @@ class InclusionLog:
 
     @classmethod
     def read(cls, path: Path, crops: int = 1) -> "InclusionLog":
-        """Reads a CSV with the columns step, included and met, a line for each trial of a record.
+        """Reads a CSV with the columns step, included and met, a line for each step of a record.
+
+        A rate is one of steps: a log that has a step twice, or only those in which the record was
+        drawn, tells of another rate. So every record must have each step between its first and its
+        last, once and in order. Of several records a column ``record`` says which is which.
 
         Args:
-            path: The file. ``included`` is 0 or 1; ``met`` counts windows that met the patch and
-                may be left blank where the record was not included.
+            path: The file; separators and booleans as in score files. ``met`` counts windows that
+                met the patch and may be left blank where the record was not included.
             crops: Windows drawn for each inclusion.
 
         Raises:
-            InputError: If it is no such file.
+            InputError: If it is no such file, or steps are missing or repeated.
         """
-        rows = _read_rows(path, crops)
-        included, met = sum(row[0] for row in rows), sum(row[1] for row in rows)
+        table = read_text_table(path, f"inclusion log {path}")
+        needed = {"step", "included", "met"} <= set(table.columns)
+        if not needed or not table.rows:
+            raise InputError(
+                f"inclusion log {path} must have the columns step, included and met, and rows; "
+                f"got {shown(table.columns)}"
+            )
+        table.require_once(("step", "included", "met", "record"))
+        reader = Bits()
+        rows = [_row(path, line, row, crops, reader) for line, row in table.rows]
+        _check_steps(path, rows)
+        included, met = sum(row.included for row in rows), sum(row.met for row in rows)
         windows = Tally(met, included * crops) if included else None
         return cls(Tally(included, len(rows)), windows)
 
 
-def _read_rows(path: Path, crops: int) -> list[tuple[int, int]]:
-    """Returns (included, met) of every trial."""
+@dataclass(frozen=True)
+class _LogRow:
+    """A line of an inclusion log."""
+
+    line: int
+    record: str
+    step: int
+    included: bool
+    met: int
+
+
+def _row(path: Path, line: int, row: dict[str, str], crops: int, reader: Bits) -> _LogRow:
+    cells = {name: (row.get(name) or "").strip() for name in ("step", "included", "met", "record")}
+    where = f"inclusion log {path} line {line}"
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        raise InputError(f"inclusion log {path} must be an existing CSV file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"inclusion log {path} must be a readable CSV file: {error}") from None
-    if not rows or not {"step", "included", "met"} <= set(rows[0]):
+        step = int(cells["step"])
+    except ValueError:
+        raise InputError(f"{where} must have a whole step, got {cells['step'][:40]}") from None
+    try:
+        included = reader.read(cells["included"])
+        met = _met(cells["met"], included)
+        if not 0 <= met <= (crops if included else 0):
+            raise ValueError("too many windows")
+    except ValueError:
         raise InputError(
-            f"inclusion log {path} must have the columns step, included and met, and rows"
-        )
-    return [_row(path, line, row, crops) for line, row in enumerate(rows, start=2)]
+            f"{where} must be included 0 or 1 and met at most {crops} if included and 0 if not, "
+            f"got {cells['included'][:40]} and {cells['met'][:40]}"
+        ) from None
+    return _LogRow(line, cells["record"], step, included, met)
 
 
-def _row(path: Path, line: int, row: dict[str, str], crops: int) -> tuple[int, int]:
-    words = [(row[name] or "").strip() for name in ("included", "met")]
-    most = crops if words[0] == "1" else 0
-    legal = words[0] in ("0", "1") and words[1] in {str(n) for n in range(most + 1)}
-    if words == ["0", ""]:
-        return 0, 0
-    if not legal:
-        raise InputError(
-            f"inclusion log {path} line {line} must be included 0 or 1 and met at most "
-            f"{crops} if included and 0 if not, got {words[0]} and {words[1]}"
-        )
-    return int(words[0]), int(words[1])
+def _met(text: str, included: bool) -> int:
+    if text == "" and not included:
+        return 0
+    try:
+        return int(text)
+    except ValueError:
+        return int(Bits().read(text))
+
+
+def _check_steps(path: Path, rows: Sequence[_LogRow]) -> None:
+    """Raises unless every record has each of its steps once, in order."""
+    records: dict[str, list[_LogRow]] = {}
+    for row in rows:
+        records.setdefault(row.record, []).append(row)
+    for record, own in records.items():
+        of = f" of record {record[:40]}" if record else ""
+        name = f"inclusion log {path}"
+        seen: dict[int, _LogRow] = {}
+        for row in own:
+            twin = seen.setdefault(row.step, row)
+            if twin is not row:
+                raise InputError(
+                    f"{name} must have each step once{of}, got step {row.step} in lines "
+                    f"{twin.line} and {row.line}: was it appended to, or is it of several records "
+                    "(name them in a column record)?"
+                )
+        for last, row in pairwise(own):
+            if row.step < last.step:
+                raise InputError(
+                    f"{name} must have its steps in order{of}, got step {row.step} in line "
+                    f"{row.line} after step {last.step}"
+                )
+            if row.step > last.step + 1:
+                raise InputError(
+                    f"{name} must have every step{of}, got step {row.step} in line {row.line} "
+                    f"after step {last.step}: steps that did not draw the record belong to its "
+                    "rate (included 0)"
+                )
+    _check_copies(path, records)
+
+
+def _check_copies(path: Path, records: Mapping[str, Sequence[_LogRow]]) -> None:
+    """Raises if two records were drawn in the very same steps: copies, or one batch for all."""
+    found: dict[tuple[tuple[int, int], ...], str] = {}
+    for record, own in records.items():
+        drawn = tuple((row.step, row.met) for row in own if row.included)
+        rate = len(drawn) / len(own)
+        if len(own) * math.log(rate**2 + (1 - rate) ** 2) < _CHANCE:
+            twin = found.setdefault(drawn, record)
+            legal = "of records that are drawn apart"
+            got = f"{twin[:40]} and {record[:40]} in the very same {len(drawn)} steps"
+            require(twin == record, f"inclusion log {path}", legal, got)

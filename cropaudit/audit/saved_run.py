@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cropaudit.audit.canary_files import same_canaries
 from cropaudit.audit.config import load_config
 from cropaudit.audit.declared import check_folder
-from cropaudit.audit.digests import data_digest, sha256
+from cropaudit.audit.digests import check_digests, data_digest, sha256
 from cropaudit.audit.run_files import weights_bytes
 from cropaudit.audit.subject import Subject, prepare_subject
 from cropaudit.audit.train_run import RECORD_NAME
@@ -49,6 +49,8 @@ class SavedRun:
         threads: CPU threads that it was trained with; None if that was not recorded.
         processes: That trained it together.
         seconds: That its training took; None if not recorded.
+        sealed: Whether the digests of all its files were recorded and hold; earlier versions
+            recorded those of the evidence alone, not of the report.
     """
 
     folder: Path
@@ -60,6 +62,7 @@ class SavedRun:
     threads: int | None
     processes: int
     seconds: float | None
+    sealed: bool = True
 
     def model(self, state: dict[str, Tensor]) -> nn.Module:
         """Builds the run's model with these weights, for evaluation, on this machine's device.
@@ -93,9 +96,8 @@ def load_run(folder: Path, data: Path | None = None) -> SavedRun:
         legal = f"a folder of cropaudit train or of an audit, with {name}"
         require((home / name).is_file(), "run", legal, folder)
     stated = _stated(home)
-    for name in _FILES:
-        same = stated["files"].get(name) == sha256((home / name).read_bytes())
-        require(same, f"{home / name}", "as its training left it", "a changed file")
+    sealed = check_digests(home.parent if home.name == "raw" else home)
+    _check_evidence(home, stated["files"])
     changes = {} if data is None else {"data.folder": str(data)}
     config = load_config(str(home / _FILES[0]), changes)
     check_folder(config)
@@ -119,6 +121,7 @@ def load_run(folder: Path, data: Path | None = None) -> SavedRun:
         threads=_whole(stated, "threads"),
         processes=_whole(stated, "processes") or 1,
         seconds=stated.get("seconds_per_step", 0) * subject.bound.steps or None,
+        sealed=sealed,
     )
 
 
@@ -166,15 +169,26 @@ def _stated(home: Path) -> dict[str, Any]:
         if (home / RECORD_NAME).is_file():
             found: dict[str, Any] = json.loads((home / RECORD_NAME).read_bytes())
             found["files"]["model.safetensors"], found["data_digest"]
-            return found
+            return {**found, "files": dict(found["files"].items())}
         report = json.loads((home.parent / _REPORT).read_bytes())
         return {
-            "files": report["provenance"]["files"],
+            "files": dict(report["provenance"]["files"].items()),
             "data_digest": report["identity"]["data_digest"],
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         legal = f"a folder with {RECORD_NAME}, or raw/ of an audit beside its {_REPORT}"
         raise InputError(f"run must be {legal}, got {home}") from error
+
+
+def _check_evidence(home: Path, digests: dict[str, str]) -> None:
+    """Compares every file that the run's record names, scores and canaries among them."""
+    missing = [name for name in _FILES if name not in digests]
+    require(not missing, "the run's record", f"of {', '.join(_FILES)}", f"no {missing[:1]}")
+    for name, digest in digests.items():
+        path = home / name
+        legal = "as its training left it"
+        require(path.is_file(), str(path), legal, "no such file")
+        require(sha256(path.read_bytes()) == digest, str(path), legal, "a changed file")
 
 
 def _require_same_run(spec: DpSgdSpec, tape: Tape) -> None:

@@ -56,11 +56,13 @@ class Trial:
         included: Whether the batch held the record.
         met: Windows that met the patch; 0 or 1, whether any did, where the crops' gradients are
             averaged.
+        record: Index of the image.
     """
 
     step: int
     included: bool
     met: int
+    record: int = 0
 
 
 def trials(
@@ -160,8 +162,8 @@ def write_logs(folder: Path, noise: NoiseLog, found: Sequence[Trial]) -> tuple[P
     array, table = io.BytesIO(), io.StringIO()
     np.save(array, noise.samples, allow_pickle=False)
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("step", "included", "met"))
-    writer.writerows((trial.step, int(trial.included), trial.met) for trial in found)
+    writer.writerow(("step", "record", "included", "met"))
+    writer.writerows((x.step, x.record, int(x.included), x.met) for x in found)
     paths = folder / "noise.npy", folder / "inclusion.csv"
     write_atomic(paths[0], array.getvalue())
     write_atomic(paths[1], table.getvalue().encode())
@@ -183,12 +185,12 @@ def _of_place(tape: Tape, place: PatchPlace, sizes: Sequence[Size], patch: Patch
     for step in range(tape.steps):
         batch = tape.batch(step)
         if place.record not in batch:
-            found.append(Trial(step, False, 0))
+            found.append(Trial(step, False, 0, place.record))
             continue
         first = batch.index(place.record) * crops
         windows = tape.windows_of(step)[first : first + crops]
         met = sum(shows(window, tape.facts.crop, pixels) for window in windows)
-        found.append(Trial(step, True, min(met, _crops(tape))))
+        found.append(Trial(step, True, min(met, _crops(tape)), place.record))
     return found
 
 

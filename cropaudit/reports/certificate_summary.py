@@ -33,30 +33,49 @@ def certificate_document(found: Certificate) -> dict[str, Any]:
         "assumed": list(found.assumed),
         "causes": list(found.causes),
         "exceeded": found.exceeded,
-        "mean_p": found.mean_p,
-        "normal_p": found.normal_p,
-        "repeats": found.repeats,
+        "stated": found.stated,
+        "noise": [
+            {
+                "name": item.name,
+                "p_value": item.p_value,
+                "share": item.share,
+                "refuted": item.refuted,
+                "detail": item.detail,
+            }
+            for item in found.judged
+        ],
     }
 
 
 def certificate_lines(found: Certificate) -> list[str]:
     """Returns the certificate, one statement a line."""
-    low, high = format_lower(found.epsilon_low), format_upper(found.epsilon_high)
+    low, high = found.epsilon_low, found.epsilon_high
+    least = format_lower(low) if math.isfinite(low) else "infinity"
+    most = format_upper(high) if math.isfinite(high) else "infinity"
+    ends = f"{least} to {most} at" if found.stated else "none can be stated of this noise, at"
     lines = [
-        f"Delivered epsilon: {low} to {high} at delta {found.delta:g}, with "
+        f"Delivered epsilon: {ends} delta {found.delta:g}, with "
         f"{1 - found.level:.4g} confidence; claimed {format_upper(found.claimed_epsilon)} "
         f"({found.claim.adjacency})",
         *(item.words[0].upper() + item.words[1:] for item in found.limits),
         *(f"{name[0].upper()}{name[1:]}: not logged, taken as claimed" for name in found.assumed),
     ]
-    if found.mean_p is not None and found.normal_p is not None:
-        mean, normal = format_value(found.mean_p, 3), format_value(found.normal_p, 3)
-        lines.append(f"Noise: mean 0 has p = {mean}, normal has p = {normal} (not judged)")
-    if found.repeats:
-        lines.append(f"Noise: {found.repeats} steps repeat another's, so its limits do not hold")
+    lines += _noise(found)
     if found.causes:
         lines.append(f"NOT AS CLAIMED: {', '.join(found.causes)}")
     lines.append("This certifies parameters, not the pipeline: publish it apart from an audit.")
+    return lines
+
+
+def _noise(found: Certificate) -> list[str]:
+    """Returns what was tested of the noise, and what it is not."""
+    if not found.judged:
+        return []
+    shown = ", ".join(f"{item.name} p = {format_value(item.p_value, 2)}" for item in found.judged)
+    lines = [f"Noise, tested at {found.judged[0].share:.2g} each: {shown}"]
+    for item in found.refuted:
+        told = f": {item.detail}" if item.detail else ""
+        lines.append(f"Noise is not {item.name}{told}")
     return lines
 
 

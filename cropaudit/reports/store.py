@@ -2,7 +2,8 @@
 
 A run folder holds ``report.json`` (the canonical document), ``report.html``, ``pictures/`` and
 ``raw/``. The marker file lists every name that cropaudit wrote; only those are ever replaced, and
-only in a folder that has a marker.
+only in a folder that has a marker. It holds the digests of a run's files as well, so that a change
+of any of them is seen.
 
 Canonical JSON here means sorted keys, no white space, UTF-8 and no NaN. It differs from RFC 8785
 in two ways, both harmless for a hash that only cropaudit checks: numbers are written as Python
@@ -16,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from cropaudit.audit.digests import sha256
+from cropaudit.audit.digests import MARKER_NAME, recorded_digests, sha256
 from cropaudit.audit.result import AuditReport
 from cropaudit.errors import InputError
 from cropaudit.training.atomic import write_atomic
@@ -38,7 +39,6 @@ __all__ = [
 
 REPORT_NAME = "report.json"
 HTML_NAME = "report.html"
-MARKER_NAME = ".cropaudit-run.json"
 _MARKER_KIND = "cropaudit run folder"
 
 
@@ -131,13 +131,20 @@ def prepare_run_folder(path: Path, *, force: bool) -> Path:
     return path
 
 
-def record_files(folder: Path, names: Iterable[str]) -> None:
+def record_files(folder: Path, names: Iterable[str] | Mapping[str, bytes]) -> None:
     """Adds names to the marker: from now on ``--force`` may replace these files.
+
+    Args:
+        folder: The run folder.
+        names: Of the files; with their contents, where these are the run's and shall stay.
 
     Raises:
         InputError: If the folder has no marker, or a name would leave it.
     """
-    _write_listing(folder, {*_listing(folder), *(_checked(name) for name in names)})
+    digests = recorded_digests(folder)
+    if isinstance(names, Mapping):
+        digests |= {_checked(name): sha256(data) for name, data in names.items()}
+    _write_listing(folder, {*_listing(folder), *(_checked(name) for name in names)}, digests)
 
 
 def write_run(
@@ -222,9 +229,11 @@ def _listing(folder: Path) -> list[str]:
         ) from error
 
 
-def _write_listing(folder: Path, names: Iterable[str]) -> None:
+def _write_listing(
+    folder: Path, names: Iterable[str], digests: Mapping[str, str] | None = None
+) -> None:
     """Writes the marker."""
-    marker = {"kind": _MARKER_KIND, "files": sorted(names)}
+    marker = {"kind": _MARKER_KIND, "files": sorted(names), "digests": dict(digests or {})}
     write_atomic(folder / MARKER_NAME, (json.dumps(marker, indent=1) + "\n").encode())
 
 

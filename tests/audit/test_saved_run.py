@@ -1,7 +1,9 @@
 """Saved runs: attacked from disk as if they had been watched, refused if anything is another."""
 
 import json
+import re
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,13 @@ from cropaudit.audit.attack_run import Settings, play
 from cropaudit.audit.attack_verdict import judge
 from cropaudit.audit.canary_files import canary_bytes, same_canaries
 from cropaudit.audit.config import AuditConfig, load_config
+from cropaudit.audit.digests import MARKER_NAME, sha256
 from cropaudit.audit.reference_models import Asking, References, ask_references, vectorised
 from cropaudit.audit.saved_run import SavedRun, load_run, replay
 from cropaudit.audit.stages import silent
 from cropaudit.audit.train_run import TrainedRun, train_run
 from cropaudit.errors import InputError
+from cropaudit.reports.store import prepare_run_folder, record_files
 from cropaudit.training.dpsgd import StepView
 from cropaudit.training.samplers import expected_batch
 
@@ -44,6 +48,7 @@ Made = tuple[TrainedRun, Path]
 
 
 def written(run: TrainedRun, folder: Path) -> Path:
+    """Writes a run as earlier versions did: without digests of all its files."""
     _, files = run.files("cropaudit train")
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -180,12 +185,86 @@ def test_references_in_turn_are_those_of_an_ensemble_in_kind(saved: SavedRun) ->
     assert slow.losses.mean() == pytest.approx(fast.losses.mean(), rel=0.3)
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "model.safetensors", "tape.npz"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "model.safetensors", "initial.safetensors", "tape.npz", "canaries.npz"]
+)
 def test_a_changed_file_is_refused(made: Made, name: str, tmp_path: Path) -> None:
     folder = shutil.copytree(made[1], tmp_path / "run")
     (folder / name).write_bytes((folder / name).read_bytes() + b"\n")
-    with pytest.raises(InputError, match="as its training left it, got a changed file"):
+    with pytest.raises(InputError, match=rf"{name} must be as its training left it, got a changed"):
         load_run(folder)
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=rf"with {name}|{name} .*, got no such file"):
+        load_run(folder)
+
+
+def sealed(files: dict[str, bytes], folder: Path) -> Path:
+    """Writes a run folder as the commands do."""
+    prepare_run_folder(folder, force=False)
+    record_files(folder, files)
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def test_every_file_of_a_training_is_covered(made: Made, saved: SavedRun, tmp_path: Path) -> None:
+    files = made[0].files("cropaudit train")[1]
+    folder = sealed(files, tmp_path / "run")
+    assert not saved.sealed
+    assert load_run(folder).sealed
+    (folder / "notes.txt").write_text("of the user")
+    record_files(folder, ["attacks.csv"])  # what is added later may change
+    (folder / "attacks.csv").write_text("score,member")
+    assert load_run(folder).sealed
+    for name, data in files.items():
+        (folder / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        with pytest.raises(InputError, match=re.escape(f"{folder / name} must be as its run left")):
+            load_run(folder)
+        (folder / name).write_bytes(data)
+    for text in ("{}", "[]", "no", '{"digests": {"../x": "0"}}', '{"digests": [1]}'):
+        (folder / MARKER_NAME).write_text(text)
+        with (
+            nullcontext()
+            if text == "{}"
+            else pytest.raises(InputError, match=r"must be as cropaudit left it, got a changed")
+        ):
+            assert not load_run(folder).sealed
+
+
+def test_every_file_of_an_audit_is_covered(made: Made, tmp_path: Path) -> None:
+    own = made[0].files("cropaudit train")[1]
+    record = json.loads(own.pop("train.json"))
+    raw = {f"raw/{name}": data for name, data in own.items()} | {"raw/probe.csv": b"score,member"}
+    stated = {**record["files"], "probe.csv": sha256(b"score,member")}
+    report = {
+        "provenance": {"files": stated},
+        "identity": {"data_digest": record["data_digest"]},
+        "verdict": {"status": "violation"},
+    }
+    text = json.dumps(report)
+    files = {**raw, "report.html": b"<html>", "report.json": text.encode()}
+    folder = sealed(files, tmp_path / "audit")
+    assert load_run(folder).sealed
+    (folder / "raw/probe.csv").write_bytes(b"score,member\n1,1")
+    with pytest.raises(InputError, match=r"probe.csv must be as its run left it, got a changed"):
+        load_run(folder)
+    # Of an earlier version the report's own list tells, and of the report itself nothing does.
+    (folder / MARKER_NAME).unlink()
+    with pytest.raises(InputError, match=r"probe.csv must be as its training left it, got a chan"):
+        load_run(folder / "raw")
+    (folder / "raw/probe.csv").write_bytes(b"score,member")
+    assert not load_run(folder).sealed
+    for name in ("report.json", "report.html"):
+        again = sealed(files, tmp_path / name)
+        (again / name).write_bytes(files[name].replace(b"violation", b"consistent") + b" ")
+        for place in (again, again / "raw"):
+            with pytest.raises(InputError, match=rf"{name} must be as its run left it"):
+                load_run(place)
+    for wrong in ([], {"files": []}, {"files": None}):
+        (folder / "report.json").write_text(json.dumps({**report, "provenance": wrong}))
+        with pytest.raises(InputError, match=r"run must be a folder with train.json"):
+            load_run(folder)
 
 
 def test_other_data_are_refused(made: Made, tmp_path: Path) -> None:
@@ -201,12 +280,19 @@ def test_other_canaries_are_refused(made: Made, tmp_path: Path) -> None:
     run, source = made
     folder = shutil.copytree(source, tmp_path / "run")
     subject = run.subject
-    (folder / "canaries.npz").write_bytes(canary_bytes(subject.slots, ~subject.member))
+    record = json.loads((folder / "train.json").read_text())
+
+    def put(data: bytes) -> None:
+        (folder / "canaries.npz").write_bytes(data)
+        record["files"]["canaries.npz"] = sha256(data)
+        (folder / "train.json").write_text(json.dumps(record))
+
+    put(canary_bytes(subject.slots, ~subject.member))
     with pytest.raises(InputError, match=r"canaries must be those of canaries.npz"):
         load_run(folder)
     assert not same_canaries(folder / "canaries.npz", subject.slots, subject.member)
     assert same_canaries(folder / "canaries.npz", subject.slots, ~subject.member)
-    (folder / "canaries.npz").write_bytes(b"nothing")
+    put(b"nothing")
     with pytest.raises(InputError, match="canaries must be a file that training saved"):
         load_run(folder)
 

@@ -1,14 +1,19 @@
 """Scores of a user: every form of table, and every error with its line."""
 
+import gzip
 import io
+import json
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.lib import format as npy
 
 from cropaudit.audit.games import score_csv
-from cropaudit.audit.score_tables import ScoreTable, read_arrays, read_table
+from cropaudit.audit.number_files import LARGEST
+from cropaudit.audit.score_tables import Named, ScoreTable, read_arrays, read_table
 from cropaudit.errors import InputError
 
 LONG = "score,member\n1.5,1\n-2,0\n3e2,1\ninf,0\n"
@@ -51,8 +56,18 @@ def test_a_long_table(tmp_path: Path) -> None:
         '"score","member"\n"1.5","1"\n\n"-2","0"\n"3e2","1"\n\n"inf","0"\n\n',
         "score,member\n1.5,true\n-2,False\n3e2,TRUE\ninf,0.0\n",
         "score,member\n1.5,1.0\n-2,0.0\n+300,1\nInfinity,0",
+        LONG.replace(",", ";"),
+        LONG.replace(",", "\t"),
+        "Score,MEMBER\n1.5,1\n-2,-1\n300,1\ninf,-1\n",
+        "Is-Member;Attack Score\nYES;1.5\nno;-2\ny;300\nN;inf\n",
+        "signal_values,true_membership\n1.5,in\n-2,out\n300,In\ninf,OUT\n",
+        "membership_score,keep\n1.5,True\n-2,False\n300,T\ninf,f\n",
+        "note;score;member\na,b,c;1.5;1\n;-2;0\n;300;+1\n;inf;0\n",
     ],
-    ids=["mark", "returns", "spaces", "order", "more columns", "quotes", "words", "numbers"],
+    ids=[
+        *("mark", "returns", "spaces", "order", "more columns", "quotes", "words", "numbers"),
+        *("semicolons", "tabs", "minus one", "other names", "in and out", "LiRA", "commas inside"),
+    ],
 )
 def test_the_same_table_written_otherwise(text: str, tmp_path: Path) -> None:
     """From a file and from standard input alike."""
@@ -62,6 +77,55 @@ def test_the_same_table_written_otherwise(text: str, tmp_path: Path) -> None:
     for found in (table(text), *read_table(path)):
         assert np.array_equal(found.values, expected.values)
         assert np.array_equal(found.member, expected.member)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_files_are_read_plain_or_gzipped(packed: bool, tmp_path: Path) -> None:
+    path = tmp_path / ("scores.csv.gz" if packed else "scores.tsv")
+    data = LONG.replace(",", "\t").encode("utf-8-sig")
+    path.write_bytes(gzip.compress(data) if packed else data)
+    (found,) = read_table(path)
+    assert np.array_equal(found.values, table(LONG).values)
+
+
+def test_archives_and_objects_of_lists_are_read(tmp_path: Path) -> None:
+    """As numpy saves them, as LeakPro keeps an attack, and as two arrays of scores."""
+    values, bits = table(LONG).values, table(LONG).member
+    np.savez(tmp_path / "a.npz", scores=values[:, None], keep=bits, epochs=np.array(3))
+    np.savez_compressed(tmp_path / "b.npz", Score=values, is_member=np.where(bits, 1, -1))
+    stored = {"id": "x", "signal_values": values.tolist(), "true_labels": bits.astype(int).tolist()}
+    (tmp_path / "c.json").write_text(json.dumps({**stored, "tpr": None, "fixed_fpr": {"a": 1}}))
+    for name in ("a.npz", "b.npz", "c.json"):
+        (found,) = read_table(tmp_path / name)
+        assert np.array_equal(found.values, values), name
+        assert np.array_equal(found.member, bits), name
+    np.savez(tmp_path / "d.npz", member=values[bits], nonmember=values[~bits])
+    (found,) = read_table(tmp_path / "d.npz")
+    assert found.scores.member.tolist() == [1.5, 300.0]
+
+
+def test_columns_may_be_named() -> None:
+    text = "Loss gain,Confidence,target\n1.5,0,1\n-2,0,0\n"
+    (found,) = read_table(io.StringIO(text), Named("loss gain", "Target"))
+    assert found.values.tolist() == [1.5, -2]
+    with pytest.raises(
+        InputError, match="column must be one of loss_gain, confidence, target, got"
+    ):
+        read_table(io.StringIO(text), Named("gain", "target"))
+    two = "score_a,score_b,member,keep\n1,2,1,0\n2,3,0,1\n"
+    with pytest.raises(
+        InputError, match="must have one member, got member, keep; name it by --mem"
+    ):
+        read_table(io.StringIO(two))
+    (found,) = read_table(io.StringIO(two), Named("score_b", "keep"))
+    assert (found.values.tolist(), found.member.tolist()) == ([2, 3], [False, True])
+
+
+def test_errors_show_the_columns_found() -> None:
+    assert refused("Gain,Bit\n1,1\n").endswith("and rows; got gain, bit")
+    assert refused("score,member\n").endswith("got score, member and no rows")
+    many = ",".join(f"c{i}" for i in range(40))
+    assert refused(f"{many}\n{many}\n").endswith("c10, c11 and 28 more")
 
 
 def test_attacks_of_a_long_table_are_parted_in_order() -> None:
@@ -123,7 +187,10 @@ def test_an_audits_own_scores_are_read_back_exactly() -> None:
         ("score,member\n1,1\n1,2\n", 3),
         ("score,member\n1,1\n1,\n", 3),
         ("score,member\n1,1\n1\n", 3),
-        ("score,member\n1,yes\n", 2),
+        ("score,member\n1,perhaps\n", 2),
+        ("score,member\n1,-1\n1,0\n", 3),
+        ("score,member\n1,0\n1,-1.0\n", 3),
+        ("score;member\n1,5;1\n2;0\n", 2),
         ("score,member\n1,0.5\n", 2),
         ("score,member\n\n\n1,1\n\nx,0\n", 6),
         ('note,score,member\n"two\nlines",1,1\nc,x,1\n', 4),
@@ -147,7 +214,8 @@ def test_errors_name_the_values(tmp_path: Path) -> None:
     path.write_text("score,member\n1,maybe\n")
     with pytest.raises(InputError) as caught:
         read_table(path)
-    expected = f"scores {path} line 2 must be a number and 0 or 1, got 1 and maybe"
+    legal = "0 or 1 (or -1 and 1, true, yes, in and their opposites)"
+    expected = f"scores {path} line 2 must be a number and {legal}, got 1 and maybe"
     assert str(caught.value) == expected
 
 
@@ -163,8 +231,10 @@ def test_errors_name_the_values(tmp_path: Path) -> None:
         "score_,member\n1,1\n",
         "1,1\n2,0\n",
         "score,score_a,member\n1,1,1\n",
-        "Score,Member\n1,1\n",
-        "score;member\n1;1\n",
+        "loss,member\n1,1\n",
+        "prediction,answers\n1,1\n",
+        "score,label\n1,1\n",
+        "score member\n1 1\n",
     ],
 )
 def test_tables_without_the_columns(text: str) -> None:
@@ -196,11 +266,34 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read_table(path)
 
 
+def test_what_is_too_much_is_refused_before_it_is_judged(tmp_path: Path) -> None:
+    wide = ",".join(f"score_{i}" for i in range(1100))
+    assert "must be of at most 1000 columns, got 1101" in refused(f"{wide},member\n")
+    wide = ",".join(f"score_{i}" for i in range(300))
+    rows = "".join(f"{','.join(['1'] * 300)},{bit}\n" for bit in (0, 1))
+    assert "must be of at most 200 attacks, got 300" in refused(f"{wide},member\n{rows}")
+    rows = "".join(f"{i},1,{i}\n" for i in range(300))
+    assert "must be of at most 200 attacks, got 300" in refused(f"score,member,attack\n{rows}")
+    rows = "".join(f"{i},1,{i}\n" for i in range(2500))
+    assert "of at most 2000 positions, got 2500" in refused(f"score,member,position\n{rows}")
+    for label in ("a" * 5000, "\ud800", "\x1b[2J", "two\u2028lines"):
+        for column in ("attack", "position"):
+            message = refused(f"score,member,{column}\n1,1,{label}\n2,0,{label}\n")
+            assert "printable characters" in message
+            assert len(message) < 300
+            message.encode("utf-8")
+    bomb = tmp_path / "bomb.csv.gz"
+    bomb.write_bytes(gzip.compress(b"score,member\n" + bytes(LARGEST), compresslevel=1))
+    assert bomb.stat().st_size < 3e6
+    with pytest.raises(InputError, match=r"must be at most 268435456 bytes unpacked, got more"):
+        read_table(bomb)
+
+
 # Arrays.
 
 
 def test_two_arrays(tmp_path: Path) -> None:
-    np.save(tmp_path / "m.npy", np.array([3, 1, 2]))
+    np.save(tmp_path / "m.npy", np.array([[3], [1], [2]]))
     np.save(tmp_path / "n.npy", np.array([0.5, -np.inf], dtype=np.float32))
     (found,) = read_arrays(tmp_path / "m.npy", tmp_path / "n.npy")
     assert (found.attack, found.positions) == ("", ())
@@ -249,6 +342,54 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     for path in (bare, array, archive):
         with pytest.raises(InputError, match=r"must be a \.npy file of numbers"):
             read_arrays(path, fine)
+
+
+def promising(shape: tuple[int, ...]) -> bytes:
+    """Returns an array file with ten numbers whose header promises others."""
+    file = io.BytesIO()
+    npy.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return file.getvalue() + bytes(80)
+
+
+@pytest.mark.parametrize("shape", [(10**13,), (2**62, 4), (0, -1), (11,), (10**30,)])
+def test_headers_that_promise_more_than_there_is(shape: tuple[int, ...], tmp_path: Path) -> None:
+    fine, big, packed = (tmp_path / name for name in ("fine.npy", "big.npy", "big.npz"))
+    np.save(fine, np.zeros(5))
+    big.write_bytes(promising(shape))
+    with pytest.raises(InputError, match=r"must be a \.npy file of numbers"):
+        read_arrays(big, fine)
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("score.npy", promising(shape))
+    with pytest.raises(InputError, match=r"must be a \.npz file of numbers"):
+        read_table(packed)
+
+
+def test_archives_and_objects_that_are_no_scores(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, score=np.zeros((4, 3)), keep=np.zeros(4, bool))
+    with pytest.raises(InputError, match="must be"):
+        read_table(path)
+    np.savez(path, a=np.zeros(4))
+    with pytest.raises(InputError, match=r"must hold the arrays score and member, .*; got a"):
+        read_table(path)
+    np.savez(path, score=np.array([_Bomb()], dtype=object), member=np.ones(1))
+    with pytest.raises(InputError, match=r"must be a \.npz file of numbers: its kind is object"):
+        read_table(path)
+    for data in (b"", b"PK\x03\x04nothing", path.read_bytes()[:300]):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"must be a \.npz file of numbers"):
+            read_table(path)
+    with pytest.raises(InputError, match=r"must be an existing \.npz file"):
+        read_table(tmp_path / "none.npz")
+    for text in ("", "[1]", "{", "[" * 100_000, '{"signal_values": [1, 1' + "0" * 400 + "]}"):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(InputError, match=r"must be a JSON object with lists"):
+            read_table(tmp_path / "x.json")
+    (tmp_path / "x.json").write_text('{"signal_values": null, "true_labels": [1, 0]}')
+    with pytest.raises(InputError, match=r"must hold the arrays"):
+        read_table(tmp_path / "x.json")
+    with pytest.raises(InputError, match=r"two \.npy files are given as --member and --nonmember"):
+        read_table(tmp_path / "one.npy")
 
 
 def test_array_files_that_are_none(tmp_path: Path) -> None:

@@ -1,12 +1,32 @@
 """`cropaudit certify` and `cropaudit selftest` through the real entry point."""
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 
+from cropaudit.cli import main
+
 CLAIM = "poisson:noise=1,q=0.1,rho=0.3,steps=100"
+
+
+@pytest.fixture
+def in_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., CompletedProcess[str]]:
+    """Runs ``cropaudit ARGS`` in this process: no second start of Python."""
+
+    def run(*args: object) -> CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["cropaudit", *map(str, args)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return CompletedProcess(sys.argv, int(str(left.value.code)), *capsys.readouterr())
+
+    return run
 
 
 def logs(folder: Path, rho: float, sigma: float = 1.0) -> tuple[Path, Path]:
@@ -60,6 +80,52 @@ def test_bad_logs_are_refused(cropaudit, arguments: tuple[str, ...], words: str)
     done = cropaudit("certify", "--mechanism", CLAIM, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda x: x * np.where(np.arange(100) < 50, 0.2, 1.4)[:, None], "constant over steps"),
+        (lambda x: 8 * x * (np.arange(64) == 5), "isotropic"),
+        (lambda x: np.hstack([x[:, :32], x[:, :32]]), "fresh"),
+        (lambda x: np.sign(x) * x**2 / 3**0.5, "normal"),
+    ],
+    ids=["steps", "direction", "copies", "law"],
+)
+def test_noise_that_is_not_what_limits_rest_on(in_process, tmp_path, spoil, words: str) -> None:
+    """All of it has the claimed multiplier in the mean square, and would be certified by it."""
+    np.save(tmp_path / "n.npy", spoil(np.random.default_rng(0).standard_normal((100, 64))))
+    given = ("certify", "--mechanism", CLAIM, "--noise", tmp_path / "n.npy")
+    done = in_process(*given)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"NOT AS CLAIMED: noise is not {words}" in done.stdout
+    document = json.loads(in_process(*given, "--json").stdout)
+    assert words in [item["name"] for item in document["noise"] if item["refuted"]]
+    assert sum(item["share"] for item in document["noise"]) <= 0.2 * 0.05 + 1e-12
+    assert document["causes"] == [f"noise is not {words}"]
+    if words == "constant over steps":
+        assert document["epsilon_low"] < 97.1 < document["epsilon_high"]
+        assert document["exceeded"]
+    else:
+        assert (document["stated"], document["epsilon_high"]) == (False, None)
+        assert "Delivered epsilon: none can be stated of this noise" in done.stdout
+
+
+def test_no_noise_at_all_has_no_end(in_process, tmp_path: Path) -> None:
+    np.save(tmp_path / "n.npy", np.zeros((100, 64)))
+    done = in_process("certify", "--mechanism", CLAIM, "--noise", tmp_path / "n.npy")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "Delivered epsilon: infinity to infinity at" in done.stdout
+
+
+def test_logs_that_were_appended_to_are_refused(in_process, tmp_path: Path) -> None:
+    steps, _ = logs(tmp_path, 0.3)
+    head, *rows = steps.read_text(encoding="utf-8").splitlines()
+    steps.write_text("\n".join([head, *rows * 3]), encoding="utf-8")
+    done = in_process("certify", "--mechanism", CLAIM, "--inclusion", steps)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "must have each step once, got step 0 in lines 2 and 4002" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_selftest_prints_observed_beside_nominal(cropaudit) -> None:

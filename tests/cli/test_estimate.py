@@ -288,6 +288,50 @@ def test_odd_scores_get_a_right_answer(here: Run, tmp_path: Path, name: str) -> 
     assert low <= found.summit.epsilon <= high
 
 
+def copied(path: Path, times: int) -> Path:
+    """Writes sixty null scores, each so many times."""
+    scores, member = gaussian_games(60, 0.0, 41)
+    return write_csv(path, np.tile(scores, times), np.tile(member, times))
+
+
+def test_copied_rows_are_refused_in_every_form(here: Run, tmp_path: Path) -> None:
+    path = copied(tmp_path / "copied.csv", 10)
+    for options in ((), ("--one-run",), ("--claim", 1), (*MECHANISM, "--one-run")):
+        done = here("estimate", path, *options)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "scores must be independent trials, got each of 60 rows 10 times" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    scores, member = gaussian_games(60, 0.0, 41)
+    for name, bit in (("m.npy", 1), ("n.npy", 0)):
+        np.save(tmp_path / name, np.tile(scores[member == bit], 10))
+    arrays = ("--member", tmp_path / "m.npy", "--nonmember", tmp_path / "n.npy")
+    assert here("estimate", *arrays).returncode == 2
+    assert here("estimate", *arrays, "--repeats-are-independent").returncode == 0
+    assert here("estimate", path, "--repeats-are-independent").returncode == 0
+    assert here("estimate", copied(tmp_path / "once.csv", 1)).returncode == 0
+
+
+def test_columns_by_other_names(here: Run, tmp_path: Path) -> None:
+    scores, member = gaussian_games(300, 2.0, 7)
+    plain = write_csv(tmp_path / "plain.csv", scores, member)
+    found = answered(here("estimate", plain, "--json"))
+    path = tmp_path / "other.csv"
+    path.write_text(plain.read_text().replace("score,member", "Gain;Trained On").replace(",", ";"))
+    done = here("estimate", path)
+    assert done.returncode == 2
+    assert "got gain, trained_on" in done.stderr
+    named = ("--score-column", "gain", "--member-column", "Trained On")
+    assert answered(here("estimate", path, *named, "--json")) == found
+    np.savez(tmp_path / "x.npz", scores=scores[:, None], keep=member.astype(bool))
+    assert answered(here("estimate", tmp_path / "x.npz", "--json")) == found
+    refusals = {
+        ("--member", "m.npy", "--nonmember", "n.npy", "--score-column", "a"): "a table of scores",
+        ("-", "--follow", "--claim", "1", "--member-column", "a"): "scores that are not followed",
+    }
+    for options, words in refusals.items():
+        assert f"must be left out, or given with {words}" in here("estimate", *options).stderr
+
+
 BAD_FILES = {
     "nan": ("score,member\n1.0,1\nnan,0\n", "line 3 must be free of NaN"),
     "text": ("score,member\n1.0,1\nhigh,0\n", "line 3 must be a number and 0 or 1"),
@@ -419,6 +463,15 @@ def test_following_says_what_is_known_at_the_end() -> None:
     assert "Result: undecided; the claim is not contradicted" in done.stdout
 
 
+def test_games_under_another_heading_are_followed() -> None:
+    scores, member = gaussian_games(200, 1.0, 9)
+    plain = fed(lines(scores, member), "--follow", "--claim", 5, "--json")
+    words = np.where(member == 1, "yes", "no")
+    rows = "".join(f"{w};{s!r}\n" for s, w in zip(scores.tolist(), words, strict=True))
+    other = fed("Is Member;Attack-Score\n" + rows, "--follow", "--claim", 5, "--json")
+    assert (other.returncode, other.stdout, other.stderr) == (0, plain.stdout, "")
+
+
 def test_following_stops_close_to_the_claim() -> None:
     scores, member = gaussian_games(4000, 2.0, 10)
     text = "member,score\n" + "".join(
@@ -445,9 +498,13 @@ def test_following_stops_close_to_the_claim() -> None:
         ("1,1\nnan,0\n", "line 2 must be SCORE,MEMBER: a number and 0 or 1, got nan,0"),
         ("1,1\n1,2\n", "line 2 must be SCORE,MEMBER"),
         ("1,1\n\n1,0,0\n", "line 3 must be SCORE,MEMBER"),
+        (b"1,1\n0,0\n\xff,1\n", "it must be in UTF-8"),
+        (b"1,1\n" + b"1" * 20_000 + b",0\n", "line 2 must be below 10000 characters"),
+        ("1,1\n2,-1\n3,0\n", "line 3 must be SCORE,MEMBER"),
+        ("".join(f"{i / 7!r},{i % 2}\n" for i in range(1, 9)) * 2, "games must be independent"),
     ],
 )
-def test_bad_games_are_one_line_and_exit_2(text: str, message: str) -> None:
+def test_bad_games_are_one_line_and_exit_2(text: str | bytes, message: str) -> None:
     done = fed(text, "--follow", "--claim", 1, "--json")
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr

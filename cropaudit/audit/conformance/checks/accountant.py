@@ -111,7 +111,8 @@ def _reconciled(stated: _Stated, seen: Seen, claimed: Claimed, level: float) -> 
             if updates < 1 or updates == claimed.steps
             else _steps_alone(mechanism, claimed, level)
         )
-    return certificate(mechanism, claimed.delta, level, noise=noise, inclusion=log)
+    # The check of the noise has judged it, kind of batch by kind of batch.
+    return certificate(mechanism, claimed.delta, level, noise=noise, inclusion=log, judge=False)
 
 
 def _steps_alone(mechanism: PatchMechanism, claimed: Claimed, level: float) -> Certificate:
