@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from cropaudit.attacks.double_sums import inner, squares
 from cropaudit.attacks.layer_terms import Call, Terms, layer_terms, readable
 from cropaudit.errors import require
 from cropaudit.training.losses import pixel_losses
@@ -97,7 +98,6 @@ class _Pass:
         total: The terms so far.
         heard: Of each layer, what it took and, once known, the gradient of what it gave.
         declined: Layers that turned out not to be readable.
-    leaves: Where the graph begins: what the first layers gave. No weight is differentiated.
         leaves: Where the graph begins: what the first layers gave. No weight is differentiated.
     """
 
@@ -173,11 +173,11 @@ def _by_vmap(
     wanted = {name: every[name] for name in directions}
     flat = torch.cat([y.flatten() for y in directions.values()])
     step = max(1, _ENTRIES // flat.numel())
-    squares, dots = [], []
+    lengths, dots = [], []
     for start in range(0, len(images), step):
         piece = slice(start, start + step)
         taken = each(wanted, images[piece], masks[piece])
         gradients = torch.cat([taken[name].flatten(1) for name in directions], dim=1)
-        squares.append(gradients.square().sum(dim=1).double())
-        dots.append((gradients @ flat).double())
-    return Terms(torch.cat(squares), torch.cat(dots))
+        lengths.append(squares(gradients))
+        dots.append(inner(gradients, flat[None])[:, 0])
+    return Terms(torch.cat(lengths), torch.cat(dots))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cropaudit.accounting.geometry import Crop
+from cropaudit.attacks.double_sums import FLOAT32, rounding_beside_noise
 from cropaudit.attacks.projections import Projector
 from cropaudit.attacks.slot_views import SlotViews, background_crops, slot_views
 from cropaudit.errors import require
@@ -59,7 +60,7 @@ class RunFacts:
 
 
 def summed_updates(before: nn.Module, after: nn.Module, run: RunFacts, records: int) -> Tensor:
-    """Returns the sum of the run's noisy sums, shape (P,), exact for plain SGD.
+    """Returns the sum of the run's noisy sums, shape (P,), float64, exact for plain SGD.
 
     Raises:
         InputError: If the two models have different trainable parameters.
@@ -67,9 +68,22 @@ def summed_updates(before: nn.Module, after: nn.Module, run: RunFacts, records: 
     ends = [[p for p in model.parameters() if p.requires_grad] for model in (before, after)]
     shapes = [[p.shape for p in parameters] for parameters in ends]
     require(shapes[0] == shapes[1], "model_after", "of the same parameters", "others")
-    moved = [start.detach() - end.detach().to(start) for start, end in zip(*ends, strict=True)]
-    scale = expected_batch(run.sampling, records) * (1 - run.momentum) / run.learning_rate
-    return torch.cat([part.flatten() for part in moved]) * scale
+    start, end = (torch.cat([p.detach().flatten().double() for p in one]) for one in ends)
+    return (start - end.to(start)) * _scale(run, records)
+
+
+def _scale(run: RunFacts, records: int) -> float:
+    """Returns by what a move of the weights is to be multiplied to give a sum of gradients."""
+    return expected_batch(run.sampling, records) * (1 - run.momentum) / run.learning_rate
+
+
+def _require_digits(model: nn.Module, run: RunFacts, records: int, deviation: float) -> None:
+    """Holds the rounding of float32 weights, once in every step, against the noise of a step."""
+    weights = torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad])
+    typical = float(weights.double().square().mean().sqrt())
+    rounding = FLOAT32 * typical * _scale(run, records)
+    cure = "a larger learning_rate has them, or an attack that sees the updates"
+    rounding_beside_noise(rounding, deviation, "the last-iterate score", cure)
 
 
 def last_iterate_scores(
@@ -98,7 +112,12 @@ def last_iterate_scores(
         windows: Windows tried for each slot and world.
         natural: Crops from which the expectation of the other records is estimated.
         chunk: Crops differentiated at once; see `Projector`.
+
+    Raises:
+        InputError: If the updates are lost in the rounding of the weights.
     """
+    deviation = math.hypot(run.noise_multiplier, _MODEL_ERROR) * run.max_grad_norm
+    _require_digits(model_after, run, len(data), deviation)
     views = slot_views(data, slots, crop, windows, seed)
     ends = [
         Projector(model, max_grad_norm=run.max_grad_norm, chunk=chunk)
@@ -109,7 +128,6 @@ def last_iterate_scores(
     images, masks, share = background_crops(data, crop, natural, generator)
     others = _mean_of_ends(ends, images, masks) * (run.steps * rate * share)
     seen = summed_updates(model_before, model_after, run, len(data)) - others
-    deviation = math.hypot(run.noise_multiplier, _MODEL_ERROR) * run.max_grad_norm
     variance = run.steps * deviation**2
     times = run.steps * rate
     return np.array([_score(ends, data, crop, one, times, seen) / variance for one in views])
@@ -131,7 +149,7 @@ def _score(
         world = slice(start, start + hits)
         total = _mean_of_ends(ends, images[world], masks[world])
         added = total * (times * views.inclusion / hits)
-        scores.append(float(added.double() @ seen.double() - added.double().square().sum() / 2))
+        scores.append(float(added @ seen - added.square().sum() / 2))
     return scores[0] - scores[1]
 
 

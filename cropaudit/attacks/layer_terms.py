@@ -19,11 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cropaudit.attacks.double_sums import inner, squares
 from cropaudit.errors import InputError
 
 __all__ = ["Call", "Terms", "layer_terms", "readable"]
 
-_ENTRIES = 2**23  # of scratch tensors at once: 8 MiB in float32; never less than for one image
+_ENTRIES = 2**23  # of scratch tensors at once: 32 MiB in float32; never less than for one image
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +96,7 @@ def _matrix_layer(
             piece = slice(start, start + step)
             before = _joined([patches(module, call.given[piece]) for call in calls])
             parts.append(use(before, after[piece], direction))
-        squares, dots = zip(*parts, strict=True)
-        yield Terms(torch.cat(squares), torch.cat(dots))
+        yield Terms(*(torch.cat(terms) for terms in zip(*parts, strict=True)))
 
     return terms
 
@@ -106,21 +106,26 @@ def _joined(views: list[Tensor]) -> Tensor:
 
 
 def _gram(before: Tensor, after: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the squared norm as a sum over pairs of positions, and the projection."""
-    square = torch.linalg.vecdot((before.mT @ before).flatten(1), (after.mT @ after).flatten(1))
-    dot = torch.linalg.vecdot((direction @ before).flatten(1), after.flatten(1))
-    return square.double().clamp(min=0), dot.double()
+    """Returns the squared norm as a sum over pairs of positions, and the projection.
+
+    In float64: positions that pull against each other cancel in the sum over pairs, and the root of
+    what float32 leaves of it would have three digits.
+    """
+    wide, late = before.double(), after.double()
+    square = torch.linalg.vecdot((wide.mT @ wide).flatten(1), (late.mT @ late).flatten(1))
+    dot = torch.linalg.vecdot((direction.double() @ wide).flatten(1), late.flatten(1))
+    return square.clamp(min=0), dot
 
 
 def _whole(before: Tensor, after: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     """Returns both from the layer's gradient of these few images."""
-    flat = (after @ before.mT).flatten(1)
-    return flat.square().sum(dim=1).double(), (flat @ direction.flatten()).double()
+    terms = _small((after @ before.mT).flatten(1), direction)
+    return terms.square, terms.dot
 
 
 def _small(gradients: Tensor, direction: Tensor) -> Terms:
     """Returns both from gradients of shape (N, size)."""
-    return Terms(gradients.square().sum(dim=1).double(), (gradients @ direction.flatten()).double())
+    return Terms(squares(gradients), inner(gradients, direction.flatten()[None])[:, 0])
 
 
 def _convolution_patches(module: nn.Conv2d, given: Tensor) -> Tensor:

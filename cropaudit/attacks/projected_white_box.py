@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cropaudit.accounting.geometry import Crop
+from cropaudit.attacks.double_sums import FLOAT32, rounding_beside_noise
 from cropaudit.attacks.projections import Projector, clip_factors
 from cropaudit.attacks.slot_views import (
     background_crops,
@@ -41,6 +42,7 @@ from cropaudit.training.samplers import Poisson, Sampling, expected_batch
 __all__ = ["Adversary", "KnownBackground", "ProjectedWhiteBox", "UnknownBackground"]
 
 _PRIOR = 10  # steps' weight of all slots' mean variance in that of each
+_PASSES = 10  # roundings of a projection in float32, through all layers, in units of one
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,15 @@ class ProjectedWhiteBox:
     def _look(
         self, projector: Projector, data: SegmentationData, seen: Tensor, fresh: bool
     ) -> list[Tensor]:
-        """Returns every slot's clipped projections, and takes the norms where they are due."""
+        """Returns every slot's clipped projections, and takes the norms where they are due.
+
+        Raises:
+            InputError: If float32 cannot hold them beside so little noise.
+        """
+        rounding = _PASSES * FLOAT32 * float(seen.norm())
+        cure = "more noise, or a larger model_error, has them"
+        deviation = math.sqrt(self.variance)
+        rounding_beside_noise(rounding, deviation, "the projected white-box score", cure)
         dots: list[Tensor] = []
         norms: list[Tensor] = []
         for group in in_groups(self.views):
@@ -217,7 +227,7 @@ class ProjectedWhiteBox:
         same = len(view.windows) == len(view.indices)
         require(same, "crops an image", "1 for a known background", len(view.windows))
         if not view.indices:
-            return torch.zeros_like(view.noisy_sum)
+            return torch.zeros_like(view.noisy_sum, dtype=torch.float64)
         return projector.clipped_sum(*self._records(data, view, range(len(view.indices))))
 
     def _records(

@@ -132,9 +132,12 @@ class Projector:
     def clipped_sum(self, images: Tensor, masks: Tensor) -> Tensor:
         """Returns the sum of the clipped gradients, shape (P,): one gradient of weighted losses.
 
+        Float64 over the chunks: what it is taken from is nearly the same.
+
         The weights are the clip factors; a gradient of sum_i f_i l_i is sum_i f_i grad l_i.
         """
-        total, zeros = self._flat_zeros(), self._directions(self._flat_zeros())
+        zeros = self._directions(self._flat_zeros())
+        total = self._flat_zeros().double()
         for pixels, labels in self._pieces(images, masks):
             norm = self._ghost(pixels, labels, zeros).norm
             factors = clip_factors(norm, self.max_grad_norm)

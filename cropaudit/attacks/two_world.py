@@ -29,6 +29,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cropaudit.accounting.geometry import Crop
+from cropaudit.attacks.double_sums import (
+    FLOAT32,
+    inner,
+    require_digits,
+    rounding_beside_noise,
+    solve_error,
+    squares,
+)
 from cropaudit.attacks.strata import StratifiedWindows
 from cropaudit.errors import require
 from cropaudit.training.canaries import CanarySlot, filled
@@ -42,6 +50,7 @@ __all__ = ["Adversary", "KnownBackground", "Looks", "Target", "TwoWorldScorer", 
 
 _LEAST = 0.05  # of C: a deviation below it would make a score of rounding errors
 _MEMBERS = 64  # whose gradients are taken at once
+_SCORE, _CURE = "the two-world score", "a smaller batch, or more noise, has them"
 
 
 @dataclass(frozen=True)
@@ -143,9 +152,10 @@ class TwoWorldScorer:
             self._own = self._gradients(view.parameters, *self._own_crops())
             self._others = self._natural(view.parameters)
         seen = self._seen(view)
-        dots, squares = _products(self._own, seen)
+        self._require_digits(view)
+        dots, lengths = inner(self._own, seen[:, None])[:, :, 0], squares(self._own)
         ratios = torch.stack(
-            [self._log_ratio(*self._within(dots, squares, seen, v)) for v in self.variances]
+            [self._log_ratio(*self._within(dots, lengths, seen, v)) for v in self.variances]
         )
         self._total = ratios if self._total is None else self._total + ratios
 
@@ -191,36 +201,52 @@ class TwoWorldScorer:
         return self._gradients(parameters, torch.stack(images), torch.stack(masks))
 
     def _seen(self, view: EnsembleStep) -> Tensor:
-        """Returns what the adversary cannot explain by other records, shape (M, P)."""
+        """Returns what the adversary cannot explain by other records, shape (M, P), float64."""
+        seen = view.noisy_sum.double()
         if self._others is None:
             rest = view.record != self.target.slot.record
-            seen = view.noisy_sum.clone()
-            return seen.index_add_(0, view.member[rest], view.clipped[rest], alpha=-1.0)
-        return view.noisy_sum - self._others.mean(dim=1) * self._expected()
+            others = view.clipped[rest].double()
+            return seen.index_add_(0, view.member[rest], others, alpha=-1.0)
+        return seen - self._others.double().mean(dim=1) * self._expected()
+
+    def _require_digits(self, view: EnsembleStep) -> None:
+        """Holds the rounding of the noisy sum, a float32, against the least noise expected.
+
+        It is a sum of so many terms, each of whose roundings is at most that of the sum: as random
+        numbers, they grow by the root of their number.
+        """
+        terms = 1 + len(view.record) / len(view.noisy_sum)
+        largest = math.sqrt(float(squares(view.noisy_sum).max()))
+        rounding = FLOAT32 * math.sqrt(terms) * largest
+        rounding_beside_noise(rounding, math.sqrt(min(self.variances)), _SCORE, _CURE)
 
     def _expected(self) -> float:
         return self.target.sample_rate * (len(self.target.data) - 1)
 
     def _within(
-        self, dots: Tensor, squares: Tensor, seen: Tensor, variance: float
+        self, dots: Tensor, lengths: Tensor, seen: Tensor, variance: float
     ) -> tuple[Tensor, Tensor]:
         """Returns c' S^-1 y and c' S^-1 c of each crop, shape (M, n), by Woodbury's formula."""
         if self._others is None:
-            return dots / variance, squares / variance
-        root = self._others * math.sqrt(self._expected() / self._others.shape[1])
-        gram = (root @ root.mT).double()
+            return dots / variance, lengths / variance
+        share = self._expected() / self._others.shape[1]
+        gram = inner(self._others, self._others) * share
+        # What is subtracted below is at most C^2, and what is left counts in units of the variance.
+        worst = self.target.max_grad_norm**2 / variance
+        error = solve_error(gram, variance, self.models.size) * max(1.0, worst)
+        require_digits(error, _SCORE, _CURE)
         eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
         factor = torch.linalg.cholesky(gram + variance * eye)
-        across = (root @ self._own.mT).double()
+        across = inner(self._others, self._own) * math.sqrt(share)
         solved = torch.cholesky_solve(across, factor)
-        along = (root @ seen[:, :, None]).double()
+        along = inner(self._others, seen[:, None]) * math.sqrt(share)
         dots = dots - (solved.mT @ along)[:, :, 0]
-        return dots / variance, (squares - (solved * across).sum(dim=1)) / variance
+        return dots / variance, (lengths - (solved * across).sum(dim=1)) / variance
 
-    def _log_ratio(self, dots: Tensor, squares: Tensor) -> Tensor:
+    def _log_ratio(self, dots: Tensor, lengths: Tensor) -> Tensor:
         """Returns the log-likelihood ratio of A to B of one step, shape (M,)."""
         count = self.hit.strata
-        logs = dots - squares / 2
+        logs = dots - lengths / 2
         absent = self._absent(logs[:, 2 * count :])
         share = math.log(self.target.sample_rate * self.hit.probability / count)
         a, b = (
@@ -238,8 +264,3 @@ class TwoWorldScorer:
         share = math.log(q * missing / max(misses.shape[1], 1))
         inside = misses.logsumexp(dim=1) if misses.shape[1] else misses.new_zeros(len(misses))
         return torch.logaddexp(out, inside + share)
-
-
-def _products(own: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    dots = (own @ seen[:, :, None])[:, :, 0]
-    return dots.double(), own.square().sum(dim=2).double()

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from cropaudit.accounting.geometry import Crop
+from cropaudit.attacks.double_sums import inner, require_digits, solve_error
 from cropaudit.training.canaries import CanarySlot, filled
 from cropaudit.training.crops import JointRandomCrop, Window, cut
 from cropaudit.training.data import SegmentationData
@@ -33,6 +34,7 @@ _MODEL_ERROR = 0.2  # of C: what drift and the few windows tried leave unexplain
 _CHUNK = 32  # crops differentiated at once, fewer for a large model
 _CHUNK_ENTRIES = 200_000_000
 _NATURAL = 48  # natural crops that stand for all of them in the covariance
+_RARE = 1e-30  # the least share of a slot: a root of 0 could not be divided by
 _ENTRIES = 150_000_000  # of the gradient table; larger models keep their last coordinates only
 
 
@@ -154,46 +156,54 @@ class Clutter:
             natural: Clipped gradients of natural images, shape (n, P).
             rates: r of each slot, shape (slots,), float64.
             expected: Natural images expected in a batch.
-            deviation: Noise deviation s C.
+            deviation: Noise deviation s C, above 0.
+
+        Raises:
+            InputError: If so little noise beside so large gradients leaves a score no digits.
         """
         count, _, windows, size = slots.shape
-        self.rates, self.windows = rates, windows
-        self.own = slots.reshape(count, 2 * windows, size)
-        flat = self.own.reshape(-1, size)
-        self.mean = natural.mean(dim=0) * expected
+        self.rates, self.windows, self.own = rates, windows, (count, 2 * windows)
+        self.rows = torch.cat([slots.reshape(-1, size), natural])
+        self.mean = natural.double().mean(dim=0) * expected
         # Columns of a root of the covariance: coins and windows are averaged out.
-        self.share = (rates / (2 * windows)).repeat_interleave(2 * windows)
-        columns = torch.cat(
-            [flat * self.share.sqrt().float()[:, None], natural * (expected / len(natural)) ** 0.5]
-        )
-        self.columns, self.flat, self.variance = columns, flat, deviation**2
-        gram = (columns @ columns.T).double()
+        self.share = (rates / (2 * windows)).clamp(min=_RARE).repeat_interleave(2 * windows)
+        others = torch.full((len(natural),), expected / len(natural), dtype=torch.float64)
+        self.roots = torch.cat([self.share, others]).sqrt()
+        gram = inner(self.rows, self.rows) * self.roots[:, None] * self.roots
+        error = solve_error(gram, deviation**2, size)
+        require_digits(error, "the white-box score", f"noise of more than {deviation:.1g} has them")
         identity = torch.eye(len(gram), dtype=torch.float64)
-        self.factor = torch.linalg.cholesky(gram + self.variance * identity)
-        self.cross = (columns @ flat.T).double()
-        self._leave_one_out()
+        self.factor = torch.linalg.cholesky(gram + deviation**2 * identity)
+        self._leave_one_out(gram, deviation**2)
 
-    def _leave_one_out(self) -> None:
-        """Takes each slot's own term out of the covariance again (Woodbury).
+    def _leave_one_out(self, gram: Tensor, variance: float) -> None:
+        """Takes each slot's own term out of the covariance again.
 
-        With F = c' S^-1 c under the full S and own weights U, c' S_-^-1 = (I - F U)^-1 c' S^-1.
+        Let B hold the columns as rows, scaled by their roots, and K = (B B' + v I)^-1. Then
+        B S^-1 = K B and B S^-1 B' = K B B' = I - v K, so that Woodbury's formula for a slot's own
+        block i is B_i S_-i^-1 = (v K_ii)^-1 (K B)_i: nothing that nearly cancels is subtracted
+        (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 5.4.2).
         """
-        count, width = self.own.shape[:2]
-        solved = torch.cholesky_solve(self.cross, self.factor)
-        blocks = self.cross.T.reshape(count, width, -1) @ solved.T.reshape(count, width, -1).mT
-        inner = (self.own @ self.own.mT).double()
-        full = (inner - blocks) / self.variance
-        weights = self.share.reshape(count, 1, width)
-        self.without = torch.linalg.inv(torch.eye(width, dtype=torch.float64) - full * weights)
-        self.strength = (self.without @ full).diagonal(dim1=1, dim2=2)
+        explained = self._blocks(torch.cholesky_solve(gram, self.factor))
+        left = self._blocks(torch.cholesky_inverse(self.factor)) * variance
+        self.without = torch.linalg.inv(left)
+        strength = (self.without @ explained).diagonal(dim1=1, dim2=2)
+        self.strength = strength / self.share.reshape(self.own)
+
+    def _blocks(self, matrix: Tensor) -> Tensor:
+        """Returns every slot's own block on the diagonal, shape (slots, width, width)."""
+        count, width = self.own
+        split = matrix[: count * width, : count * width].reshape(count, width, count, width)
+        return split.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
 
     def log_ratio(self, noisy_sum: Tensor) -> Tensor:
         """Returns every slot's log-likelihood ratio of A to B in one step, shape (slots,)."""
-        seen = noisy_sum[-self.columns.shape[1] :] - self.mean
-        solved = torch.cholesky_solve((self.columns @ seen).double()[:, None], self.factor)
-        full = ((self.flat @ seen).double() - (self.cross.T @ solved)[:, 0]) / self.variance
-        projected = (self.without @ full.reshape(len(self.own), -1, 1))[:, :, 0]
-        exponents = (projected - self.strength / 2).reshape(len(self.own), 2, self.windows)
+        seen = noisy_sum[-self.rows.shape[1] :].double() - self.mean
+        dots = inner(self.rows, seen[None]) * self.roots[:, None]
+        solved = torch.cholesky_solve(dots, self.factor)[: len(self.share)]
+        projected = (self.without @ solved.reshape(*self.own, 1))[:, :, 0]
+        projected = projected / self.share.sqrt().reshape(self.own)
+        exponents = (projected - self.strength / 2).reshape(-1, 2, self.windows)
         hit = torch.logsumexp(exponents, dim=2) + torch.log(self.rates / self.windows)[:, None]
         world = torch.logaddexp(torch.log1p(-self.rates)[:, None], hit)
         return world[:, 0] - world[:, 1]

@@ -53,7 +53,7 @@ def taped_sum(
     step: int,
     records: Sequence[int] | None = None,
 ) -> Tensor:
-    """Returns what some records added to one step's sum before noise, shape (P,).
+    """Returns what some records added to one step's sum before noise, shape (P,), float64.
 
     Args:
         model: The plain module, its parameters as before the update.
@@ -76,7 +76,9 @@ def clean_sum(
     indices: Sequence[int],
     windows: Sequence[Window],
 ) -> Tensor:
-    """Returns the sum of the clipped gradients, shape (P,), over the trainable parameters.
+    """Returns the sum of the clipped gradients over the trainable parameters, shape (P,), float64.
+
+    Each is in the model's precision; their sum is not, for auditors take it from a noisy one.
 
     Args:
         model: The plain module.
@@ -87,7 +89,8 @@ def clean_sum(
     """
     named = {name: p.detach() for name, p in model.named_parameters()}
     trained = {n: named.pop(n) for n, p in model.named_parameters() if p.requires_grad}
-    total = torch.cat([torch.zeros_like(p).flatten() for p in trained.values()])
+    like = next(iter(trained.values()))
+    total = like.new_zeros(sum(p.numel() for p in trained.values()), dtype=torch.float64)
 
     def loss(parameters: dict[str, Tensor], images: Tensor, masks: Tensor) -> Tensor:
         logits = functional_call(model, {**parameters, **named}, (images,))
@@ -97,9 +100,10 @@ def clean_sum(
     rows = _rows(indices, windows, rule.averaged)
     for start in range(0, len(rows), _CHUNK):
         images, masks = _shown(data, rule.crop, rows[start : start + _CHUNK])
-        each = gradient(trained, images.to(total), masks.to(total.device))
+        each = gradient(trained, images.to(like), masks.to(like.device))
         flat = torch.cat([each[name].flatten(1) for name in trained], dim=1)
-        total += (rule.max_grad_norm / (flat.norm(dim=1) + _OPACUS)).clamp(max=1) @ flat
+        factors = (rule.max_grad_norm / (flat.norm(dim=1) + _OPACUS)).clamp(max=1)
+        total += factors.double() @ flat.double()
     return total
 
 

@@ -45,7 +45,7 @@ def test_the_last_iterate_gives_back_the_sum_of_the_noisy_sums() -> None:
     before.load_state_dict(run.initial)
     facts = RunFacts(Poisson(RATE), 4, 0.1, 1.0, CLIP)
     got = summed_updates(before, run.model, facts, len(data))
-    torch.testing.assert_close(got, torch.stack(sums).sum(dim=0), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(got, torch.stack(sums).double().sum(dim=0), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("world_a", [True, False])

@@ -83,7 +83,7 @@ def test_a_noisy_sum_is_what_the_tape_says_and_nothing_else(data, name):
         noise = torch.cat([part.flatten() for part in tape.noise(view.step, shapes(model))])
         clean = taped_sum(model, data, tape, view.step)
         assert view.noisy_sum.norm() > 0
-        torch.testing.assert_close(view.noisy_sum, clean + noise, rtol=1e-4, atol=2e-5)
+        torch.testing.assert_close(view.noisy_sum.double(), clean + noise, rtol=1e-4, atol=2e-5)
 
 
 def test_any_step_can_be_drawn_alone_and_steps_differ(data):

@@ -39,7 +39,7 @@ def answers(
     crop, row, column = torch.nonzero(queries.cells, as_tuple=True)
     cells, labels = queries.cells[crop, row, column], queries.labels[crop, :, row, column].long()
     shown = labels != IGNORE
-    losses, confidences = _pixel_scores(logits[crop, :, row, column].float(), labels, shown)
+    losses, confidences = _pixel_scores(logits[crop, :, row, column].double(), labels, shown)
     mean = [_means(part, shown, crop, len(pixels)) for part in (losses, confidences)]
     # Rows are world A's pixels through every window, then world B's.
     by_world = [part.reshape(2, -1, 2).movedim(0, 1).cpu() for part in mean]
@@ -52,7 +52,7 @@ def _pixel_scores(logits: Tensor, labels: Tensor, shown: Tensor) -> tuple[Tensor
     """Returns every pixel's loss and confidence under either world's labels.
 
     Args:
-        logits: Shape (N, K).
+        logits: Shape (N, K), float64: confidences subtract what nearly agrees.
         labels: Shape (N, 2).
         shown: Which are no `IGNORE`, shape (N, 2).
 
@@ -60,12 +60,12 @@ def _pixel_scores(logits: Tensor, labels: Tensor, shown: Tensor) -> tuple[Tensor
         Float64, shapes (N, 2), of any value where not shown.
     """
     labels = labels.masked_fill(~shown, 0)
-    right = logits.gather(1, labels).double()
+    right = logits.gather(1, labels)
     others = [
         logits.scatter(1, labels[:, world : world + 1], -torch.inf).logsumexp(dim=1)
         for world in range(2)
     ]
-    confidences = right - torch.stack(others, dim=1).double()
+    confidences = right - torch.stack(others, dim=1)
     # The loss is -log p, and p / (1 - p) = exp(confidence).
     return functional.softplus(-confidences), confidences
 

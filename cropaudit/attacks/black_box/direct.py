@@ -53,11 +53,11 @@ def black_box_scores(
             images, masks = slot_crops(data, slots, crop, generator, covering=True)
             losses = torch.cat(
                 [
-                    pixel_losses(model(prepare(part.to(device))), labels.to(device)).cpu()
+                    pixel_losses(model(prepare(part.to(device))).double(), labels.to(device)).cpu()
                     for part, labels in zip(*(_pieces(x) for x in (images, masks)), strict=True)
                 ]
             )
-            total += (losses[len(slots) :] - losses[: len(slots)]).double()
+            total += losses[len(slots) :] - losses[: len(slots)]
     return np.asarray((total / windows).numpy())
 
 

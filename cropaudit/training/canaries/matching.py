@@ -63,7 +63,7 @@ class Matcher:
             found = in_chunks(
                 gradients, *crops(data, slot, self.crop, origins, world_a), self.model
             )
-            means.append(clip(found, self.max_grad_norm).mean(dim=0))
+            means.append(clip(found.double(), self.max_grad_norm).mean(dim=0))
         return float((means[0] - means[1]).norm())
 
     def matched(
