@@ -46,9 +46,7 @@ class Accounted:
     epsilon_without_canaries: float | None
 
 
-def account(
-    config: AuditConfig, sizes: tuple[Size, ...], images: int, records: int
-) -> Accounted:
+def account(config: AuditConfig, sizes: tuple[Size, ...], images: int, records: int) -> Accounted:
     """Computes the bounds of a configuration.
 
     Args:

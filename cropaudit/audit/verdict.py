@@ -92,7 +92,8 @@ def decide(
         return _verdict("inconclusive", "none", detail, doubts, detectable)
     detail = (
         f"No attack contradicts {_stated(claim)}; a true epsilon of {_upper(detectable)} or more "
-        "would have been found with 90% power if only the noise is less. A lower bound never certifies epsilon."
+        "would have been found with 90% power if only the noise is less. A lower bound never "
+        "certifies epsilon."
     )
     return _verdict("consistent", "none", detail, [], detectable)
 

@@ -99,9 +99,9 @@ def _filters() -> dict[str, Any]:
     return {
         "at_least": lambda x: numbers.superscript(numbers.format_lower(max(x, 0.0))),
         "at_most": lambda x: numbers.superscript(numbers.format_upper(x)),
-        "epsilons": lambda text: text.replace("epsilon >=", "ε ≥")
-        .replace("epsilon <=", "ε ≤")
-        .replace("epsilon", "ε"),
+        "epsilons": lambda text: (
+            text.replace("epsilon >=", "ε ≥").replace("epsilon <=", "ε ≤").replace("epsilon", "ε")
+        ),
         "number": lambda x, digits=4: numbers.superscript(numbers.format_value(x, digits)),
         "signed": lambda x: numbers.format_value(x, 3).replace("-", "−"),
         "count": lambda n: f"{n:,}",

@@ -50,11 +50,11 @@ def progress_stages() -> Iterator[Callable[[str, int], Advance]]:
 class _Log:
     """Lines on standard error, also of stages that never say how far they are."""
 
-    def __init__(self, every: float = _EVERY) -> None:
+    def __init__(self) -> None:
         self._start = time.monotonic()
         self._stage, self._done, self._total = "", 0, 0
         self._over = Event()
-        self._ticker = Thread(target=self._tick, args=(every,), daemon=True)
+        self._ticker = Thread(target=self._tick, daemon=True)
         self._ticker.start()
 
     def begin(self, title: str, total: int) -> Advance:
@@ -71,8 +71,8 @@ class _Log:
         self._over.set()
         self._ticker.join()
 
-    def _tick(self, every: float) -> None:
-        while not self._over.wait(every):
+    def _tick(self) -> None:
+        while not self._over.wait(_EVERY):
             self._say()
 
     def _say(self) -> None:

@@ -158,7 +158,7 @@ def test_an_exact_bound_above_the_claim_is_a_violation(claim: StatedClaim) -> No
     found[2] = Evidence("black-box", (bound(4.0),), ())
     verdict = decide(claim, found, [PASS], None, 2.0)
     assert (verdict.status, verdict.ground) == ("violation", "assumption-free")
-    assert verdict.reasons[0].startswith("black-box: the exact lower bound 4 (clopper-pearson)")
+    assert verdict.reasons[0].startswith("black-box: the exact lower bound 4.00 (clopper-pearson)")
     assert "Epsilon is at least 4.00, whatever the mechanism is." in verdict.detail
     same = seen(bounds=(bound(claim.epsilon),))
     assert decide(claim, same, [PASS], 2.5, 2.0).status == "consistent", "equal is not above"

@@ -74,8 +74,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "canary.background": "natural",
         "canary.texture": "natural",
         "canary.records": "replaced",
-        "game.canary_slots": 10,
-        "data.images": 12,
+        "data.images": 10,  # a canary in every one of them
         "references.attack": "rmia",
         "references.initial": "public",
         "two_world.initial": "random",
