@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -149,14 +150,15 @@ def schema() -> None:
 def _run(configuration: Any, out: Path, force: bool, strict: bool, as_json: bool) -> int:
     from rich.console import Console
 
-    from cropaudit.reports.html import render_html
     from cropaudit.reports.progress import progress_stages
     from cropaudit.reports.store import (
         HTML_NAME,
+        REPORT_NAME,
         canonical_json,
         check_run_folder,
         prepare_run_folder,
-        write_run,
+        write_raw,
+        write_report,
     )
     from cropaudit.reports.summary import print_summary
 
@@ -166,19 +168,45 @@ def _run(configuration: Any, out: Path, force: bool, strict: bool, as_json: bool
 
     check_folder(configuration)
 
-    with progress_stages() as stage:
-        outcome = run_audit(configuration, shlex.join(["cropaudit", *sys.argv[1:]]), stage)
-        stage("Report", 0)
-        html = render_html(outcome.report, inclusion=outcome.inclusion, pictures=outcome.pictures)
-        folder = prepare_run_folder(out, force=force)  # only now: an earlier run stays until here
-        write_run(folder, outcome.report, html=html, pictures=outcome.pictures, raw=outcome.raw)
+    begun = False
+
+    def keep(raw: Mapping[str, bytes]) -> None:
+        nonlocal begun
+        begun = True
+        prepare_run_folder(out, force=force)  # only now: an earlier run stays until here
+        write_raw(out, raw)
+
+    command = shlex.join(["cropaudit", *sys.argv[1:]])
+    try:
+        with progress_stages() as stage:
+            outcome = run_audit(configuration, command, stage, keep)
+            write_report(out, outcome.report)
+    except KeyboardInterrupt:
+        if begun:
+            _fail(f"interrupted; of {out} only raw/ was written", 4)
+        raise
     if as_json:
         typer.echo(canonical_json(outcome.report).decode())
     else:
         print_summary(outcome.report, Console())
-        typer.echo(f"Report: {folder / HTML_NAME}")
+    try:
+        _draw(outcome, out)
+    except Exception:
+        typer.echo(f"Drawing failed; the results are in {out}: {REPORT_NAME} and raw/", err=True)
+        raise
+    if not as_json:
+        typer.echo(f"Report: {out / HTML_NAME}")
     status = outcome.report.verdict.status
     return {"violation": 1, "consistent": 0, "inconclusive": 3 if strict else 0}[status]
+
+
+def _draw(outcome: Any, out: Path) -> None:
+    """Draws the report: last, so that a fault of drawing loses nothing."""
+    from cropaudit.reports.html import render_html
+    from cropaudit.reports.store import write_drawings
+
+    html = render_html(outcome.report, inclusion=outcome.inclusion, pictures=outcome.pictures)
+    write_drawings(out, html, outcome.pictures)
 
 
 def _shortcut(claim: str | None) -> str | None:

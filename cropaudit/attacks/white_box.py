@@ -74,7 +74,8 @@ class WhiteBox:
         self.max_grad_norm = max_grad_norm
         self.windows, self.refresh = windows, refresh
         self.generator = torch.Generator().manual_seed(seed)
-        bearing = {slot.record for slot in slots}
+        # A record that bears labels around its slots is a natural one where a window misses them.
+        bearing = {slot.record for slot in slots if slot.miss_gradient is not None}
         self.natural = [i for i in range(len(data)) if i not in bearing]
         self.rates = torch.tensor([sample_rate * slot.inclusion for slot in slots]).double()
         self.total = torch.zeros(len(slots), dtype=torch.float64)
@@ -110,11 +111,12 @@ class WhiteBox:
         )
 
     def _natural_crops(self) -> tuple[Tensor, Tensor]:
-        picks = torch.randint(len(self.natural), (_NATURAL,), generator=self.generator).tolist()
+        natural = self.natural or range(len(self.data))  # none are expected: any will do
+        picks = torch.randint(len(natural), (_NATURAL,), generator=self.generator).tolist()
         cuts = JointRandomCrop(self.crop)
         shown = [
             cuts(self.data.images[i], self.data.masks[i], self.generator)
-            for i in (self.natural[pick] for pick in picks)
+            for i in (natural[pick] for pick in picks)
         ]
         return torch.stack([item[0] for item in shown]), torch.stack([item[1] for item in shown])
 

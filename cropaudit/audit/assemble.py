@@ -12,6 +12,7 @@ import numpy as np
 from cropaudit import __version__
 from cropaudit.accounting.accountant import pair_curve, privacy_curve
 from cropaudit.accounting.geometry import Crop
+from cropaudit.audit.accounted import finite
 from cropaudit.audit.claims import StatedClaim
 from cropaudit.audit.digests import data_digest, sha256
 from cropaudit.audit.result import (
@@ -33,7 +34,7 @@ from cropaudit.audit.result import (
 from cropaudit.audit.run_files import config_bytes
 from cropaudit.audit.subject import Subject
 
-__all__ = ["Findings", "assemble", "library_versions"]
+__all__ = ["Findings", "assemble", "library_versions", "raw_files"]
 
 _LIBRARIES = ("torch", "torchvision", "opacus", "dp-accounting", "numpy", "scipy")
 _NOT_COVERED = (
@@ -56,8 +57,6 @@ class Findings:
     verdict: Verdict
     utility: Utility
     device: str
-    raw: Mapping[str, bytes]
-    scores: Mapping[str, bytes]
     command: str
 
 
@@ -66,15 +65,13 @@ def assemble(
     claim: StatedClaim,
     findings: Findings,
     canaries: tuple[CanaryPicture, ...],
+    raw: Mapping[str, bytes],
     seconds: float,
-) -> tuple[AuditReport, dict[str, bytes]]:
-    """Returns the report and the raw files by name."""
+) -> AuditReport:
+    """Returns the report of findings whose raw files are ``raw``."""
     config = json.loads(subject.config.model_dump_json())
-    raw = {f"{name}.csv": data for name, data in findings.scores.items()}
-    raw.update(findings.raw)
-    raw["config.yaml"] = config_bytes(subject.config)
-    report = AuditReport(
-        identity=_identity(subject, findings),
+    return AuditReport(
+        identity=_identity(subject, raw),
         claim=_claim(subject, claim),
         pair=_pair(subject),
         attacks=findings.attacks,
@@ -96,10 +93,23 @@ def assemble(
             files={name: sha256(data) for name, data in sorted(raw.items())},
         ),
     )
-    return report, raw
 
 
-def _identity(subject: Subject, findings: Findings) -> Identity:
+def raw_files(
+    subject: Subject, training: Mapping[str, bytes], scores: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """Returns what an audit leaves beside its report, by name.
+
+    Args:
+        subject: What is audited.
+        training: What the training left behind.
+        scores: Of each attack, by its name.
+    """
+    files = {f"{name}.csv": data for name, data in scores.items()}
+    return {**files, **training, "config.yaml": config_bytes(subject.config)}
+
+
+def _identity(subject: Subject, raw: Mapping[str, bytes]) -> Identity:
     data = data_digest(subject.filled)
     created = datetime.now(UTC).replace(microsecond=0).isoformat()
     return Identity(
@@ -107,7 +117,7 @@ def _identity(subject: Subject, findings: Findings) -> Identity:
         tool_version=__version__,
         created=created,
         data_digest=data,
-        model_digest=sha256(findings.raw["model.safetensors"]),
+        model_digest=sha256(raw["model.safetensors"]),
     )
 
 
@@ -135,6 +145,8 @@ def _claim(subject: Subject, claim: StatedClaim) -> Claim:
         configured_noise_multiplier=training.noise_multiplier,
         max_grad_norm=training.max_grad_norm,
         records=subject.records,
+        canary_records=subject.canary_records,
+        canaries=len(subject.slots),
         batch=training.batch,
         sample_rate=bound.sample_rate,
         steps=bound.steps,
@@ -145,8 +157,9 @@ def _claim(subject: Subject, claim: StatedClaim) -> Claim:
         inclusion_probability=bound.inclusion_probability,
         worst_position=bound.worst_position,
         record_rate=bound.record_rate,
-        epsilon_amplified=bound.epsilon,
-        epsilon_without_crop=bound.epsilon_without_crop,
+        epsilon_amplified=finite(bound.epsilon),
+        epsilon_without_crop=finite(bound.epsilon_without_crop),
+        epsilon_without_canaries=subject.epsilon_without_canaries,
         shortcuts=tuple(
             Shortcut(name=item.name, epsilon=item.epsilon, why_invalid=item.why_invalid)
             for item in bound.shortcuts

@@ -26,8 +26,7 @@ from cropaudit.training.objects.removal import without
 
 __all__ = ["plant_canaries"]
 
-_BACKGROUNDS: dict[str | None, Background] = {
-    None: Ignore(),
+_BACKGROUNDS: dict[str, Background] = {
     "ignore": Ignore(),
     "sparse": Sparse(),
     "natural": Natural(),
@@ -82,6 +81,7 @@ def plant_canaries(
         seed,
         positions=_POSITIONS[chosen.positions],
         per_image=chosen.per_image,
+        added=chosen.added,
     )
     if not chosen.craft_steps:
         return empty, slots
@@ -99,7 +99,9 @@ def plant_canaries(
 
 
 def _design(chosen: CanaryConfig, data: SegmentationData, patch: Rectangle) -> Design:
-    background, texture = _BACKGROUNDS[chosen.background], _TEXTURES[chosen.texture]
+    # In the user's own images the labels around the patch stay unless they are told to go.
+    usual = "ignore" if chosen.added else "natural"
+    background, texture = _BACKGROUNDS[chosen.background or usual], _TEXTURES[chosen.texture]
     match chosen.design:
         case "opposed":
             return Opposed(background, texture)

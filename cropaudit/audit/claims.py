@@ -16,9 +16,9 @@ from cropaudit.accounting.accountant import (
     finite_epsilon,
     pair_curve,
     privacy_curve,
-    round_up,
 )
 from cropaudit.accounting.curves import PrivacyCurve
+from cropaudit.accounting.digits import format_upper
 from cropaudit.accounting.mechanisms import Mechanism, PatchMechanism
 from cropaudit.accounting.shortcuts import shortcuts
 from cropaudit.audit.config import ClaimConfig
@@ -89,7 +89,7 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
         statement = (
             f"The configured mechanism ({_words(mechanism)} batches, random crops, noise "
             f"multiplier {mechanism.noise_multiplier:g}) is patch-level "
-            f"({_upper(epsilon)}, {delta:g})-DP."
+            f"({format_upper(epsilon)}, {delta:g})-DP."
         )
         noise = mechanism.noise_multiplier
         game = _game_curve(mechanism, delta)
@@ -113,10 +113,6 @@ def _words(mechanism: PatchMechanism) -> str:
     return words.get(mechanism.kind, mechanism.kind)
 
 
-def _upper(epsilon: float) -> str:
-    return f"{round_up(epsilon, 4):g}"
-
-
 def _game_curve(mechanism: PatchMechanism, delta: float) -> PrivacyCurve:
     return pair_curve(mechanism.pair(), mechanism.compositions, delta)
 
@@ -128,8 +124,8 @@ def _shortcut_claim(name: str, mechanism: PatchMechanism, delta: float) -> State
     claimed = known[name].mechanism
     epsilon = epsilon_at(claimed, delta)
     statement = (
-        f"The training is patch-level ({_upper(epsilon)}, {delta:g})-DP by the short cut '{name}': "
-        f"{known[name].why_invalid}."
+        f"The training is patch-level ({format_upper(epsilon)}, {delta:g})-DP by the short cut "
+        f"'{name}': {known[name].why_invalid}."
     )
     curve = privacy_curve(claimed, delta)
     return StatedClaim("shortcut", statement, epsilon, delta, mechanism.noise_multiplier, curve)

@@ -96,7 +96,7 @@ class TrainingConfig(Section):
     batch: int = Field(default=32, ge=1)
     steps: int | None = Field(default=None, ge=1)
     epochs: int | None = Field(default=None, ge=1)
-    noise_multiplier: float = Field(default=1.0, gt=0)
+    noise_multiplier: float = Field(default=1.0, ge=0, description="0 only with claim.epsilon")
     max_grad_norm: float = Field(default=1.0, gt=0)
     learning_rate: float = Field(default=1.0, gt=0)
     momentum: float = Field(default=0.0, ge=0, lt=1)
@@ -132,6 +132,11 @@ class CanaryConfig(Section):
     texture: Literal["blocks", "flat", "natural", "periodic"] | None = None
     positions: Literal["worst", "random", "stratified"] = "worst"
     per_image: int = Field(default=1, ge=1)
+    records: Literal["added", "replaced"] | None = Field(
+        default=None,
+        description="Whether canaries stand in copies of images, which are further records, or "
+        "replace a patch of the images themselves; added unless given, replaced for real-object",
+    )
     craft_steps: int = Field(default=0, ge=0, description="Steps of fitting slots to the model")
     objects: tuple[str, ...] = Field(default=(), description="Of real-object: names or classes")
     objects_file: str | None = Field(default=None, description="Of real-object: boxes")
@@ -150,7 +155,14 @@ class CanaryConfig(Section):
             raise ValueError("objects belong to design real-object")
         if real and self.craft_steps:
             raise ValueError("craft_steps must be 0 for real-object")
+        if real and self.records == "added":
+            raise ValueError("records must be replaced for real-object, got added")
         return self
+
+    @property
+    def added(self) -> bool:
+        """Whether canaries stand in records of their own."""
+        return self.design != "real-object" and self.records != "replaced"
 
 
 class ClaimConfig(Section):

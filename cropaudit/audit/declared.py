@@ -6,9 +6,10 @@ photographs are what a folder turns out to hold, and the audit itself recomputes
 
 from dataclasses import dataclass
 
-from cropaudit.accounting.bound import PatchBound, Pipeline, bound
+from cropaudit.accounting.bound import PatchBound
 from cropaudit.accounting.geometry import Size
 from cropaudit.accounting.mechanisms import PatchMechanism
+from cropaudit.audit.accounted import account
 from cropaudit.audit.claims import StatedClaim, state_claim
 from cropaudit.audit.config import AuditConfig
 from cropaudit.errors import InputError, require
@@ -31,9 +32,11 @@ class Declared:
         image: Size of the images as trained on.
         canaries: Slots, at most.
         records: Images in the data set, canary records included.
+        canary_records: Records that canaries add.
+        epsilon_without_canaries: Bound of the same run over the images alone, if there is one.
         classes: Number of classes, assumed unless exact.
         bound: Bounds of the configured mechanism.
-        mechanism: The configured mechanism.
+        mechanism: What games are planned and scored by; see `Accounted`.
         claim: What is claimed.
     """
 
@@ -42,6 +45,8 @@ class Declared:
     image: Size
     canaries: int
     records: int
+    canary_records: int
+    epsilon_without_canaries: float | None
     classes: int
     bound: PatchBound
     mechanism: PatchMechanism
@@ -72,30 +77,27 @@ def declare(config: AuditConfig) -> Declared:
         InputError: If the configuration does not fit itself: the crop or the patch the image, the
             batch the records.
     """
-    data, training = config.data, config.training
+    data = config.data
     require(data.kind in KINDS, "data.kind", f"one of {', '.join(KINDS)}", data.kind)
     exact = data.folder is None and data.kind in ("auto", "scenes")
     image = _declared_size(config, exact)
     patch = config.patch_shape()
     fits = patch.size.height <= image.height and patch.size.width <= image.width
     require(fits, "patch", f"at most the image {image}", patch)
-    records = data.images + _canary_records(config)
-    pipeline = Pipeline(
-        images=(image,),
-        crop=config.crop_law(),
-        patch=patch,
-        sampler=training.sampler,
-        batch=training.batch,
-        records=records,
-        steps=training.steps,
-        epochs=training.epochs,
-    )
-    found = bound(pipeline, config.game.delta, noise_multiplier=training.noise_multiplier)
-    mechanism = pipeline.mechanism(training.noise_multiplier, found.inclusion_probability)
-    claim = state_claim(config.claim, mechanism, config.game.delta)
-    slots = config.game.canary_slots
+    added = _canary_records(config)
+    found = account(config, (image,), data.images, data.images + added)
     return Declared(
-        config, exact, image, slots, records, _classes(config, exact), found, mechanism, claim
+        config=config,
+        exact=exact,
+        image=image,
+        canaries=config.game.canary_slots,
+        records=data.images + added,
+        canary_records=added,
+        epsilon_without_canaries=found.epsilon_without_canaries,
+        classes=_classes(config, exact),
+        bound=found.bound,
+        mechanism=found.mechanism,
+        claim=state_claim(config.claim, found.mechanism, config.game.delta),
     )
 
 
@@ -110,8 +112,8 @@ def _declared_size(config: AuditConfig, exact: bool) -> Size:
 
 
 def _canary_records(config: AuditConfig) -> int:
-    """Returns how many records canaries add: real objects stand in the photographs themselves."""
-    if config.canary.design == "real-object":
+    """Returns how many records canaries add."""
+    if not config.canary.added:
         return 0
     return -(-config.game.canary_slots // config.canary.per_image)
 

@@ -7,7 +7,7 @@ from cropaudit.audit.stages import Stage
 from cropaudit.audit.subject import Subject
 from cropaudit.training.dpsgd import DpSgdSpec, Trained, train
 from cropaudit.training.twins import uncredited_noise
-from cropaudit.training.utility import IntersectionOverUnion, mean_iou
+from cropaudit.training.utility import IntersectionOverUnion, constant_iou, mean_iou
 
 __all__ = ["measure_utility"]
 
@@ -31,6 +31,7 @@ def measure_utility(subject: Subject, spec: DpSgdSpec, trained: Trained, stage: 
         uncredited = _twin(subject, spec, noise, stage, "The same without credit for the crop")
     return Utility(
         miou=own.miou,
+        miou_constant=constant_iou(subject.validation),
         miou_without_noise=quiet.miou if quiet else None,
         miou_without_crop_credit=uncredited.miou if uncredited else None,
         per_class=dict(own.per_class),

@@ -4,7 +4,6 @@ Crop, sampler, model and update are those that training uses, probed in this pro
 of a user's is in them. What can be replayed here is the stream that windows are drawn from.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from cropaudit.accounting.geometry import Size
 from cropaudit.accounting.registry import ORDERED
+from cropaudit.audit.accounted import finite
 from cropaudit.audit.certificate import Certificate
 from cropaudit.audit.claims import StatedClaim
 from cropaudit.audit.conformance.battery import examine
@@ -69,15 +69,15 @@ def own_conformance(subject: Subject, claim: StatedClaim) -> Conformance:
         )
         for item in battery.findings
     )
-    found = reconciled(seen, claimed, 1 - subject.config.game.confidence)
+    found = reconciled(seen, claimed)  # at the level of the check that quotes it: one interval
     delivered = None if found is None else _delivered(found, claim.epsilon)
     return Conformance(level=battery.level, checks=checks, delivered=delivered)
 
 
 def _delivered(found: Certificate, claimed: float) -> Delivered:
     return Delivered(
-        epsilon_low=found.epsilon_low,
-        epsilon_high=found.epsilon_high if math.isfinite(found.epsilon_high) else None,
+        epsilon_low=finite(found.epsilon_low),
+        epsilon_high=finite(found.epsilon_high),
         claimed=claimed,
         confidence=1 - found.level,
         limits=tuple(item.words for item in found.limits),
@@ -102,7 +102,7 @@ def _claimed(subject: Subject, claim: StatedClaim) -> Claimed:
         records=subject.records,
         steps=steps,
         epochs=epochs,
-        noise_multiplier=training.noise_multiplier,
+        noise_multiplier=subject.mechanism.noise_multiplier,
         max_grad_norm=training.max_grad_norm,
         learning_rate=training.learning_rate,
         delta=claim.delta,
@@ -220,7 +220,7 @@ class _Own:
         stated = Claimed(
             sampler=self._subject.config.training.sampler,
             batch=self._subject.config.training.batch,
-            noise_multiplier=self._subject.config.training.noise_multiplier,
+            noise_multiplier=self._subject.mechanism.noise_multiplier,
         )
         return probe_trainer(self._step, guard, _SELF, stated)
 

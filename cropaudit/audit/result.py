@@ -77,7 +77,9 @@ class Claim(_Frozen):
     noise_multiplier: float = Field(description="Of the claimed mechanism, in units of the clip")
     configured_noise_multiplier: float = Field(description="What the audited training ran with")
     max_grad_norm: float
-    records: int
+    records: int = Field(description="Images and records that canaries add, together")
+    canary_records: int = Field(description="Records that canaries add; 0 where they replace")
+    canaries: int = Field(description="Canaries in the data set")
     batch: int
     sample_rate: float
     steps: int
@@ -88,8 +90,15 @@ class Claim(_Frozen):
     inclusion_probability: float
     worst_position: tuple[int, int] = Field(description="Row and column of the patch's top left")
     record_rate: float = Field(description="Probability that one step uses the patch")
-    epsilon_amplified: float = Field(description="The configured mechanism, with crops")
-    epsilon_without_crop: float = Field(description="The configured mechanism, without crops")
+    epsilon_amplified: float | None = Field(
+        description="The configured mechanism, with crops; none where hardly any noise is left"
+    )
+    epsilon_without_crop: float | None = Field(
+        description="The configured mechanism, without crops"
+    )
+    epsilon_without_canaries: float | None = Field(
+        description="The configured mechanism, with crops, over the images without canaries"
+    )
     shortcuts: tuple[Shortcut, ...]
     tradeoff: Curve | None = Field(
         description="Highest true positive rate that the claim allows; none for a bare claim"
@@ -152,7 +161,7 @@ class Check(_Frozen):
 class Delivered(_Frozen):
     """Epsilon recomputed from what was measured of the pipeline, beside the claimed one."""
 
-    epsilon_low: float
+    epsilon_low: float | None = Field(description="None if no noise at all is left: infinite")
     epsilon_high: float | None = Field(description="None if no noise at all may be left")
     claimed: float
     confidence: float
@@ -190,6 +199,9 @@ class Verdict(_Frozen):
         description="Smallest true epsilon found with 90% power; none if nothing would be found"
     )
     power: float = 0.9
+    not_probed: tuple[str, ...] = Field(
+        description="Faults for which that power is not claimed: it holds along the noise alone"
+    )
 
 
 class Utility(_Frozen):
@@ -199,6 +211,9 @@ class Utility(_Frozen):
     miou_without_noise: float | None = Field(description="Of the same run at no noise")
     miou_without_crop_credit: float | None = Field(
         default=None, description="Of the same run at the noise that the claim takes without crops"
+    )
+    miou_constant: float = Field(
+        description="Of the commonest class everywhere: what takes no learning"
     )
     per_class: dict[str, float | None]
     per_class_without_noise: dict[str, float | None]
@@ -239,7 +254,7 @@ class Provenance(_Frozen):
 class AuditReport(_Frozen):
     """The canonical document of one audit."""
 
-    schema_version: Literal["1"] = "1"
+    schema_version: Literal["2"] = "2"
     identity: Identity
     claim: Claim
     pair: Pair

@@ -1,17 +1,18 @@
 """The main job: prepares a subject, plays every game on it, and decides.
 
-Stages report their progress through a callback; nothing here prints or writes.
+Stages report their progress, and raw files are handed out, through callbacks; nothing here prints
+or writes.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.accounting.inclusion import inclusion_map
-from cropaudit.audit.assemble import Findings, assemble
+from cropaudit.audit.assemble import Findings, assemble, raw_files
 from cropaudit.audit.claims import state_claim
 from cropaudit.audit.config import AuditConfig
 from cropaudit.audit.design import detectable_epsilon, scoring_pairs
@@ -46,7 +47,9 @@ class Outcome:
     raw: Mapping[str, bytes]
 
 
-def run_audit(config: AuditConfig, command: str, stage: Stage) -> Outcome:
+def run_audit(
+    config: AuditConfig, command: str, stage: Stage, keep: Callable[[Mapping[str, bytes]], None]
+) -> Outcome:
     """Runs a whole audit.
 
     Args:
@@ -54,6 +57,7 @@ def run_audit(config: AuditConfig, command: str, stage: Stage) -> Outcome:
         command: The command line, for the record.
         stage: Called with a title and a total when a stage begins; returns the callback that
             takes the amount done.
+        keep: Given the raw files as soon as everything is played, before anything is made of them.
 
     Raises:
         InputError: If the configuration does not fit the data.
@@ -64,6 +68,9 @@ def run_audit(config: AuditConfig, command: str, stage: Stage) -> Outcome:
     claim = state_claim(config.claim, subject.mechanism, config.game.delta)
     pairs = scoring_pairs(subject.mechanism)
     refuse_mixture(subject.mechanism, subject.sampling, pairs, claim.mechanism)
+    # Drawn before anything is played: a fault of drawing then costs nothing.
+    canaries, pictures = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
+    rho = inclusion_map(subject.worst_image, subject.crop, subject.patch)
     stage("Conformance of the pipeline", 0)
     conformance = own_conformance(subject, claim)
     played, result, plan = probe_game(subject, stage("Pipeline probe", config.game.probe_slots))
@@ -71,6 +78,10 @@ def run_audit(config: AuditConfig, command: str, stage: Stage) -> Outcome:
     controls = control_checks(subject, result)
     real = audit_model(subject, stage)
     games = (played, *real.games, *ensemble_games(subject, stage))
+    raw = raw_files(
+        subject, training_files(real.trained), {game.attack.name: game.scores for game in games}
+    )
+    keep(raw)
     stage("Verdict", 0)
     evidence = [game.evidence for game in games]
     share = (1 - config.game.confidence) / len(config.game.attacks)
@@ -84,11 +95,8 @@ def run_audit(config: AuditConfig, command: str, stage: Stage) -> Outcome:
         verdict=decide(claim, evidence, checks, detectable, config.game.resolution),
         utility=real.utility,
         device=real.trained.device,
-        raw=training_files(real.trained),
-        scores={game.attack.name: game.scores for game in games},
         command=command,
     )
-    canaries, pictures = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
-    report, raw = assemble(subject, claim, findings, canaries, time.perf_counter() - start)
-    rho = inclusion_map(subject.worst_image, subject.crop, subject.patch)
+    seconds = time.perf_counter() - start
+    report = assemble(subject, claim, findings, canaries, raw, seconds)
     return Outcome(report, rho, pictures, raw)

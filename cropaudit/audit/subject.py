@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cropaudit.accounting.bound import PatchBound, Pipeline, bound
+from cropaudit.accounting.bound import PatchBound, Pipeline
 from cropaudit.accounting.geometry import Crop, Rectangle, Size
 from cropaudit.accounting.mechanisms import PatchMechanism
+from cropaudit.audit.accounted import account
 from cropaudit.audit.canary_plan import plant_canaries
 from cropaudit.audit.config import AuditConfig
 from cropaudit.errors import require
@@ -61,6 +62,7 @@ class Subject:
     Attributes:
         config: The configuration.
         seeds: Seeds of the parts.
+        photographs: The user's images as they are, without canaries.
         empty: Records with slots still empty.
         filled: Records as trained on.
         slots: The canaries.
@@ -70,12 +72,14 @@ class Subject:
         patch: The patch.
         pipeline: The pipeline as far as privacy goes.
         bound: Its bound.
-        mechanism: Its mechanism.
+        mechanism: What games are planned and scored by; see `Accounted`.
+        epsilon_without_canaries: Bound of the same run over the images alone, if there is one.
         sampling: Its sampler, as training takes it.
     """
 
     config: AuditConfig
     seeds: Seeds
+    photographs: SegmentationData
     empty: SegmentationData
     filled: SegmentationData
     slots: tuple[CanarySlot, ...]
@@ -86,12 +90,18 @@ class Subject:
     pipeline: Pipeline
     bound: PatchBound
     mechanism: PatchMechanism
+    epsilon_without_canaries: float | None
     sampling: Sampling
 
     @property
     def records(self) -> int:
-        """Images in the data set, slots included."""
+        """Images in the data set, records that canaries add included."""
         return len(self.filled)
+
+    @property
+    def canary_records(self) -> int:
+        """Records that canaries add to the user's images."""
+        return len(self.filled) - len(self.photographs)
 
     @property
     def worst_image(self) -> Size:
@@ -115,20 +125,11 @@ def prepare_subject(config: AuditConfig) -> Subject:
     empty, slots = plant_canaries(photographs, config, crop, patch, seeds.canaries, seeds.weights)
     member = np.random.default_rng(seeds.coins).random(len(slots)) < 0.5
     training = config.training
-    pipeline = Pipeline(
-        images=empty.sizes(),
-        crop=crop,
-        patch=patch,
-        sampler=training.sampler,
-        batch=training.batch,
-        records=len(empty),
-        steps=training.steps,
-        epochs=training.epochs,
-    )
-    found = bound(pipeline, config.game.delta, noise_multiplier=training.noise_multiplier)
+    found = account(config, empty.sizes(), len(photographs), len(empty))
     return Subject(
         config=config,
         seeds=seeds,
+        photographs=photographs,
         empty=empty,
         filled=fill_slots(empty, slots, member),
         slots=slots,
@@ -136,9 +137,10 @@ def prepare_subject(config: AuditConfig) -> Subject:
         validation=validation,
         crop=crop,
         patch=patch,
-        pipeline=pipeline,
-        bound=found,
-        mechanism=pipeline.mechanism(training.noise_multiplier, found.inclusion_probability),
+        pipeline=found.pipeline,
+        bound=found.bound,
+        mechanism=found.mechanism,
+        epsilon_without_canaries=found.epsilon_without_canaries,
         sampling=sampling_of(training.sampler, training.batch, len(empty)),
     )
 
@@ -151,9 +153,7 @@ def decoys_of(subject: Subject) -> tuple[SegmentationData, tuple[CanarySlot, ...
     """
     design = subject.config.canary.design
     require(design != "real-object", "canary.design", "planted, for decoys", design)
-    first = min(slot.record for slot in subject.slots)  # planted records follow the photographs
-    photographs = subject.empty.take(range(first))
-    seeds = subject.seeds
+    seeds, photographs = subject.seeds, subject.photographs
     crop, patch = subject.crop, subject.patch
     return plant_canaries(photographs, subject.config, crop, patch, seeds.decoys, seeds.weights)
 

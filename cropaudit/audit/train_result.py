@@ -23,7 +23,9 @@ class TrainedClaim(_Frozen):
     sampler: str
     noise_multiplier: float
     max_grad_norm: float
-    records: int
+    records: int = Field(description="Images and records that canaries add, together")
+    canary_records: int = Field(description="Records that canaries add; 0 where they replace")
+    canaries: int
     batch: int
     sample_rate: float
     steps: int
@@ -31,8 +33,13 @@ class TrainedClaim(_Frozen):
     crop: str
     patch: str
     inclusion_probability: float
-    epsilon_amplified: float = Field(description="The configured mechanism, with crops")
-    epsilon_without_crop: float
+    epsilon_amplified: float | None = Field(
+        description="The configured mechanism, with crops; none where hardly any noise is left"
+    )
+    epsilon_without_crop: float | None
+    epsilon_without_canaries: float | None = Field(
+        description="The configured mechanism, with crops, over the images without canaries"
+    )
     shortcuts: tuple[Shortcut, ...]
 
 
@@ -70,7 +77,7 @@ class TrainRecord(_Frozen):
     """One training run."""
 
     kind: Literal["cropaudit training run"] = "cropaudit training run"
-    schema_version: Literal["1"] = "1"
+    schema_version: Literal["2"] = "2"
     name: str
     seed: int
     created: str = Field(description="UTC, ISO 8601")

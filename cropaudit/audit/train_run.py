@@ -1,7 +1,6 @@
 """Trains a configured run with its canaries planted, and records what it takes to attack it."""
 
 import json
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from datetime import UTC, datetime
 
 import torch
 
+from cropaudit.audit.accounted import finite
 from cropaudit.audit.assemble import library_versions
 from cropaudit.audit.canary_files import canary_bytes
 from cropaudit.audit.claims import state_claim
@@ -52,6 +52,8 @@ class TrainedRun:
         trained: The model, with its tape.
         utility: How well it segments, beside its twins.
         mode: Why gradients were taken as they were.
+        canaries: Pictures of some of them.
+        pictures: Those, PNG bytes by file name.
         seconds: Of everything.
     """
 
@@ -59,20 +61,21 @@ class TrainedRun:
     trained: Trained
     utility: Utility
     mode: ModeChoice
+    canaries: tuple[CanaryPicture, ...]
+    pictures: Mapping[str, bytes]
     seconds: float
 
     def files(self, command: str) -> tuple[TrainRecord, dict[str, bytes]]:
         """Returns the record and the files of the run folder by name, the record last."""
         subject = self.subject
-        shown, pictures = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
         raw = {
             "config.yaml": config_bytes(subject.config),
             **training_files(self.trained),
             "canaries.npz": canary_bytes(subject.slots, subject.member),
         }
-        record = _record(self, raw, shown, command)
+        record = _record(self, raw, self.canaries, command)
         text = record.model_dump_json(indent=2) + "\n"
-        return record, {**pictures, **raw, RECORD_NAME: text.encode()}
+        return record, {**self.pictures, **raw, RECORD_NAME: text.encode()}
 
 
 def train_run(
@@ -94,6 +97,8 @@ def train_run(
     claim = state_claim(config.claim, subject.mechanism, config.game.delta)
     pairs = scoring_pairs(subject.mechanism)
     refuse_mixture(subject.mechanism, subject.sampling, pairs, claim.mechanism)
+    # Drawn before the training: a fault of drawing then costs no run.
+    canaries = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
     stage("How to take per-sample gradients", 0)
     spec, mode = _with_mode(subject, training_spec(subject))
     trained = train(
@@ -105,7 +110,8 @@ def train_run(
     utility = measure_utility(subject, spec, trained, stage)
     fixed = config.training.model_copy(update={"grad_sample_mode": mode.mode})
     replayable = replace(subject, config=config.model_copy(update={"training": fixed}))
-    return TrainedRun(replayable, trained, utility, mode, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return TrainedRun(replayable, trained, utility, mode, *canaries, seconds)
 
 
 def _with_mode(subject: Subject, spec: DpSgdSpec) -> tuple[DpSgdSpec, ModeChoice]:
@@ -149,8 +155,8 @@ def _record(
         processes=current_world().size,
         seconds=round(run.seconds, 1),
         seconds_per_step=trained.seconds / trained.steps,
-        loss_first=_finite(trained.losses[0]),
-        loss_last=_finite(trained.losses[-1]),
+        loss_first=finite(trained.losses[0]),
+        loss_last=finite(trained.losses[-1]),
         canaries=shown,
         versions=library_versions(),
         config=json.loads(config.model_dump_json()),
@@ -170,6 +176,8 @@ def _claim(subject: Subject) -> TrainedClaim:
         noise_multiplier=config.training.noise_multiplier,
         max_grad_norm=config.training.max_grad_norm,
         records=subject.records,
+        canary_records=subject.canary_records,
+        canaries=len(subject.slots),
         batch=config.training.batch,
         sample_rate=bound.sample_rate,
         steps=bound.steps,
@@ -177,8 +185,9 @@ def _claim(subject: Subject) -> TrainedClaim:
         crop=str(subject.crop.size),
         patch=str(subject.patch),
         inclusion_probability=bound.inclusion_probability,
-        epsilon_amplified=bound.epsilon,
-        epsilon_without_crop=bound.epsilon_without_crop,
+        epsilon_amplified=finite(bound.epsilon),
+        epsilon_without_crop=finite(bound.epsilon_without_crop),
+        epsilon_without_canaries=subject.epsilon_without_canaries,
         shortcuts=tuple(
             Shortcut(name=item.name, epsilon=item.epsilon, why_invalid=item.why_invalid)
             for item in bound.shortcuts
@@ -208,15 +217,11 @@ def _mode(choice: ModeChoice) -> ModeRecord:
     trials = tuple(
         TrialRecord(
             mode=trial.mode,
-            error=_finite(trial.error),
-            seconds=_finite(trial.seconds),
+            error=finite(trial.error),
+            seconds=finite(trial.seconds),
             peak_bytes=trial.peak_bytes,
             note=trial.note,
         )
         for trial in choice.trials
     )
     return ModeRecord(mode=choice.mode, reason=choice.reason, trials=trials)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

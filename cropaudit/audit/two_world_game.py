@@ -118,7 +118,7 @@ class _Game:
             sample_rate=subject.mechanism.sample_rate,
             max_grad_norm=self.spec.max_grad_norm,
         )
-        noise = subject.config.training.noise_multiplier
+        noise = subject.mechanism.noise_multiplier
         self.deviations = [factor * noise for factor in NOISE_FACTORS]
         self.adversary = _adversary(subject)
         self.looks = Looks(own.hits, own.misses, own.refresh)

@@ -8,14 +8,21 @@ chance of any false violation stays below 1 - confidence. A lower bound never ce
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cropaudit.accounting.accountant import round_up
+from cropaudit.accounting.digits import format_lower, format_upper
 from cropaudit.audit.claims import StatedClaim
 from cropaudit.audit.curve_tests import CurveTest
 from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE
-from cropaudit.audit.estimators.rounding import round_down
 from cropaudit.audit.result import Bound, Check, Headline, Verdict
 
 __all__ = ["Evidence", "decide", "headline"]
+
+
+_NOT_PROBED = (
+    "leaks in rare runs only: what shows everything in one run of a thousand is seen in none",
+    "crops, batches or noise that react to what images show: the probe plays one content",
+    "samplers, crops and clips that differ from the claim: for them each check has its own power",
+    "ways past the clipped gradients: statistics, buffers, checkpoints, choices of settings",
+)
 
 
 @dataclass(frozen=True)
@@ -85,21 +92,22 @@ def decide(
         return _verdict("inconclusive", "none", detail, doubts, detectable)
     detail = (
         f"No attack contradicts {_stated(claim)}; a true epsilon of {_upper(detectable)} or more "
-        "would have been found with 90% power. A lower bound never certifies epsilon."
+        "would have been found with 90% power if only the noise is less. A lower bound never "
+        "certifies epsilon."
     )
     return _verdict("consistent", "none", detail, [], detectable)
 
 
 def _lower(epsilon: float) -> str:
-    return f"{round_down(epsilon, 3):g}"
+    return format_lower(max(epsilon, 0.0))
 
 
 def _upper(epsilon: float | None) -> str:
-    return "none" if epsilon is None else f"{round_up(epsilon, 3):g}"
+    return "none" if epsilon is None else format_upper(epsilon)
 
 
 def _stated(claim: StatedClaim) -> str:
-    return f"epsilon {round_up(claim.epsilon, 4):g} at delta {claim.delta:g}"
+    return f"epsilon {format_upper(claim.epsilon)} at delta {claim.delta:g}"
 
 
 def _verdict(
@@ -112,6 +120,7 @@ def _verdict(
             "detail": detail,
             "reasons": tuple(reasons),
             "detectable_epsilon": detectable,
+            "not_probed": _NOT_PROBED,
         }
     )
 

@@ -107,6 +107,8 @@ def _roc_line(axes: Axes, line: RocLine, index: int) -> Line2D:
     """Draws one attack's curve and its measured point."""
     colour, dash = SERIES[index % len(SERIES)], DASHES[index % len(DASHES)]
     (handle,) = axes.plot(line.fpr, line.tpr, color=colour, ls=dash, lw=1.7, drawstyle="steps-post")
+    if line.band is not None:
+        axes.fill_between(line.fpr, *line.band, step="post", color=colour, alpha=0.15, lw=0)
     if line.point is None:
         return handle
     point = line.point

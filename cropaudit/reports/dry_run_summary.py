@@ -1,6 +1,7 @@
 """A dry run for a terminal, and as JSON values: the claim, the plan and the cost."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cropaudit.audit.dry_run import DryRun, PlannedGame
+from cropaudit.reports import words
 from cropaudit.reports.numbers import (
     format_confidence,
     format_duration,
@@ -33,6 +35,7 @@ def dry_run_document(found: DryRun) -> dict[str, Any]:
             "exact": declared.exact,
             "image": str(declared.image),
             "records": declared.records,
+            "canary_records": declared.canary_records,
             "canaries": declared.canaries,
             "classes": declared.classes,
         },
@@ -41,8 +44,9 @@ def dry_run_document(found: DryRun) -> dict[str, Any]:
             "kind": declared.claim.kind,
             "epsilon": declared.claim.epsilon,
             "delta": declared.claim.delta,
+            "epsilon_without_canaries": declared.epsilon_without_canaries,
         },
-        "bound": asdict(found.bound),
+        "bound": _finite(asdict(found.bound)),
         "plan": {
             "physical_batch": cost.physical_batch,
             "parts": found.parts,
@@ -55,6 +59,12 @@ def dry_run_document(found: DryRun) -> dict[str, Any]:
             "measured": measured,
         },
     }
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the same with none for infinite numbers, which JSON cannot hold."""
+    infinite = (name for name, x in values.items() if isinstance(x, float) and math.isinf(x))
+    return {**values, **dict.fromkeys(infinite)}
 
 
 def print_dry_run(found: DryRun, console: Console) -> None:
@@ -70,8 +80,8 @@ def print_dry_run(found: DryRun, console: Console) -> None:
         table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
-        for name, words in rows:
-            table.add_row(Text(name), Text(words))
+        for name, rest in rows:
+            table.add_row(Text(name), Text(rest))
         console.print(table)
 
 
@@ -80,18 +90,23 @@ def _claim(found: DryRun) -> Iterator[tuple[str, str]]:
     claim = declared.claim
     yield "claimed", claim.statement
     how = "of procedural scenes" if declared.exact else "DECLARED; the data decide when they come"
-    slots = f"{declared.canaries} canary slot{'s' if declared.canaries > 1 else ''}"
-    yield "images", f"{declared.records} records of {declared.image}, {slots} ({how})"
+    each = words.records(declared.records, declared.canary_records, declared.canaries)
+    yield "records", f"{declared.records} of {declared.image}: {each} ({how})"
+    images = declared.records - declared.canary_records
+    alone = words.alone(images, declared.epsilon_without_canaries, declared.canary_records)
+    if alone is not None:
+        yield "", alone
     yield "adjacency", bound.adjacency
     share = f"{bound.inclusion_probability:.5g}"
     yield "crop", f"{declared.config.crop_law().size} meets patch {bound.patch} with rho = {share}"
-    with_crops, without = format_upper(bound.epsilon), format_upper(bound.epsilon_without_crop)
-    yield "epsilon", f"{with_crops} with crops, {without} without, at delta {bound.delta:g}"
+    ends = (bound.epsilon, bound.epsilon_without_crop)
+    accounted = words.beside_crops(*(x if math.isfinite(x) else None for x in ends))
+    yield "epsilon", f"{accounted}, at delta {bound.delta:g}"
     if bound.epsilon_add_remove is not None:
-        words = "another adjacency: one whole image more or less, as Opacus reports"
-        yield "", f"{format_upper(bound.epsilon_add_remove)} under {words}"
+        other = "another adjacency: one whole image more or less, as Opacus reports"
+        yield "", f"{format_upper(bound.epsilon_add_remove)} under {other}"
     for item in bound.shortcuts:
-        epsilon = f"{format_value(item.epsilon)} by the wrong short cut {item.name}"
+        epsilon = f"{format_upper(item.epsilon)} by the wrong short cut {item.name}"
         yield "", f"{epsilon} ({item.why_invalid})"
     for text in bound.warnings:
         yield "warning", text
@@ -114,14 +129,14 @@ def _plan(found: DryRun) -> Iterator[tuple[str, str]]:
 
 
 def _game(game: PlannedGame) -> str:
-    words = f"{game.trials:,} trials at {format_confidence(1 - game.level)} confidence"
+    shown = f"{game.trials:,} trials at {format_confidence(1 - game.level)} confidence"
     if game.cap is not None:
-        return f"{words}; shows at most {format_lower(game.cap)} if nothing is assumed"
+        return f"{shown}; could show at most {format_lower(game.cap)} if nothing is assumed"
     if game.detectable is None:
-        return f"{words}; hardly any broken noise would contradict the claim"
+        return f"{shown}; hardly any broken noise would contradict the claim"
     finds = format_upper(game.detectable)
-    found = f"if the true epsilon is {finds} or more"
-    return f"{words}; contradicts the claim with 90% power, at best, {found}"
+    found = f"if the true epsilon is {finds} or more and only the noise is less"
+    return f"{shown}; contradicts the claim with 90% power, at best, {found}"
 
 
 def _cost(found: DryRun) -> Iterator[tuple[str, str]]:
@@ -148,11 +163,11 @@ def _memory(found: DryRun) -> str:
     step, crops = found.cost.step, found.cost.physical_batch
     assert step is not None
     rows = step.gradient_bytes(crops)
-    words = f"per-sample gradients of {crops} crops {_bytes(rows)}"
+    shown = f"per-sample gradients of {crops} crops {_bytes(rows)}"
     if step.crop_bytes is None:
-        return f"{words}, beside activations"
+        return f"{shown}, beside activations"
     # One crop's peak holds one gradient; activations grow with the crops as gradients do.
-    return f"{words}; with activations at most about {_bytes(crops * step.crop_bytes)}"
+    return f"{shown}; with activations at most about {_bytes(crops * step.crop_bytes)}"
 
 
 def _bytes(count: int) -> str:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from cropaudit.audit.result import AuditReport
-from cropaudit.reports import numbers, view
+from cropaudit.reports import numbers, view, words
 from cropaudit.reports.plots import plot_report
 from cropaudit.reports.store import canonical_json, sha256
 
@@ -60,6 +60,17 @@ def render_html(
         attacks=view.attack_views(report),
         canaries=view.canary_views(report, pictures),
         parameters=view.parameters(report.claim),
+        attacked=list(words.attacked(report)),
+        worth=words.worth(report.claim),
+        learning=words.learning(report.utility),
+        records=words.records(
+            report.claim.records, report.claim.canary_records, report.claim.canaries
+        ),
+        alone=words.alone(
+            report.claim.records - report.claim.canary_records,
+            report.claim.epsilon_without_canaries,
+            report.claim.canary_records,
+        ),
         classes=view.utility_rows(report.utility),
         config=yaml.safe_dump(dict(report.provenance.config), sort_keys=True, allow_unicode=True),
         verdicts=_VERDICTS,
@@ -88,6 +99,9 @@ def _filters() -> dict[str, Any]:
     return {
         "at_least": lambda x: numbers.superscript(numbers.format_lower(max(x, 0.0))),
         "at_most": lambda x: numbers.superscript(numbers.format_upper(x)),
+        "epsilons": lambda text: (
+            text.replace("epsilon >=", "ε ≥").replace("epsilon <=", "ε ≤").replace("epsilon", "ε")
+        ),
         "number": lambda x, digits=4: numbers.superscript(numbers.format_value(x, digits)),
         "signed": lambda x: numbers.format_value(x, 3).replace("-", "−"),
         "count": lambda n: f"{n:,}",

@@ -38,6 +38,8 @@ FLOOR = 1e-4
 _CELLS = 256
 # A chart whose largest number is this many times its smallest is read better on a log axis.
 _LOG_RATIO = 40.0
+# Trials of a world below which a curve is drawn with its band.
+_FEW = 1000
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,16 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class RocLine:
-    """One attack's observed curve and, if it has one, its pre-registered point."""
+    """One attack's observed curve and, if it has one, its pre-registered point.
+
+    ``band`` holds the lower and upper 95% limits of ``tpr``, point by point, where trials are few.
+    """
 
     title: str
     fpr: NDArray[np.float64]
     tpr: NDArray[np.float64]
     point: OperatingPoint | None
+    band: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
 
 @dataclass(frozen=True)
@@ -170,13 +176,19 @@ def _bare_limit(fpr: NDArray[np.float64], claim: Claim) -> NDArray[np.float64]:
 
 
 def _roc_line(attack: Attack) -> RocLine:
-    """Returns one attack's curve with zeros lifted to the floor of the axes."""
-    return RocLine(
-        title=attack.title,
-        fpr=_lifted(attack.roc, "fpr"),
-        tpr=_lifted(attack.roc, "tpr"),
-        point=_operating_point(attack),
-    )
+    """Returns one attack's curve from one false positive on: its games resolve no lower rate.
+
+    Zeros are lifted to the floor of the axes.
+    """
+    fpr, tpr = _lifted(attack.roc, "fpr"), _lifted(attack.roc, "tpr")
+    seen = fpr >= (1 - 1e-9) / max(attack.nonmembers, 1)
+    band = None
+    if 0 < min(attack.members, attack.nonmembers) < _FEW:
+        hits = np.rint(np.asarray(attack.roc.tpr)[seen] * attack.members).astype(int)
+        limits = np.array([clopper_pearson(int(count), attack.members) for count in hits])
+        low, high = np.maximum(limits.reshape(-1, 2), FLOOR).T
+        band = low, high
+    return RocLine(attack.title, fpr[seen], tpr[seen], _operating_point(attack), band)
 
 
 def _lifted(curve: Curve, axis: str) -> NDArray[np.float64]:
@@ -216,12 +228,16 @@ def bar_chart(report: AuditReport) -> BarChart:
 
 
 def _references(claim: Claim) -> tuple[Reference, ...]:
-    """Returns the three epsilons in rising order, those that coincide joined into one."""
+    """Returns the epsilons in rising order, those that coincide joined into one."""
     named = sorted(
         [
-            Reference("claimed", claim.epsilon),
-            Reference("accounted with crops", claim.epsilon_amplified),
-            Reference("accounted without crops", claim.epsilon_without_crop),
+            Reference(title, epsilon)
+            for title, epsilon in (
+                ("claimed", claim.epsilon),
+                ("accounted with crops", claim.epsilon_amplified),
+                ("accounted without crops", claim.epsilon_without_crop),
+            )
+            if epsilon is not None
         ],
         key=lambda line: line.epsilon,
     )

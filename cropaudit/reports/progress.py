@@ -1,12 +1,22 @@
-"""Progress on standard error while an audit runs; silent where that is no terminal."""
+"""Progress on standard error: a bar on a terminal, lines in a log.
+
+A log gets a line when a stage begins and, while it advances, one a minute at most: what a batch
+system keeps of a run must tell what it was at.
+"""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
+
+from cropaudit.reports.numbers import format_duration
 
 __all__ = ["progress_stages"]
 
 Advance = Callable[[int], None]
+
+_EVERY = 30.0  # seconds between two lines of one stage
 
 
 @contextmanager
@@ -16,7 +26,11 @@ def progress_stages() -> Iterator[Callable[[str, int], Advance]]:
     A total of 0 means that the stage has no known length.
     """
     if not sys.stderr.isatty():
-        yield lambda title, total: _ignore
+        log = _Log()
+        try:
+            yield log.begin
+        finally:
+            log.end()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -33,5 +47,37 @@ def progress_stages() -> Iterator[Callable[[str, int], Advance]]:
         yield begin
 
 
-def _ignore(done: int) -> None:
-    """Takes the amount done and tells nobody."""
+class _Log:
+    """Lines on standard error, also of stages that never say how far they are."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._stage, self._done, self._total = "", 0, 0
+        self._over = Event()
+        self._ticker = Thread(target=self._tick, daemon=True)
+        self._ticker.start()
+
+    def begin(self, title: str, total: int) -> Advance:
+        self._stage, self._done, self._total = title, 0, total
+        self._say()
+
+        def advance(done: int) -> None:
+            if self._stage == title:
+                self._done = done
+
+        return advance
+
+    def end(self) -> None:
+        self._over.set()
+        self._ticker.join()
+
+    def _tick(self) -> None:
+        while not self._over.wait(_EVERY):
+            self._say()
+
+    def _say(self) -> None:
+        if not self._stage:
+            return
+        far = f", {self._done:,} of {self._total:,}" if self._total and self._done else ""
+        took = format_duration(time.monotonic() - self._start)
+        print(f"cropaudit: {self._stage}{far} ({took})", file=sys.stderr, flush=True)

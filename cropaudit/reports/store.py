@@ -34,7 +34,9 @@ __all__ = [
     "schema_json",
     "sha256",
     "write_atomic",
-    "write_run",
+    "write_drawings",
+    "write_raw",
+    "write_report",
 ]
 
 REPORT_NAME = "report.json"
@@ -147,43 +149,66 @@ def record_files(folder: Path, names: Iterable[str] | Mapping[str, bytes]) -> No
     _write_listing(folder, {*_listing(folder), *(_checked(name) for name in names)}, digests)
 
 
-def write_run(
-    folder: Path,
-    report: AuditReport,
-    *,
-    html: str,
-    pictures: Mapping[str, bytes],
-    raw: Mapping[str, bytes],
-) -> Path:
-    """Writes a run into a prepared folder, ``report.json`` last: where it is, the run is whole.
+def write_raw(folder: Path, raw: Mapping[str, bytes]) -> None:
+    """Writes raw files into ``raw/`` of a prepared folder.
 
     Args:
         folder: From ``prepare_run_folder``.
+        raw: Files by name in ``raw/``.
+
+    Raises:
+        InputError: If the folder is not prepared, a name would leave it, or the system refuses.
+    """
+    _write(folder, {_within("raw", name): data for name, data in raw.items()})
+
+
+def write_report(folder: Path, report: AuditReport) -> Path:
+    """Writes ``report.json`` beside its raw files: where it is, the run's results are whole.
+
+    Args:
+        folder: From ``prepare_run_folder``, the raw files written.
         report: The audit's result.
-        html: The rendered report.
-        pictures: PNG files by name in the run folder; a bare name goes into ``pictures/``.
-        raw: Raw files likewise, into ``raw/``.
 
     Returns:
         The path of ``report.json``.
 
     Raises:
-        InputError: If the folder is not prepared, a name would leave it, or the report states
-            another SHA-256 for a raw file.
+        InputError: If the folder is not prepared, the report states another SHA-256 for a raw file,
+            or the system refuses.
+    """
+    for name, stated in report.provenance.files.items():
+        file = folder / _within("raw", name)
+        found = sha256(file.read_bytes()) if file.is_file() else "no file"
+        if stated != found:
+            raise InputError(f"the report states SHA-256 {stated} for {name}, got {found}")
+    _write(folder, {REPORT_NAME: canonical_json(report)})
+    return folder / REPORT_NAME
+
+
+def write_drawings(folder: Path, html: str, pictures: Mapping[str, bytes]) -> None:
+    """Writes what is drawn of a report that is written already.
+
+    Args:
+        folder: The run folder.
+        html: The rendered report.
+        pictures: PNG files by name in the run folder; a bare name goes into ``pictures/``.
+
+    Raises:
+        InputError: As `write_raw`.
     """
     files = {_within("pictures", name): data for name, data in pictures.items()}
-    files |= {_within("raw", name): data for name, data in raw.items()}
-    for name, data in raw.items():
-        stated = report.provenance.files.get(name, sha256(data))
-        if stated != sha256(data):
-            raise InputError(f"the report states SHA-256 {stated} for {name}, got {sha256(data)}")
-    files |= {HTML_NAME: html.encode("utf-8"), REPORT_NAME: canonical_json(report)}
+    _write(folder, {**files, HTML_NAME: html.encode("utf-8")})
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     record_files(folder, files)
-    for name, data in files.items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(target, data)
-    return folder / REPORT_NAME
+    try:
+        for name, data in files.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(target, data)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror}") from error
 
 
 def _occupied(path: Path) -> bool:

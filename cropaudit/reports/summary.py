@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cropaudit.audit.result import Attack, AuditReport, Bound, Utility
+from cropaudit.reports import words
 from cropaudit.reports.numbers import (
     format_confidence,
     format_lower,
@@ -40,14 +41,21 @@ def print_summary(report: AuditReport, console: "Console") -> None:
 
 
 def summary_lines(report: AuditReport) -> list[str]:
-    """Returns the claim, the headline, the detectable epsilon, the verdict and the utility."""
+    """Returns the claim and its worth, what was shown of it, the verdict and the utility."""
     claim, headline, verdict = report.claim, report.headline, report.verdict
     detectable = verdict.detectable_epsilon
     power = format_percent(verdict.power)
+    images = claim.records - claim.canary_records
+    alone = words.alone(images, claim.epsilon_without_canaries, claim.canary_records)
+    nothing = words.learning(report.utility)
     return [
         f"Claim: epsilon <= {format_upper(claim.epsilon)} at delta {format_value(claim.delta)}; "
-        f"{format_upper(claim.epsilon_amplified)} accounted with crops, "
-        f"{format_upper(claim.epsilon_without_crop)} without",
+        + words.beside_crops(claim.epsilon_amplified, claim.epsilon_without_crop),
+        "Records: "
+        + words.records(claim.records, claim.canary_records, claim.canaries)
+        + ("" if alone is None else f"; {alone}"),
+        f"Worth: {words.worth(claim)}",
+        *(f"Attacked: {title}: {rest}" for title, rest in words.attacked(report)),
         f"Headline: epsilon >= {_lower(headline.epsilon_lower)} with "
         f"{format_confidence(headline.confidence)} confidence "
         f"({headline.attack}, {headline.estimator}, {headline.validity})",
@@ -56,9 +64,12 @@ def summary_lines(report: AuditReport) -> list[str]:
         + (
             f"no true epsilon with {power} power"
             if detectable is None
-            else f"a true epsilon from {format_upper(detectable)} on, with {power} power"
+            else f"a true epsilon from {format_upper(detectable)} on, with {power} power, if only "
+            "the noise is less"
         ),
+        f"Not probed: {'; '.join(verdict.not_probed)}",
         _utility(report.utility),
+        *([] if nothing is None else [f"Warning: {nothing}"]),
         f"Verdict: {verdict.status.upper()}: {verdict.detail}",
         "Note: a lower bound never certifies epsilon",
     ]
@@ -70,8 +81,9 @@ def _utility(utility: Utility) -> str:
         ("without noise", utility.miou_without_noise),
         ("without credit for the crop", utility.miou_without_crop_credit),
     )
-    beside = "".join(f", {words} {value:.3f}" for words, value in twins if value is not None)
-    return f"Utility: mIoU {utility.miou:.3f}{beside} ({utility.images} images)"
+    beside = "".join(f", {name} {value:.3f}" for name, value in twins if value is not None)
+    constant = f"{utility.miou_constant:.3f} of the commonest class everywhere"
+    return f"Utility: mIoU {utility.miou:.3f}{beside}, {constant} ({utility.images} images)"
 
 
 def _conformance(report: AuditReport) -> str:
@@ -79,14 +91,15 @@ def _conformance(report: AuditReport) -> str:
     found = report.conformance
     failed = [check.name for check in found.checks if check.status == "fail"]
     passed = sum(check.status == "pass" for check in found.checks)
-    words = f"Conformance: {passed} of {len(found.checks)} checks pass"
+    shown = f"Conformance: {passed} of {len(found.checks)} checks pass"
     if failed:
-        words += f", FAILED: {', '.join(failed)}"
+        shown += f", FAILED: {', '.join(failed)}"
     if found.delivered is not None:
-        high = found.delivered.epsilon_high
-        top = "infinity" if high is None else format_upper(high)
-        words += f"; delivered epsilon {_lower(found.delivered.epsilon_low)} to {top}"
-    return words
+        low, high = found.delivered.epsilon_low, found.delivered.epsilon_high
+        least = "infinity" if low is None else _lower(low)
+        most = "infinity" if high is None else format_upper(high)
+        shown += f"; delivered epsilon {least}" + ("" if low is None else f" to {most}")
+    return shown
 
 
 def _table(report: AuditReport) -> "Table":

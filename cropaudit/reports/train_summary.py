@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cropaudit.audit.train_result import TrainRecord
+from cropaudit.reports import words
 from cropaudit.reports.numbers import format_duration, format_upper, format_value
 
 if TYPE_CHECKING:
@@ -23,23 +24,26 @@ def print_training(record: TrainRecord, out: Path, console: "Console") -> None:
     """
     from rich.text import Text
 
-    for name, words in (*training_lines(record), *_files(out)):
+    for name, rest in (*training_lines(record), *_files(out)):
         text = Text(f"{name}: ", style="bold")
-        text.append(words, style="")
+        text.append(rest, style="")
         console.print(text, highlight=False, soft_wrap=True)
 
 
 def training_lines(record: TrainRecord) -> Iterator[tuple[str, str]]:
     """Yields names and words."""
     claim, utility = record.claim, record.utility
-    with_crops, without = (
-        format_upper(x) for x in (claim.epsilon_amplified, claim.epsilon_without_crop)
+    accounted = words.beside_crops(claim.epsilon_amplified, claim.epsilon_without_crop)
+    alone = words.alone(
+        claim.records - claim.canary_records, claim.epsilon_without_canaries, claim.canary_records
     )
     yield (
         "Claim",
         f"epsilon <= {format_upper(claim.epsilon)} at delta {format_value(claim.delta)}, "
-        f"{claim.adjacency}; {with_crops} accounted with crops, {without} without",
+        f"{claim.adjacency}; {accounted}",
     )
+    if alone is not None:
+        yield "Without canaries", alone
     start = "random weights" if record.start is None else f"weights of {record.start.file}"
     yield "Model", f"{record.model}, {record.parameters:,} trained parameters from {start}"
     if record.start is not None and record.start.missing:
@@ -47,7 +51,8 @@ def training_lines(record: TrainRecord) -> Iterator[tuple[str, str]]:
         yield "", f"{record.start.loaded} tensors from the file, {missing} kept their random start"
     yield (
         "Run",
-        f"{claim.steps} steps of {claim.batch} out of {claim.records} records ({claim.sampler}), "
+        f"{claim.steps} steps of {claim.batch} out of {claim.records} records "
+        f"({words.records(claim.records, claim.canary_records, claim.canaries)}; {claim.sampler}), "
         f"noise multiplier {format_value(claim.noise_multiplier)}, clip "
         f"{format_value(claim.max_grad_norm)}",
     )
@@ -59,8 +64,15 @@ def training_lines(record: TrainRecord) -> Iterator[tuple[str, str]]:
         ("without noise", utility.miou_without_noise),
         ("without credit for the crop", utility.miou_without_crop_credit),
     )
-    beside = "".join(f", {words} {value:.3f}" for words, value in twins if value is not None)
-    yield "Utility", f"mIoU {utility.miou:.3f}{beside} ({utility.images} held-out images)"
+    beside = "".join(f", {name} {value:.3f}" for name, value in twins if value is not None)
+    yield (
+        "Utility",
+        f"mIoU {utility.miou:.3f}{beside}, {utility.miou_constant:.3f} of the commonest class "
+        f"everywhere ({utility.images} held-out images)",
+    )
+    nothing = words.learning(utility)
+    if nothing is not None:
+        yield "Warning", nothing
     shown = ((k, v) for k, v in utility.per_class.items() if v is not None)
     yield "By class", ", ".join(f"{name} {value:.2f}" for name, value in shown)
 

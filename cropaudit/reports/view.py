@@ -9,8 +9,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cropaudit.accounting.names import SamplerName
 from cropaudit.audit.result import Attack, AuditReport, CanaryPicture, Claim, Utility
 from cropaudit.errors import InputError, require
+from cropaudit.reports import words
 from cropaudit.reports.intervals import auc_interval, clopper_pearson
 from cropaudit.reports.numbers import format_percent, format_value, superscript
 
@@ -31,10 +33,12 @@ __all__ = [
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Widths on the page in CSS pixels.
 _IMAGE_WIDTH, _CROP_WIDTH = 420, 220
-_SAMPLERS = {
+_SAMPLERS: dict[SamplerName, str] = {
     "poisson": "Poisson: every record joins every step independently, with probability q",
     "fixed": "fixed size: every step draws B of N records without replacement",
     "shuffle": "shuffle: every epoch visits every record once, in a random order",
+    "cyclic": "cyclic: the same batches of B records come round in the same order",
+    "full": "full: every step takes every record",
 }
 
 
@@ -172,7 +176,11 @@ def parameters(claim: Claim) -> list[Parameter]:
         ("σ", "Noise multiplier claimed, in units of C", _plain(claim.noise_multiplier)),
         ("", "Noise multiplier configured", _plain(claim.configured_noise_multiplier)),
         ("C", "Clipping norm of one record's gradient", _plain(claim.max_grad_norm)),
-        ("N", "Records", f"{claim.records:,}"),
+        (
+            "N",
+            "Records: " + words.records(claim.records, claim.canary_records, claim.canaries),
+            f"{claim.records:,}",
+        ),
         ("B", "Batch (expected size, where it is random)", f"{claim.batch:,}"),
         ("q", "Rate at which a record joins a step", _plain(claim.sample_rate)),
         ("T", "Steps", f"{claim.steps:,}"),

@@ -15,7 +15,7 @@ from cropaudit.errors import InputError
 from cropaudit.training.data import IGNORE, SegmentationData
 from cropaudit.training.losses import prepare
 
-__all__ = ["IntersectionOverUnion", "mean_iou"]
+__all__ = ["IntersectionOverUnion", "constant_iou", "mean_iou"]
 
 # Pixels in one forward pass; bounds the memory whatever the size of the images.
 _PIXELS = 2**20
@@ -59,6 +59,21 @@ def mean_iou(
             counts += _confusion(predicted, masks, len(data.classes))
     model.train(training)
     return _summarise(counts, data)
+
+
+def constant_iou(data: SegmentationData) -> float:
+    """Returns the mean over classes of a model that says one class everywhere, the commonest one.
+
+    Raises:
+        InputError: If no pixel is labelled.
+    """
+    shown = sum(
+        torch.bincount(mask[mask != IGNORE].long(), minlength=len(data.classes))
+        for mask in data.masks
+    )
+    counts = torch.zeros(len(data.classes), len(data.classes), dtype=torch.int64)
+    counts[:, int(torch.as_tensor(shown).argmax())] = torch.as_tensor(shown)
+    return _summarise(counts, data).miou
 
 
 def _batches(data: SegmentationData) -> Iterator[tuple[Tensor, Tensor]]:

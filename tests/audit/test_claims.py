@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from cropaudit.accounting.accountant import epsilon_at, pair_curve, round_up
+from cropaudit.accounting.accountant import epsilon_at, pair_curve
+from cropaudit.accounting.digits import format_upper
 from cropaudit.accounting.mechanisms import (
     FixedSizePatch,
     PatchMechanism,
@@ -66,7 +67,7 @@ def test_configured_claim_is_the_bound(mechanism: PatchMechanism) -> None:
     assert (claim.delta, claim.noise_multiplier) == (DELTA, mechanism.noise_multiplier)
     sampler = {PoissonPatch: "Poisson", FixedSizePatch: "fixed-size", ShufflePatch: "shuffled"}
     assert f"({sampler[type(mechanism)]} batches" in claim.statement
-    assert f"({round_up(claim.epsilon, 4):g}, 1e-05)-DP" in claim.statement
+    assert f"({format_upper(claim.epsilon)}, 1e-05)-DP" in claim.statement
     assert "patch-level" in claim.statement
 
 

@@ -1,6 +1,5 @@
 """The decision: each ground, each doubt, and whole games played from the pair itself."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from cropaudit.accounting.accountant import round_up
+from cropaudit.accounting.digits import format_lower, format_upper
 from cropaudit.accounting.mechanisms import FixedSizePatch, PoissonPatch
 from cropaudit.accounting.pairs import StepPair
 from cropaudit.attacks.probe import Probe, ProbeScores
@@ -113,7 +112,7 @@ def test_within_the_game_is_consistent() -> None:
     assert (verdict.status, verdict.ground, verdict.reasons) == ("consistent", "none", ())
     assert verdict.detectable_epsilon == 1.9 * claim.epsilon
     assert "A lower bound never certifies epsilon" in verdict.detail
-    assert f"{round_up(1.9 * claim.epsilon, 3):g} or more would have been found with 90% power" in (
+    assert f"{format_upper(1.9 * claim.epsilon)} or more would have been found with 90% power" in (
         verdict.detail
     )
 
@@ -147,8 +146,8 @@ def test_outside_the_region_is_a_violation_whatever_the_mechanism() -> None:
     assert verdict.reasons[0].startswith(f"probe: {rates.words}")
     assert "assumes nothing about the mechanism" in verdict.reasons[0]
     assert "The claimed trade-off curve is impossible, whatever the mechanism is;" in verdict.detail
-    shown = math.floor(model.epsilon * 100) / 100  # a lower bound in words is rounded down
-    assert f"given the configured family of mechanisms, epsilon is at least {shown:g}" in (
+    shown = format_lower(model.epsilon)
+    assert f"given the configured family of mechanisms, epsilon is at least {shown}" in (
         verdict.detail
     )
 
@@ -159,8 +158,8 @@ def test_an_exact_bound_above_the_claim_is_a_violation(claim: StatedClaim) -> No
     found[2] = Evidence("black-box", (bound(4.0),), ())
     verdict = decide(claim, found, [PASS], None, 2.0)
     assert (verdict.status, verdict.ground) == ("violation", "assumption-free")
-    assert verdict.reasons[0].startswith("black-box: the exact lower bound 4 (clopper-pearson)")
-    assert "Epsilon is at least 4, whatever the mechanism is." in verdict.detail
+    assert verdict.reasons[0].startswith("black-box: the exact lower bound 4.00 (clopper-pearson)")
+    assert "Epsilon is at least 4.00, whatever the mechanism is." in verdict.detail
     same = seen(bounds=(bound(claim.epsilon),))
     assert decide(claim, same, [PASS], 2.5, 2.0).status == "consistent", "equal is not above"
 
@@ -172,7 +171,7 @@ def test_a_bare_claim_is_not_violated_by_what_a_family_says(validity: Validity) 
     assert (verdict.status, verdict.ground) == ("inconclusive", "none")
     (reason,) = verdict.reasons
     assert reason == (
-        "given the configured family, epsilon is at least 1.7, above the claim; without that "
+        "given the configured family, epsilon is at least 1.70, above the claim; without that "
         "assumption it is not shown"
     )
     below = seen(bounds=(bound(0.9, validity), bound(0.9)))

@@ -238,7 +238,7 @@ def evil_report(report: AuditReport) -> dict[str, object]:
     plain = report.model_dump()
     bad = evil(plain)
     assert isinstance(bad, dict)
-    bad["schema_version"] = "1"
+    bad["schema_version"] = "2"
     bad["claim"] |= {key: plain["claim"][key] for key in ("kind", "sampler")}
     bad["headline"]["validity"] = plain["headline"]["validity"]
     bad["verdict"]["status"] = plain["verdict"]["status"]

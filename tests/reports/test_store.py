@@ -19,7 +19,9 @@ from cropaudit.reports.store import (
     schema_json,
     sha256,
     write_atomic,
-    write_run,
+    write_drawings,
+    write_raw,
+    write_report,
 )
 
 
@@ -28,8 +30,16 @@ def run(
     tmp_path: Path, report: AuditReport, pictures: dict[str, bytes], raw: dict[str, bytes]
 ) -> Path:
     folder = prepare_run_folder(tmp_path / "runs" / "one", force=False)
-    write_run(folder, report, html="<p>ε</p>", pictures=pictures, raw=raw)
+    write_raw(folder, raw)
+    write_report(folder, report)
+    write_drawings(folder, "<p>ε</p>", pictures)
     return folder
+
+
+def unbacked(report: AuditReport) -> AuditReport:
+    """The same report, naming no raw files."""
+    provenance = report.provenance.model_copy(update={"files": {}})
+    return report.model_copy(update={"provenance": provenance})
 
 
 def names(folder: Path) -> set[str]:
@@ -180,15 +190,22 @@ def test_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_unprepared_folder_is_not_written_to(tmp_path: Path, report: AuditReport) -> None:
-    with pytest.raises(InputError, match="not a run folder"):
-        write_run(tmp_path, report, html="", pictures={}, raw={})
+    for write in (
+        lambda: write_raw(tmp_path, {}),
+        lambda: write_drawings(tmp_path, "", {}),
+        lambda: write_report(tmp_path, unbacked(report)),
+    ):
+        with pytest.raises(InputError, match="not a run folder"):
+            write()
     assert names(tmp_path) == set()
 
 
 def test_names_that_leave_the_folder_are_refused(tmp_path: Path, report: AuditReport) -> None:
     folder = prepare_run_folder(tmp_path / "run", force=False)
     with pytest.raises(InputError, match="stay inside"):
-        write_run(folder, report, html="", pictures={"../x.png": b""}, raw={})
+        write_drawings(folder, "", {"../x.png": b""})
+    with pytest.raises(InputError, match="stay inside"):
+        write_raw(folder, {"../x.csv": b""})
     assert names(tmp_path) == {f"run/{MARKER_NAME}"}
 
 
@@ -196,21 +213,25 @@ def test_raw_file_with_another_hash_is_refused(
     tmp_path: Path, report: AuditReport, raw: dict[str, bytes]
 ) -> None:
     folder = prepare_run_folder(tmp_path / "run", force=False)
+    with pytest.raises(InputError, match="got no file"):
+        write_report(folder, report)
+    write_raw(folder, raw | {"raw/claim.json": b"changed"})
     with pytest.raises(InputError, match="SHA-256"):
-        write_run(folder, report, html="", pictures={}, raw=raw | {"raw/claim.json": b"changed"})
-    assert names(folder) == {MARKER_NAME}
+        write_report(folder, report)
+    assert names(folder) == {MARKER_NAME, *raw}
 
 
-def test_report_json_is_written_last(
+def test_the_marker_names_files_before_they_are_written(
     tmp_path: Path, report: AuditReport, raw: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = prepare_run_folder(tmp_path / "run", force=False)
     order: list[str] = []
     replace = os.replace
     monkeypatch.setattr(os, "replace", lambda a, b: (order.append(Path(b).name), replace(a, b))[1])
-    write_run(folder, report, html="", pictures={}, raw=raw)
+    write_raw(folder, raw)
+    write_report(folder, report)
     assert order[0] == MARKER_NAME
-    assert order[-1] == "report.json"
+    assert order[-2:] == [MARKER_NAME, "report.json"]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +241,7 @@ def test_report_json_is_written_last(
         ("{not json", "not a cropaudit report: document"),
         ("\udcff", "not a cropaudit report"),
         ("[]", "not a cropaudit report"),
-        ('{"schema_version": "2"}', "schema_version: Input should be '1'"),
+        ('{"schema_version": "1"}', "schema_version: Input should be '2'"),
         ("{}", r"identity: Field required \(and \d+ more\)"),
     ],
 )

@@ -51,8 +51,9 @@ def plant(
     positions: Positions | None = None,
     per_image: int = 1,
     margin: int = 0,
+    added: bool = True,
 ) -> Planted:
-    """Plants ``count`` empty slots, into copies of the images in turn.
+    """Plants ``count`` empty slots, into copies of the images in turn or into the images.
 
     Args:
         data: Images to copy; of real objects, the images that bear them, which stay no copies.
@@ -64,6 +65,8 @@ def plant(
         positions: Where slots stand, `Worst` unless given; real objects stand where they are.
         per_image: Slots of one record, at most; they do not overlap.
         margin: Pixels between two slots of a record, at least.
+        added: Whether slots stand in copies, which are further records; else they replace a patch
+            of the images themselves, whose other pixels stay, and no record is added.
 
     Returns:
         The data set with its slots empty, and the slots.
@@ -75,16 +78,16 @@ def plant(
     require(count >= 0, "canary slots", "at least 0", count)
     require(per_image >= 1, "canaries per image", "at least 1", per_image)
     require(margin >= 0, "margin", "at least 0", margin)
+    shape = data, crop, patch, positions or Worst(), per_image, margin, added
     match design:
         case RealObject():
             return plant_objects(data, design, count, crop, patch, per_image)
         case Crafted():
-            plan = _Plan(data, design.base, crop, patch, positions or Worst(), per_image, margin)
+            plan = _Plan(design.base, *shape)
             empty, slots = plan.planted(count, np.random.default_rng(seed))
             return _crafted(design, empty, slots, crop, seed)
         case _:
-            plan = _Plan(data, design, crop, patch, positions or Worst(), per_image, margin)
-            return plan.planted(count, np.random.default_rng(seed))
+            return _Plan(design, *shape).planted(count, np.random.default_rng(seed))
 
 
 def add_slots(data: SegmentationData, count: int, crop: Crop, patch: Patch, seed: int) -> Planted:
@@ -131,26 +134,35 @@ def _crafted(
 class _Plan:
     """The arguments of `plant` that stay the same from slot to slot."""
 
-    data: SegmentationData
     design: Plain
+    data: SegmentationData
     crop: Crop
     patch: Patch
     positions: Positions
     per_image: int
     margin: int
+    added: bool
 
     def planted(self, count: int, generator: np.random.Generator) -> Planted:
         data = self.data
         require_classes(self.design, data.classes)
         require(count == 0 or len(data) > 0, "images", "at least one", len(data))
+        if not self.added:
+            room = len(data) * self.per_image
+            legal = f"at most {room}: {self.per_image} in each of {len(data)} images"
+            require(count <= room, "canary slots", legal, count)
         slots, images, masks, names = [], list(data.images), list(data.masks), list(data.names)
         for first in range(0, count, self.per_image):
             numbers = range(first, min(first + self.per_image, count))
             source = (first // self.per_image) % len(data)
-            image, mask, here = self._record(source, len(images), numbers, generator)
-            images.append(image)
-            masks.append(mask)
-            names.append(f"{_called(numbers)} in {data.names[source]}")
+            record = len(images) if self.added else source
+            image, mask, here = self._record(source, record, numbers, generator)
+            if self.added:
+                images.append(image)
+                masks.append(mask)
+                names.append(f"{_called(numbers)} in {data.names[source]}")
+            else:
+                masks[source] = mask  # the pixels around the patches stay
             slots.extend(here)
         enlarged = replace(data, images=tuple(images), masks=tuple(masks), names=tuple(names))
         return enlarged, tuple(slots)
