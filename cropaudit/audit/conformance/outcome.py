@@ -25,11 +25,16 @@ class Tested:
         null: What holds in a sound pipeline, in words.
         p_value: Probability, at most, of something as odd under the null; 0 if it cannot happen.
         words: What was seen, with figures, to be read on its own in a report of the failure.
+        settles: The fact that this test is there to refute, if others rest on it, e.g. "windows
+            are independent".
+        rests_on: Facts without which its p-value means nothing.
     """
 
     null: str
     p_value: float
     words: str
+    settles: str = ""
+    rests_on: tuple[str, ...] = ()
     __test__: ClassVar[bool] = False  # pytest takes it for a test by its name
 
     def __post_init__(self) -> None:
@@ -114,18 +119,24 @@ def decide(outcomes: Sequence[Outcome], level: float) -> tuple[Finding, ...]:
     """
     require(0 < level < 1, "level", "in (0, 1)", level)
     adjusted = iter(holm([test.p_value for item in outcomes for test in item.tests]))
+    tests = [[replace(test, p_value=next(adjusted)) for test in item.tests] for item in outcomes]
+    wrong = {t.settles for found in tests for t in found if t.settles and t.p_value <= level}
     return tuple(
-        _found(item, [replace(test, p_value=next(adjusted)) for test in item.tests], level)
-        for item in outcomes
+        _found(item, found, level, wrong) for item, found in zip(outcomes, tests, strict=True)
     )
 
 
-def _found(outcome: Outcome, tests: Sequence[Tested], level: float) -> Finding:
-    refuted = [test.words for test in tests if test.p_value <= level]
+def _found(outcome: Outcome, tests: Sequence[Tested], level: float, wrong: set[str]) -> Finding:
+    unjudged = [fact for test in tests for fact in test.rests_on if fact in wrong]
+    refuted = [
+        test.words for test in tests if test.p_value <= level and not wrong & {*test.rests_on}
+    ]
     status: Status = "pass"
     detail = outcome.evidence
     if refuted:
         status, detail = "fail", "; ".join(refuted)
+    elif unjudged:
+        status, detail = "inconclusive", f"cannot be judged unless {unjudged[0]}: see there"
     elif outcome.skipped:
         status, detail = "skipped", outcome.skipped
     elif outcome.undecided or not tests:

@@ -13,7 +13,13 @@ from scipy.special import bdtrc
 
 from cropaudit.accounting.geometry import Size
 from cropaudit.accounting.inclusion import inclusion
-from cropaudit.audit.conformance.checks.laws import law_of, well_read
+from cropaudit.audit.conformance.checks.laws import (
+    INDEPENDENT,
+    STILL,
+    law_of,
+    short_of,
+    well_read,
+)
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.draws import Draws
 from cropaudit.audit.conformance.outcome import Outcome, Tested
@@ -62,6 +68,7 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
             f"the patch at {told.place} is met by {rate:.4f} of {n} windows (99% interval "
             f"{low:.4f} to {high:.4f}), rho {told.rho:.4f} ({told.words})"
         ),
+        undecided=short_of(draws),
         power=f"a rate of {_detectable(told.rho, n):.4f} at the worst place is found with 95%",
         where=draws.where,
         figures={"rho": told.rho, "rate": rate, "low": low, "high": high, "windows": float(n)},
@@ -107,7 +114,8 @@ def _tested(draws: Draws, claimed: Claimed, told: _Told) -> Tested:
         f"the patch at ({tops[i]}, {lefts[i]}) is met by {met[i] / n:.4f} of {n} windows, where "
         f"rho is {told.rho:.4f} ({told.words}): the accountant was told too little"
     )
-    return Tested("windows meet the patch with a probability of at most rho", p, words)
+    null = "windows meet the patch with a probability of at most rho"
+    return Tested(null, p, words, rests_on=(INDEPENDENT, STILL))
 
 
 def _met(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cropaudit.audit.conformance.checks.exact import FOUND, SMALL, monte_carlo
+from cropaudit.audit.conformance.checks.laws import INDEPENDENT, short_of
 from cropaudit.audit.conformance.checks.relations import Relation, relations, windows
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.draws import Draws
@@ -68,23 +69,27 @@ class _Part:
     """The windows of one subject, with the permutations that judge them."""
 
     def __init__(self, draws: Draws) -> None:
+        missing = short_of(draws)
         self._draws = draws = _first(draws, _MOST_WINDOWS)
         self._windows = windows(draws)
         self._read = np.flatnonzero(self._windows >= 0)
         self.name = "loader" if bool((draws.step >= 0).any()) else "transform"
-        self.constant = len(np.unique(self._windows[self._read])) < 2
-        self.too_little = ""
-        if len(self._read) < _LEAST_WINDOWS and not self.constant:
+        self.read = len(self._read) > 0
+        self.constant = self.read and len(np.unique(self._windows[self._read])) < 2
+        self.too_little = "" if self.constant else missing
+        if not self.read:
+            self.too_little = f"no window of the {self.name} could be read off"
+        elif len(self._read) < _LEAST_WINDOWS and not self.constant:
             self.too_little = (
                 f"{len(self._read)} windows of the {self.name} are too few: {_LEAST_WINDOWS} are "
                 "needed"
             )
-        self._relations = () if self.constant else self._usable()
+        self._relations = () if self.constant or not self.read else self._usable()
         self.correlations: dict[str, float] = {}
 
     def tests(self) -> list[Tested]:
         """Returns one test for each relation, and one of the rank correlations."""
-        if self.constant or self.too_little:
+        if self.constant or len(self._read) < _LEAST_WINDOWS:
             return []
         found = [self._alike(item) for item in self._relations]
         return [*found, self._serial()]
@@ -97,6 +102,8 @@ class _Part:
         alike = ", ".join(
             f"{self._equal(item)} of {len(item.first)} {item.of}" for item in self._relations
         )
+        if not self.read:
+            return self.too_little
         largest = max((abs(value) for value in self.correlations.values()), default=0.0)
         return (
             f"{read} windows of the {self.name}, {kinds} different ones; equal ones: {alike}; rank "
@@ -155,7 +162,7 @@ class _Part:
             f"{self.name}: {equal} of {pairs} windows {item.of} are equal, where "
             f"{pairs * self._chance():.1f} are due: {item.cause}"
         )
-        return Tested(null, p_value, words)
+        return Tested(null, p_value, words, settles=INDEPENDENT)
 
     def _serial(self) -> Tested:
         """Tests rank correlations of the origin with the next window and with the next batch's."""
@@ -179,9 +186,8 @@ class _Part:
             f"correlation of {table[side, lag]:.2f} over {len(self._read)} windows, where 0 is "
             "due: the next window depends on earlier ones; draw each from the generator alone"
         )
-        return Tested(
-            f"windows are uncorrelated in the order of drawing ({self.name})", p_value, words
-        )
+        null = f"windows are uncorrelated in the order of drawing ({self.name})"
+        return Tested(null, p_value, words, settles=INDEPENDENT)
 
     def _lags(self) -> tuple[int, ...]:
         if self.name == "transform":

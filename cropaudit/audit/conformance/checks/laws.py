@@ -16,9 +16,11 @@ from cropaudit.accounting.window_sizes import size_law
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.draws import PADDING_MODES, Draws
 
-__all__ = ["Law", "law_of", "mean_size", "reach", "well_read"]
+__all__ = ["INDEPENDENT", "STILL", "Law", "law_of", "mean_size", "reach", "short_of", "well_read"]
 
-
+# Facts that laws of windows rest on, each with the check that settles it.
+INDEPENDENT = "windows are independent (check independence)"
+STILL = "the window stays where it is whatever is shown (check non-interference)"
 _READ = 0.98  # of the windows, at least, for their law to be that of all
 _UNSEEN = 10  # of R origins the outermost 10 R / n are all missed by n draws with exp(-10)
 
@@ -71,6 +73,16 @@ def well_read(draws: Draws) -> bool:
     Which ones are not may depend on where they are, so that those that are read have another law.
     """
     return bool(len(draws)) and float((draws.decoded | draws.blank).mean()) >= _READ
+
+
+def short_of(draws: Draws) -> str:
+    """Returns how many windows are missing of those that were to be drawn; "" if none is."""
+    if len(draws) >= draws.wanted:
+        return ""
+    return (
+        f"{len(draws)} of {draws.wanted} windows were drawn before the time was up: let it run on "
+        "a machine that is less busy, or make the transform faster"
+    )
 
 
 def mean_size(image: Size, crop: ResizedCrop) -> tuple[float, float]:

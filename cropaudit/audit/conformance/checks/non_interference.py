@@ -13,6 +13,7 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from cropaudit.audit.conformance.checks.counter_examples import drawn
+from cropaudit.audit.conformance.checks.laws import STILL
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.pairs import Pairs
 from cropaudit.audit.conformance.outcome import Outcome, Tested
@@ -63,6 +64,7 @@ def _replayed(pairs: Pairs, misses: np.ndarray) -> tuple[Tested, ...]:
             f"the window moves with the content: in {int(moved.sum())} of {len(pairs)} random "
             "states another image or mask gave another window, so that the patch can move every "
             "crop; account for it as no crop (rho = 1)",
+            settles=STILL,
         ),
     )
 
@@ -81,19 +83,26 @@ def _leak_words(pairs: Pairs, leaks: np.ndarray, misses: np.ndarray) -> str:
         f"{int(leaks.sum())} of {int(misses.sum())} crops that miss the patch change with it: the "
         f"window of rows {pairs.top[i]} to {bottom} and columns {pairs.left[i]} to {right} is "
         f"{pairs.distance[i]} pixels from the patch at ({pairs.patch_top[i]}, "
-        f"{pairs.patch_left[i]}), yet its {what} differs; {_cause(pairs, leaks)}"
+        f"{pairs.patch_left[i]}), yet its {what} differs; {_cause(pairs, leaks, misses)}"
     )
 
 
-def _cause(pairs: Pairs, leaks: np.ndarray) -> str:
+def _cause(pairs: Pairs, leaks: np.ndarray, misses: np.ndarray) -> str:
     if pairs.copied[leaks].all():
         return (
             "all of these windows reach into padding that copies the image: state the padding and "
             "its mode, so that rho counts the copies, or pad with a constant"
         )
-    if pairs.moved[leaks].any():
+    if pairs.moved.any():
         return "what is shown moves the window"
-    if pairs.distance[leaks].max() <= _NEARBY:
+    near = int(pairs.distance[leaks].max())
+    if near <= _NEARBY:
+        close = misses & (pairs.distance <= near)
+        if 2 * leaks.sum() < close.sum():
+            return (
+                f"so few of the {int(close.sum())} crops as near do not tell the cause: a filter "
+                "or interpolation before the crop, or a window that is chosen by what is shown"
+            )
         return (
             "only patches close by act: interpolation or a filter before the crop reads over the "
             "edge of the window; do it after the crop"
@@ -147,7 +156,8 @@ def _power(pairs: Pairs, missed: int) -> str:
     if not missed:
         return "no leak is found: no crop is known to miss the patch"
     least = 1 - 0.05 ** (1 / missed)
-    return f"a leak into {least:.1%} of the crops that miss the patch is found with 95%"
+    shown = f", for contents as were shown: {pairs.contents}" if pairs.contents else ""
+    return f"a leak into {least:.1%} of the crops that miss the patch is found with 95%{shown}"
 
 
 def _undecided(pairs: Pairs, missed: int) -> str:
@@ -155,6 +165,11 @@ def _undecided(pairs: Pairs, missed: int) -> str:
         return (
             "the transform draws from the clock or the system's entropy and cannot be replayed: "
             "outputs were compared in law only, which small leaks pass; hand it a generator"
+        )
+    if len(pairs) < pairs.wanted:
+        return (
+            f"{len(pairs)} of {pairs.wanted} replays were made before the time was up: let it run "
+            "on a machine that is less busy, or make the transform faster"
         )
     if not pairs.decoded.any():
         return "no window could be read off the outputs, so that none is known to miss the patch"
@@ -164,6 +179,6 @@ def _undecided(pairs: Pairs, missed: int) -> str:
     if missed < _FEWEST:
         return (
             f"only {missed} of {len(pairs)} crops missed the patch, and {_FEWEST} are needed: use "
-            "larger images or a smaller patch, or a machine that is less busy"
+            "larger images or a smaller patch"
         )
     return ""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cropaudit.accounting.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry import Crop, Size
-from cropaudit.audit.conformance.checks.laws import Law, mean_size
+from cropaudit.audit.conformance.checks.laws import INDEPENDENT, STILL, Law, mean_size
 from cropaudit.audit.conformance.observe.draws import Draws
 from cropaudit.audit.conformance.outcome import Tested
 
@@ -93,4 +93,5 @@ def _mean_size_test(draws: Draws, crop: ResizedCrop) -> Tested:
         p_values.append(min(1.0, 2 * float(np.exp(-2 * n * gap**2))))
         words.append(f"{low:.1f} to {high:.1f} {name} on average, {mean:.1f} expected")
     p = min(1.0, 2 * min(p_values))
-    return Tested("window sizes have the claimed law", p, "windows have " + "; ".join(words))
+    null = "window sizes have the claimed law"
+    return Tested(null, p, f"windows have {'; '.join(words)}", rests_on=(INDEPENDENT, STILL))

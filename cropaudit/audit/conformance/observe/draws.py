@@ -43,10 +43,11 @@ class Draws:
         record: Index of the record; -1 if unknown.
         epoch: Of the loader; 0 for calls.
         step: Batch, counted over all epochs; -1 for calls.
-        slot: Place in the batch; -1 for calls.
+        slot: Place in the batch; of calls the number of the crop, -1 if there is one an image.
         worker: Index of the loader's worker, if known, else -1.
         from_image: Whether windows were read off the image (else off the mask).
         where: File and line of the user's code.
+        wanted: Windows that were to be drawn; 0 where no number was set.
     """
 
     image_height: int
@@ -72,6 +73,7 @@ class Draws:
     worker: Integers
     from_image: bool = True
     where: str = ""
+    wanted: int = 0
 
     def __len__(self) -> int:
         return len(self.top)

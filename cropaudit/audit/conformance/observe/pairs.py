@@ -43,6 +43,8 @@ class Pairs:
         out_after: Likewise.
         leaked: Pixels of the output that differ, (m, h, w).
         where: File and line of the user's code.
+        wanted: Replays that were to be made; 0 where no number was set.
+        contents: What the images and labels showed, in words.
     """
 
     replayable: bool
@@ -69,6 +71,8 @@ class Pairs:
     out_after: NDArray[np.uint8]
     leaked: Flags
     where: str = ""
+    wanted: int = 0
+    contents: str = ""
 
     def __len__(self) -> int:
         return len(self.meets)

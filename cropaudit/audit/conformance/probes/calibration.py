@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.accounting.geometry import Size
-from cropaudit.audit.conformance.probes.codes import image_code, mask_code
+from cropaudit.audit.conformance.probes.codes import WIDE, Labels, image_code
 from cropaudit.audit.conformance.probes.replay import forked
 from cropaudit.audit.conformance.probes.styles import Style
-from cropaudit.audit.conformance.probes.windows import MaskMaker
 from cropaudit.audit.conformance.worker.guard import Guard, UserError
 
 __all__ = ["calibrated"]
@@ -29,7 +28,7 @@ _TOP = 255
 
 
 def calibrated(
-    transform: Any, style: Style, guard: Guard, size: Size, labels: MaskMaker = mask_code
+    transform: Any, style: Style, guard: Guard, size: Size, labels: Labels = WIDE
 ) -> Style:
     """Returns the style, with what it returns brought back to bytes if that can be done."""
     levels = []
@@ -37,7 +36,8 @@ def calibrated(
         for _ in range(_STATES):
             flats = [_level(transform, style, guard, size, labels, flat) for flat in (0, _TOP)]
             levels.append(flats)
-            style.call(transform, image_code(size), labels(size), guard)  # on to the next state
+            # On to the next state.
+            style.call(transform, image_code(size), labels.masks(size)[0], guard)
     except UserError:  # no flat image is asked for elsewhere, so that raising on it is no fault
         return style
     found = np.array(levels, dtype=np.float64)
@@ -52,13 +52,13 @@ def calibrated(
 
 
 def _level(
-    transform: Any, style: Style, guard: Guard, size: Size, labels: MaskMaker, flat: int
+    transform: Any, style: Style, guard: Guard, size: Size, labels: Labels, flat: int
 ) -> Floats:
     """Returns what a flat image becomes in each channel; NaN where it does not stay flat."""
     image = np.full((size.height, size.width, 3), flat, dtype=np.uint8)
 
     def run() -> dict[str, Any]:
-        return {"image": style.call(transform, image, labels(size), guard)[0]}
+        return {"image": style.call(transform, image, labels.masks(size)[0], guard)[0]}
 
     return np.array(
         [_common(channel) for channel in np.moveaxis(forked(run, guard)["image"], 2, 0)]

@@ -5,9 +5,14 @@ and column + 1 in twelve bits each, in its three bytes. What a transform fills i
 grey) is neither, and so is known to be no pixel of the source. An output is *axis-aligned* when
 each of its rows shows one row of the source and each column one column: what crops, flips, paddings
 and nearest-neighbour resizing leave.
+
+Masks of bytes cannot hold such codes. Code that takes or makes bytes is given three masks in the
+same random state instead, one for each digit of the code, and these are joined.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +21,11 @@ from cropaudit.accounting.geometry import Size
 from cropaudit.errors import require
 
 __all__ = [
+    "DIGITS",
+    "FEW",
     "OFFSET",
+    "WIDE",
+    "Labels",
     "Sources",
     "image_code",
     "mask_code",
@@ -32,6 +41,8 @@ OFFSET = 1000  # above what masks are filled with: 0, 255 and the like
 _SIDE = 4095  # twelve bits
 _CHECK = 3  # pixels a side of a block of plain masks
 _NEAR = 1e-3  # of a byte: what scaling to floats and back may lose
+_BASE = 250  # of the digits in masks of bytes, from 1 on: neither 0 nor 255 is one
+_HIGH = 15  # of the higher digits of row and column in the third mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +100,51 @@ def plain_mask(size: Size) -> NDArray[np.uint8]:
     """
     rows, columns = np.indices((size.height, size.width))
     return ((rows // _CHECK + columns // _CHECK) % 2).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A way in which masks say where their pixels are.
+
+    Attributes:
+        masks: The masks of a size that are handed in, one after the other in one random state.
+        joined: From their outputs to one that `read_mask` reads; none if there is none.
+        dtype: Of the masks.
+    """
+
+    masks: Callable[[Size], tuple[NDArray[Any], ...]]
+    joined: Callable[[Sequence[NDArray[Any] | None], Size], NDArray[Any] | None]
+    dtype: Any = np.int32
+
+
+def _digits(size: Size) -> tuple[NDArray[np.uint8], ...]:
+    legal = f"at most {_BASE * _HIGH} pixels a side for masks of bytes"
+    require(max(size.height, size.width) <= _BASE * _HIGH, "image", legal, size)
+    rows, columns = np.indices((size.height, size.width))
+    high = 1 + rows // _BASE * _HIGH + columns // _BASE
+    parts = (rows % _BASE + 1, columns % _BASE + 1, high)
+    return tuple(part.astype(np.uint8) for part in parts)
+
+
+def _joined(outputs: Sequence[NDArray[Any] | None], size: Size) -> NDArray[Any] | None:
+    """Returns the codes of `mask_code` that three digits make; -1 where they make none."""
+    known = [np.asarray(item, dtype=np.float64) for item in outputs if item is not None]
+    if len(known) != 3 or len({item.shape for item in known}) != 1:
+        return outputs[0]
+    valid = np.all([(k == np.rint(k)) & (k >= 1) & (k <= _BASE) for k in known], axis=0)
+    low_row, low_column, high = (np.where(valid, k, 1).astype(np.int64) - 1 for k in known)
+    row, column = high // _HIGH * _BASE + low_row, high % _HIGH * _BASE + low_column
+    valid &= (row < size.height) & (column < size.width)
+    return np.where(valid, OFFSET + row * size.width + column, -1)
+
+
+def _first(outputs: Sequence[NDArray[Any] | None], size: Size) -> NDArray[Any] | None:
+    return outputs[0]
+
+
+WIDE = Labels(lambda size: (mask_code(size),), _first)
+DIGITS = Labels(_digits, _joined, np.uint8)
+FEW = Labels(lambda size: (plain_mask(size),), _first, np.uint8)
 
 
 def read_image(

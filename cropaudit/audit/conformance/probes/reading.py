@@ -162,8 +162,8 @@ class Reader:
         self._rows.append(_Row(of_image, of_mask, blank, (record, epoch, step, slot, worker)))
         return of_image if of_image is not None else of_mask
 
-    def draws(self, where: str) -> Draws:
-        """Returns all windows so far.
+    def draws(self, where: str, wanted: int = 0) -> Draws:
+        """Returns all windows so far, of so many as were wanted.
 
         Where some images cannot be read their colours change now and then, and others may be read
         and be wrong (a solarised code is another code): then masks alone are believed.
@@ -181,6 +181,7 @@ class Reader:
             image_width=self._size.width,
             from_image=trusted and 2 * images >= len(self._rows),
             where=where,
+            wanted=wanted,
             **arrays,  # type: ignore[arg-type]
         )
         return settled(found)

@@ -3,9 +3,11 @@
 Arrays go in and come out, whatever the habit: images (H, W, 3) of bytes, masks (H, W) of whole
 numbers. A habit that is not named is found by trial: the first in which the transform returns an
 image, and a mask of the same size.
+
+Several crops of one image may come back: a list of pairs or of dicts, two stacks, or images alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision import tv_tensors
 
+from cropaudit.audit.conformance.probes.batch_items import items_of
 from cropaudit.audit.conformance.worker.guard import Guard, UserError
 
 __all__ = ["Pair", "Style", "find_style", "styles_named"]
@@ -50,7 +53,15 @@ class Style:
     after: Callable[[Array], Array] = np.asarray
 
     def call(self, transform: Any, image: Array, mask: Array, guard: Guard) -> Pair:
-        """Calls the transform on copies of the arrays.
+        """Calls the transform on copies of the arrays, and returns the first crop.
+
+        Raises:
+            UserError: If it raises, or returns no image with its mask.
+        """
+        return self.crops(transform, image, mask, guard)[0]
+
+    def crops(self, transform: Any, image: Array, mask: Array, guard: Guard) -> list[Pair]:
+        """Calls the transform on copies of the arrays, and returns all crops of the image.
 
         Raises:
             UserError: If it raises, or returns no image with its mask.
@@ -58,10 +69,12 @@ class Style:
         arguments, named = self.wrap(image.copy(), mask.copy())
         found = guard.call(transform, *arguments, **named)
         try:
-            pixels, labels = _arrays(*self.unwrap(found))
+            crops = [_arrays(*self.unwrap(found))]
         except _WrongType as error:
-            raise guard.fail("type", str(error)) from None
-        return self.after(pixels), labels
+            crops = _several(found)
+            if not crops:
+                raise guard.fail("type", str(error)) from None
+        return [(self.after(pixels), labels) for pixels, labels in crops]
 
     def leaves_alone(self, transform: Any, image: Array, mask: Array, guard: Guard) -> bool:
         """Returns whether a call leaves its arguments as they were."""
@@ -82,11 +95,11 @@ def find_style(transform: Any, name: str, guard: Guard, image: Array, mask: Arra
     faults: list[UserError] = []
     for style in candidates:
         try:
-            found, labels = style.call(transform, image, mask, guard)
-            if labels is not None and found.shape[:2] != labels.shape:
-                sizes = ["x".join(map(str, item.shape[:2])) for item in (found, labels)]
-                words = f"returned an image of {sizes[0]} with a mask of {sizes[1]} pixels"
-                raise guard.fail("type", words)
+            for found, labels in style.crops(transform, image, mask, guard):
+                if labels is not None and found.shape[:2] != labels.shape:
+                    sizes = ["x".join(map(str, item.shape[:2])) for item in (found, labels)]
+                    words = f"returned an image of {sizes[0]} with a mask of {sizes[1]} pixels"
+                    raise guard.fail("type", words)
         except UserError as error:
             faults.append(error)
         else:
@@ -136,6 +149,41 @@ def _arrays(image: Any, mask: Any) -> Pair:
     if labels.ndim != 2:
         raise _WrongType(f"returned a mask of shape {labels.shape}, not (height, width)")
     return pixels, labels
+
+
+def _several(found: Any) -> list[Pair]:
+    """Returns the crops in a list of pairs or dicts, or in two stacks; none if it is neither.
+
+    One crop alone is none of several unless its mask is there: what else came with it is unknown.
+    """
+    try:
+        items = items_of(_unpictured(found))
+        crops = [_arrays(image, mask) for image, mask in items or ()]
+    except (_WrongType, ValueError, TypeError):
+        return []
+    lone = len(crops) == 1 and crops[0][1] is None
+    bare = any(mask is None for _, mask in crops) and len(crops) != _leaves_of(found)
+    return [] if lone or bare else crops
+
+
+def _unpictured(found: Any) -> Any:
+    """Returns the same lists and dicts with arrays in the place of pictures."""
+    if isinstance(found, Image.Image):
+        return np.asarray(found)
+    if isinstance(found, Mapping):
+        return {name: _unpictured(item) for name, item in found.items()}
+    if isinstance(found, tuple | list):
+        return [_unpictured(item) for item in found]
+    return found
+
+
+def _leaves_of(found: Any) -> int:
+    """Returns how many images there are at most, if nothing but images came back."""
+    if isinstance(found, tuple | list):
+        return sum(_leaves_of(item) for item in found)
+    if isinstance(found, torch.Tensor | np.ndarray) and found.ndim > 3:
+        return len(found)
+    return 1
 
 
 def _plain(value: Any) -> Array:

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from cropaudit.accounting.geometry import Size
-from cropaudit.audit.conformance.probes.codes import image_code, mask_code, read_image
+from cropaudit.audit.conformance.probes.codes import WIDE, Labels, image_code, read_image
 from cropaudit.audit.conformance.probes.reading import Window, credible
 from cropaudit.audit.conformance.probes.replay import forked
 from cropaudit.audit.conformance.probes.styles import Style
-from cropaudit.audit.conformance.probes.windows import MaskMaker
 from cropaudit.audit.conformance.worker.guard import Guard
 
 __all__ = ["colours_kept"]
@@ -24,10 +23,10 @@ _FACTOR = 101  # odd, and so with an inverse modulo 256
 
 
 def colours_kept(
-    transform: Any, style: Style, guard: Guard, size: Size, labels: MaskMaker = mask_code
+    transform: Any, style: Style, guard: Guard, size: Size, labels: Labels = WIDE
 ) -> bool:
     """Returns whether a code and its scrambled copy tell the same window, state by state."""
-    code, mask = image_code(size), labels(size)
+    code, mask = image_code(size), labels.masks(size)[0]
 
     def read(factor: int) -> Window | None:
         def run() -> dict[str, Any]:
