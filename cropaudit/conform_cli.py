@@ -99,7 +99,7 @@ def conform(
     out: Annotated[Path | None, _out("New folder for pictures of counter-examples.")] = None,
     junit: Annotated[Path | None, _out("JUnit XML file.")] = None,
     force: Annotated[bool, _out("Replace files.", "--force")] = False,
-    strict: Annotated[bool, _out("Exit 3 if a check cannot tell.", "--strict")] = False,
+    strict: Annotated[bool, _out("Exit 3 unless all that was given passes.", "--strict")] = False,
     list_: Annotated[bool, _out("List checks and planted faults.", "--list")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:

@@ -155,7 +155,7 @@ class Check(_Frozen):
     name: str
     expected: str
     observed: str
-    status: Literal["pass", "fail", "inconclusive", "skipped"]
+    status: Literal["pass", "fail", "differs", "inconclusive", "not measured", "skipped"]
 
 
 class Delivered(_Frozen):

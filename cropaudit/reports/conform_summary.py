@@ -17,8 +17,15 @@ from cropaudit.audit.conformance.outcome import Finding
 
 __all__ = ["battery_document", "battery_junit", "print_battery", "print_catalogue"]
 
-_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "skipped": "dim"}
-_LABELS = {"pass": "pass", "fail": "FAIL", "inconclusive": "unclear", "skipped": "skipped"}
+_STYLES = {
+    "pass": "green",
+    "fail": "bold red",
+    "differs": "cyan",
+    "inconclusive": "yellow",
+    "not measured": "yellow",
+    "skipped": "dim",
+}
+_LABELS = {name: name for name in _STYLES} | {"fail": "FAIL", "inconclusive": "unclear"}
 
 
 def battery_document(battery: Battery, pictures: Mapping[str, str]) -> dict[str, Any]:
@@ -128,8 +135,15 @@ def _verdict(battery: Battery) -> str:
         return f"FAIL: {', '.join(item.check for item in battery.failed)} ({level})."
     done = sum(item.status == "pass" for item in battery.findings)
     if battery.undecided:
-        names = ", ".join(item.check for item in battery.undecided)
-        return f"Inconclusive: {names} cannot tell; {done} checks pass ({level})."
+        blind = [item.check for item in battery.undecided if item.status == "not measured"]
+        doubt = [item.check for item in battery.undecided if item.status == "inconclusive"]
+        parts = [f"{', '.join(doubt)} cannot tell"] if doubt else []
+        parts += [f"not measured: {', '.join(blind)}"] if blind else []
+        return f"Inconclusive: {'; '.join(parts)}; {done} checks pass ({level})."
+    if battery.differing:
+        names = ", ".join(item.check for item in battery.differing)
+        words = f"Differs from the claim, and loses no privacy: {names}"
+        return f"{words}; {done} checks pass ({level})."
     return f"Pass: {done} checks ({level}). What was skipped was not looked at."
 
 

@@ -22,7 +22,7 @@ from cropaudit.audit.conformance.checks import (
     window_law,
 )
 from cropaudit.audit.conformance.claimed import Claimed
-from cropaudit.audit.conformance.outcome import Finding, Outcome, decide
+from cropaudit.audit.conformance.outcome import Finding, Outcome, Status, decide
 from cropaudit.audit.conformance.process import observe
 from cropaudit.audit.conformance.seen import Seen
 from cropaudit.audit.conformance.subjects import Subjects
@@ -67,19 +67,29 @@ class Battery:
     @property
     def failed(self) -> tuple[Finding, ...]:
         """The checks that failed."""
-        return tuple(item for item in self.findings if item.status == "fail")
+        return self._of("fail")
 
     @property
     def undecided(self) -> tuple[Finding, ...]:
-        """The checks that could not tell."""
-        return tuple(item for item in self.findings if item.status == "inconclusive")
+        """The checks that could not tell, for want of samples or as nothing could be watched."""
+        return self._of("inconclusive", "not measured")
 
     @property
-    def verdict(self) -> Literal["fail", "inconclusive", "pass"]:
-        """Fail if any check failed, else inconclusive if any could not tell."""
+    def differing(self) -> tuple[Finding, ...]:
+        """The checks that saw something else than is claimed, and no worse."""
+        return self._of("differs")
+
+    def _of(self, *statuses: Status) -> tuple[Finding, ...]:
+        return tuple(item for item in self.findings if item.status in statuses)
+
+    @property
+    def verdict(self) -> Literal["fail", "inconclusive", "differs", "pass"]:
+        """Fail if any check failed, else inconclusive if any could not tell, else differs."""
         if self.failed:
             return "fail"
-        return "inconclusive" if self.undecided else "pass"
+        if self.undecided:
+            return "inconclusive"
+        return "differs" if self.differing else "pass"
 
     def finding(self, check: str) -> Finding:
         """Returns what one check found."""

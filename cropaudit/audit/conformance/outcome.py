@@ -14,7 +14,7 @@ from cropaudit.errors import require
 
 __all__ = ["Finding", "Outcome", "Picture", "Status", "Tested", "decide"]
 
-Status = Literal["pass", "fail", "inconclusive", "skipped"]
+Status = Literal["pass", "fail", "differs", "inconclusive", "not measured", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,10 @@ class Outcome:
         tests: Its null hypotheses; none if it was skipped.
         evidence: What was measured, in one sentence, for a check that passes.
         power: Which fault it would have found, and how surely.
-        skipped: Why nothing was measured, if so.
+        skipped: Why nothing was asked, as its subject or its claim was not given, if so.
+        unmeasured: What could not be watched in what was given, if so: then it cannot pass.
         undecided: Why what was measured does not suffice to pass, if so.
+        differs: What is not as claimed but loses no privacy, as more noise, if anything.
         where: File and line of the user's code that it is about, if known.
         figures: Measured numbers by name.
         pictures: Counter-examples.
@@ -77,7 +79,9 @@ class Outcome:
     evidence: str = ""
     power: str = ""
     skipped: str = ""
+    unmeasured: str = ""
     undecided: str = ""
+    differs: str = ""
     where: str = ""
     figures: dict[str, float] = field(default_factory=dict)
     pictures: tuple[Picture, ...] = ()
@@ -89,7 +93,8 @@ class Finding:
 
     Attributes:
         check: Its name.
-        status: pass, fail, inconclusive or skipped.
+        status: fail; else skipped, not measured or inconclusive where nothing, not all or too little
+            was seen; else differs, where what was seen is not what is claimed but no worse; or pass.
         level: Of the whole battery: the probability of any false alarm.
         p_value: Smallest corrected p-value of its tests; none without tests.
         nulls: What was tested.
@@ -139,8 +144,12 @@ def _found(outcome: Outcome, tests: Sequence[Tested], level: float, wrong: set[s
         status, detail = "inconclusive", f"cannot be judged unless {unjudged[0]}: see there"
     elif outcome.skipped:
         status, detail = "skipped", outcome.skipped
+    elif outcome.unmeasured:
+        status, detail = "not measured", outcome.unmeasured
     elif outcome.undecided or not tests:
         status, detail = "inconclusive", outcome.undecided or "nothing could be tested"
+    elif outcome.differs:
+        status, detail = "differs", outcome.differs
     return Finding(
         check=outcome.check,
         status=status,
