@@ -6,9 +6,10 @@ limits of the sampling rate and the inclusion probability. Epsilon grows as nois
 either rate rises, so its values at the two corners of these limits enclose the delivered epsilon.
 All limits share the level (Bonferroni): they hold together with the stated confidence.
 
-The limits of noise hold for independent normal noise of one deviation. A fifth of the level tests
-that. Noise that changes from step to step is accounted for step by step, and at its least where the
-log is not of the claimed steps; of noise that is anything else no epsilon is stated.
+The limits of noise hold for independent normal noise of one deviation, those of rates for draws of
+one rate. A fifth of the level tests that. Noise that changes from step to step is accounted for
+step by step, and at its least where the log is not of the claimed steps; of noise or rates that are
+anything else no epsilon is stated.
 
 Whether gradients are clipped, whether the logs are of what the optimiser used, whether the patch
 stood in its worst place: of that a log says nothing. Publish the certificate apart from an audit.
@@ -29,13 +30,14 @@ from cropaudit.accounting.mechanisms import PatchMechanism
 from cropaudit.accounting.registry import ORDERED, parse_mechanism
 from cropaudit.audit.estimators.rounding import round_down
 from cropaudit.audit.noise_tests import CONSTANT, Judged, judge_noise
+from cropaudit.audit.rate_tests import judge_rates
 from cropaudit.audit.run_logs import InclusionLog, NoiseLog, Tally
 from cropaudit.errors import require
 
 __all__ = ["Certificate", "Limits", "certificate", "certify"]
 
 _FIXED = ORDERED | {"full"}  # samplers whose participations no coin decides
-_JUDGED = 0.2  # share of the level that tests what the limits of noise rest on
+_JUDGED = 0.2  # share of the level that tests what limits rest on: noise half, rates half
 _RUNGS = 8  # deviations to which those of single steps are rounded, outwards
 
 
@@ -84,7 +86,8 @@ class Certificate:
         epsilon_low: Delivered epsilon, at least; rounded down.
         epsilon_high: Delivered epsilon, at most; rounded up, maybe infinite.
         judged: What the limits of noise rest on, tested; empty without a noise log.
-        stated: Whether an epsilon is: not of noise that has no limits. Its ends are 0 and infinity.
+        rated: What the limits of rates rest on, likewise.
+        stated: Whether an epsilon is: not of logs without limits. Its ends are 0 and infinity.
     """
 
     claim: PatchMechanism
@@ -96,6 +99,7 @@ class Certificate:
     epsilon_low: float
     epsilon_high: float
     judged: tuple[Judged, ...] = ()
+    rated: tuple[Judged, ...] = ()
     stated: bool = True
 
     @property
@@ -106,13 +110,13 @@ class Certificate:
     @property
     def causes(self) -> tuple[str, ...]:
         """Parameters whose claimed values are outside their limits, and what noise is not."""
-        found = tuple(f"noise is not {item.name}" for item in self.refuted)
+        found = tuple(item.fault for item in self.refuted)
         return (*(item.name for item in self.limits if item.outside), *found)
 
     @property
     def refuted(self) -> tuple[Judged, ...]:
-        """What noise is not; of several properties that one fault breaks the surest."""
-        return _refuted(self.judged)
+        """What noise and rates are not; of noise the surest."""
+        return (*_refuted(self.judged), *(item for item in self.rated if item.refuted))
 
     @property
     def exceeded(self) -> bool:
@@ -131,7 +135,7 @@ class Certificate:
             f"{self.claim.kind}, {self.steps} compositions)",
             *(item.words for item in self.limits),
             *(f"{name} taken as claimed" for name in self.assumed),
-            *(f"noise is not {item.name}" for item in self.refuted),
+            *(item.fault for item in self.refuted),
         ]
         return "; ".join(parts)
 
@@ -171,11 +175,11 @@ def certificate(
     """
     require(0 < level < 1, "level", "in (0, 1)", level)
     logged = _logged(claim, noise, inclusion)
-    judged = judge_noise(noise, level * _JUDGED) if judge and noise is not None else ()
-    share = level * (1 - _JUDGED if judged else 1) / (2 * len(logged))
+    judged, rated = _judged(claim, noise, inclusion, level * _JUDGED / 2) if judge else ((), ())
+    share = level * (1 - _JUDGED if judged or rated else 1) / (2 * len(logged))
     claimed = {**_claimed(claim), "record rate": claim.record_rate}
     deviations = None if noise is None else _deviations(claim, noise, _refuted(judged), share)
-    stated = noise is None or deviations is not None
+    stated = (noise is None or deviations is not None) and not any(item.refuted for item in rated)
     limits = [] if deviations is None else [deviations.limits]
     limits += [
         Limits(name, claimed[name], *log.limits(share))
@@ -200,6 +204,7 @@ def certificate(
         if high and stated
         else math.inf,
         judged=judged,
+        rated=rated,
         stated=stated,
     )
 
@@ -248,6 +253,17 @@ class _Deviations:
     loud: tuple[float, ...]
 
 
+def _judged(
+    claim: PatchMechanism, noise: NoiseLog | None, log: InclusionLog | None, level: float
+) -> tuple[tuple[Judged, ...], tuple[Judged, ...]]:
+    """Judges noise and rates, each at ``level``."""
+    sampled = claim.kind not in _FIXED
+    return (
+        () if noise is None else judge_noise(noise, level),
+        () if log is None else judge_rates(log, level, sampled=sampled),
+    )
+
+
 def _refuted(judged: Sequence[Judged]) -> tuple[Judged, ...]:
     """Returns what noise is not.
 
@@ -256,8 +272,7 @@ def _refuted(judged: Sequence[Judged]) -> tuple[Judged, ...]:
     """
     found = [item for item in judged if item.refuted]
     others = [item for item in found if item.name != CONSTANT]
-    least = min((item.p_value for item in others), default=0.0)
-    return tuple(item for item in others or found if not others or item.p_value <= least)
+    return tuple(sorted(others, key=lambda item: item.p_value)[:1] or found)
 
 
 def _deviations(

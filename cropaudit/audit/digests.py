@@ -49,7 +49,7 @@ def recorded_digests(folder: Path) -> dict[str, str]:
         inside = all(".." not in PurePosixPath(name).parts and name[0] != "/" for name in found)
         if inside and all(isinstance(digest, str) for digest in found.values()):
             return dict(found)
-    except (OSError, ValueError, RecursionError, AttributeError, IndexError):
+    except (OSError, ValueError, RecursionError, AttributeError, IndexError, TypeError):
         pass
     raise InputError(f"{marker} must be as cropaudit left it, got a changed file")
 

@@ -31,23 +31,30 @@ _TINY = 1e-300
 
 @dataclass(frozen=True)
 class Judged:
-    """One property of noise that its limits rest on.
+    """One property of noise, or of a rate, that its limits rest on.
 
     Attributes:
         name: The property.
-        p_value: Of noise that has it.
+        p_value: Of what has it.
         share: Of the level; at or below it the property is refuted.
         detail: What was found, for a reader.
+        of: What should have it.
     """
 
     name: str
     p_value: float
     share: float
     detail: str = ""
+    of: str = "noise"
+
+    @property
+    def fault(self) -> str:
+        """What is wrong where it is refuted."""
+        return f"{self.of} is not {self.name}"
 
     @property
     def refuted(self) -> bool:
-        """Whether the noise does not have it."""
+        """Whether it is not there."""
         return self.p_value <= self.share
 
 

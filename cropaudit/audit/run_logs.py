@@ -6,7 +6,7 @@ unpickled: arrays are read with ``allow_pickle=False``.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -155,6 +155,9 @@ class InclusionLog:
         records: Inclusions of the record, of steps; none if not logged.
         windows: Windows that met the patch, of windows drawn; none if not logged.
         joint: Steps that used a window that met the patch, of steps, where nothing else was logged.
+        steps: What each step of each record did, where that is known: whether it drew the record,
+            and windows that met the patch.
+        crops: Windows drawn for each inclusion.
 
     Raises:
         InputError: If nothing is logged, or the joint events beside their parts.
@@ -163,6 +166,8 @@ class InclusionLog:
     records: Tally | None = None
     windows: Tally | None = None
     joint: Tally | None = None
+    steps: tuple[tuple[tuple[int, int], ...], ...] = field(default=(), compare=False, repr=False)
+    crops: int = field(default=1, compare=False)
 
     def __post_init__(self) -> None:
         apart = self.records is not None or self.windows is not None
@@ -198,7 +203,11 @@ class InclusionLog:
         _check_steps(path, rows)
         included, met = sum(row.included for row in rows), sum(row.met for row in rows)
         windows = Tally(met, included * crops) if included else None
-        return cls(Tally(included, len(rows)), windows)
+        records: dict[str, list[tuple[int, int]]] = {}
+        for row in rows:
+            records.setdefault(row.record, []).append((int(row.included), row.met))
+        steps = tuple(tuple(own) for own in records.values())
+        return cls(Tally(included, len(rows)), windows, steps=steps, crops=crops)
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,8 @@ def load_run(folder: Path, data: Path | None = None) -> SavedRun:
     for name in _FILES:
         legal = f"a folder of cropaudit train or of an audit, with {name}"
         require((home / name).is_file(), "run", legal, folder)
-    stated = _stated(home)
     sealed = check_digests(home.parent if home.name == "raw" else home)
+    stated = _stated(home)
     _check_evidence(home, stated["files"])
     changes = {} if data is None else {"data.folder": str(data)}
     config = load_config(str(home / _FILES[0]), changes)

@@ -135,12 +135,14 @@ def read_table(source: Path | TextIO, named: Named | None = None) -> tuple[Score
     legal = f"of at most {_MOST_ATTACKS} attacks"
     if score is None:
         require(len(wide) <= _MOST_ATTACKS, f"scores {name}", legal, len(wide))
-        return tuple(_table(table.rows, (column, member), column[6:], name) for column in wide)
+        tables = [_table(table.rows, (column, member), column[6:], name) for column in wide]
+        return _limited(tables, name)
     attacks: dict[str, list[Row]] = {}
     for line, row in table.rows:
         attacks.setdefault((row.get("attack") or "").strip(), []).append((line, row))
     require(len(attacks) <= _MOST_ATTACKS, f"scores {name}", legal, len(attacks))
-    return tuple(_table(own, (score, member), attack, name) for attack, own in attacks.items())
+    tables = [_table(own, (score, member), attack, name) for attack, own in attacks.items()]
+    return _limited(tables, name)
 
 
 def read_arrays(member: Path, nonmember: Path) -> tuple[ScoreTable, ...]:
@@ -247,16 +249,20 @@ def _table(rows: Sequence[Row], columns: tuple[str, str], attack: str, name: str
         raise InputError(
             f"scores {name} must have a position in every row, or in none, got none in line {line}"
         )
-    count = len(set(places))
-    require(
-        count <= _MOST_POSITIONS, f"scores {name}", f"of at most {_MOST_POSITIONS} positions", count
-    )
     return ScoreTable(
         attack,
         np.asarray(values, dtype=np.float64),
         np.asarray(bits, dtype=bool),
         tuple(places) if known else (),
     )
+
+
+def _limited(tables: Sequence[ScoreTable], name: str) -> tuple[ScoreTable, ...]:
+    """Refuses more positions than are answered in minutes; each is a game of its own."""
+    count = sum(len(set(table.positions)) for table in tables)
+    legal = f"of at most {_MOST_POSITIONS} positions over all attacks"
+    require(count <= _MOST_POSITIONS, f"scores {name}", legal, count)
+    return tuple(tables)
 
 
 def _check_label(kind: str, label: str, name: str, line: int) -> None:

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from cropaudit.audit.certificate import Certificate
+from cropaudit.audit.noise_tests import Judged
 from cropaudit.reports.numbers import format_lower, format_upper, format_value
 
 __all__ = ["certificate_document", "certificate_lines"]
@@ -34,16 +35,19 @@ def certificate_document(found: Certificate) -> dict[str, Any]:
         "causes": list(found.causes),
         "exceeded": found.exceeded,
         "stated": found.stated,
-        "noise": [
-            {
-                "name": item.name,
-                "p_value": item.p_value,
-                "share": item.share,
-                "refuted": item.refuted,
-                "detail": item.detail,
-            }
-            for item in found.judged
-        ],
+        "noise": [_judged(item) for item in found.judged],
+        "rates": [_judged(item) for item in found.rated],
+    }
+
+
+def _judged(item: Judged) -> dict[str, Any]:
+    return {
+        "of": item.of,
+        "name": item.name,
+        "p_value": item.p_value,
+        "share": item.share,
+        "refuted": item.refuted,
+        "detail": item.detail,
     }
 
 
@@ -52,7 +56,7 @@ def certificate_lines(found: Certificate) -> list[str]:
     low, high = found.epsilon_low, found.epsilon_high
     least = format_lower(low) if math.isfinite(low) else "infinity"
     most = format_upper(high) if math.isfinite(high) else "infinity"
-    ends = f"{least} to {most} at" if found.stated else "none can be stated of this noise, at"
+    ends = f"{least} to {most} at" if found.stated else "none can be stated of these logs, at"
     lines = [
         f"Delivered epsilon: {ends} delta {found.delta:g}, with "
         f"{1 - found.level:.4g} confidence; claimed {format_upper(found.claimed_epsilon)} "
@@ -60,23 +64,30 @@ def certificate_lines(found: Certificate) -> list[str]:
         *(item.words[0].upper() + item.words[1:] for item in found.limits),
         *(f"{name[0].upper()}{name[1:]}: not logged, taken as claimed" for name in found.assumed),
     ]
-    lines += _noise(found)
+    lines += _tested(found)
     if found.causes:
         lines.append(f"NOT AS CLAIMED: {', '.join(found.causes)}")
     lines.append("This certifies parameters, not the pipeline: publish it apart from an audit.")
     return lines
 
 
-def _noise(found: Certificate) -> list[str]:
-    """Returns what was tested of the noise, and what it is not."""
-    if not found.judged:
-        return []
-    shown = ", ".join(f"{item.name} p = {format_value(item.p_value, 2)}" for item in found.judged)
-    lines = [f"Noise, tested at {found.judged[0].share:.2g} each: {shown}"]
+def _tested(found: Certificate) -> list[str]:
+    """Returns what was tested of noise and rates, and what they are not."""
+    lines = []
+    if found.judged:
+        shown = ", ".join(f"{item.name} p = {_p(item)}" for item in found.judged)
+        lines.append(f"Noise, tested at {found.judged[0].share:.2g} each: {shown}")
+    if found.rated:
+        shown = ", ".join(f"{item.of} {item.name} p = {_p(item)}" for item in found.rated)
+        lines.append(f"Rates, tested at {found.rated[0].share:.2g} each: {shown}")
     for item in found.refuted:
         told = f": {item.detail}" if item.detail else ""
-        lines.append(f"Noise is not {item.name}{told}")
+        lines.append(f"{item.fault[0].upper()}{item.fault[1:]}{told}")
     return lines
+
+
+def _p(item: Judged) -> str:
+    return format_value(item.p_value, 2)
 
 
 def _finite(value: float) -> float | None:

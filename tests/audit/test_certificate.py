@@ -401,7 +401,7 @@ BROKEN_LOGS = {
     ),
     "drawn steps alone": (
         log_text(np.flatnonzero(DRAWN).tolist(), [1] * int(DRAWN.sum())),
-        r"every step, got step \d+ in line \d+ after step \d+: steps that did not draw .* included 0",
+        r"every step, got step \d+ in line \d+ after step \d+: steps that did not draw .* belong",
     ),
     "a tenth of the steps": (
         log_text(range(0, 1000, 10), DRAWN[::10]),

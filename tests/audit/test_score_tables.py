@@ -275,7 +275,11 @@ def test_what_is_too_much_is_refused_before_it_is_judged(tmp_path: Path) -> None
     rows = "".join(f"{i},1,{i}\n" for i in range(300))
     assert "must be of at most 200 attacks, got 300" in refused(f"score,member,attack\n{rows}")
     rows = "".join(f"{i},1,{i}\n" for i in range(2500))
-    assert "of at most 2000 positions, got 2500" in refused(f"score,member,position\n{rows}")
+    assert "at most 2000 positions over all attacks, got 2500" in refused(
+        f"score,member,position\n{rows}"
+    )
+    rows = "".join(f"{i},{i},1,{i}\n" for i in range(1500))
+    assert "got 3000" in refused(f"score_a,score_b,member,position\n{rows}")
     for label in ("a" * 5000, "\ud800", "\x1b[2J", "two\u2028lines"):
         for column in ("attack", "position"):
             message = refused(f"score,member,{column}\n1,1,{label}\n2,0,{label}\n")

@@ -108,7 +108,7 @@ def test_noise_that_is_not_what_limits_rest_on(in_process, tmp_path, spoil, word
         assert document["exceeded"]
     else:
         assert (document["stated"], document["epsilon_high"]) == (False, None)
-        assert "Delivered epsilon: none can be stated of this noise" in done.stdout
+        assert "Delivered epsilon: none can be stated of these logs" in done.stdout
 
 
 def test_no_noise_at_all_has_no_end(in_process, tmp_path: Path) -> None:
