@@ -16,7 +16,7 @@ from scipy.special import gammainccinv, gammaincinv, kolmogorov, stdtr
 
 from cropaudit.audit.estimators.evidence import upper_limit
 from cropaudit.audit.number_files import read_numbers
-from cropaudit.audit.text_tables import Bits, read_text_table, shown
+from cropaudit.audit.text_tables import Bits, listed, read_text_table
 from cropaudit.errors import InputError, require
 
 __all__ = ["InclusionLog", "NoiseLog", "Tally"]
@@ -195,7 +195,7 @@ class InclusionLog:
         if not needed or not table.rows:
             raise InputError(
                 f"inclusion log {path} must have the columns step, included and met, and rows; "
-                f"got {shown(table.columns)}"
+                f"got {listed(table.columns)}"
             )
         table.require_once(("step", "included", "met", "record"))
         reader = Bits()
@@ -227,7 +227,9 @@ def _row(path: Path, line: int, row: dict[str, str], crops: int, reader: Bits) -
     try:
         step = int(cells["step"])
     except ValueError:
-        raise InputError(f"{where} must have a whole step, got {cells['step'][:40]}") from None
+        raise InputError(
+            f"{where} must have a whole step, got {cells['step'][:40] or 'none'}"
+        ) from None
     try:
         included = reader.read(cells["included"])
         met = _met(cells["met"], included)
@@ -236,7 +238,7 @@ def _row(path: Path, line: int, row: dict[str, str], crops: int, reader: Bits) -
     except ValueError:
         raise InputError(
             f"{where} must be included 0 or 1 and met at most {crops} if included and 0 if not, "
-            f"got {cells['included'][:40]} and {cells['met'][:40]}"
+            f"got {cells['included'][:40] or 'nothing'} and {cells['met'][:40] or 'nothing'}"
         ) from None
     return _LogRow(line, cells["record"], step, included, met)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cropaudit.audit.estimators.scores import Scores
 from cropaudit.audit.number_files import LARGEST, read_archive, read_numbers
-from cropaudit.audit.text_tables import Bits, Row, column_name, read_text_table, shown
+from cropaudit.audit.text_tables import Bits, Row, column_name, listed, read_text_table
 from cropaudit.errors import InputError, require
 
 __all__ = ["MEMBERS", "SCORES", "Named", "ScoreTable", "read_arrays", "read_table"]
@@ -126,7 +126,7 @@ def read_table(source: Path | TextIO, named: Named | None = None) -> tuple[Score
     wide = [column for column in table.columns if column.startswith("score_") and len(column) > 6]
     wide = [column for column in wide if column != member] if named.score is None else []
     if not table.rows or member is None or (score is not None) == bool(wide):
-        found = shown(column for column in table.columns if column)
+        found = listed(column for column in table.columns if column)
         rows = "" if table.rows else " and no rows"
         raise InputError(
             f"scores {name} must have the columns {_LEGAL}, and rows; got {found}{rows}"
@@ -175,13 +175,13 @@ def _chosen(
         InputError: If the named one is missing, or there are several.
     """
     if named is not None:
-        require(column_name(named) in columns, "column", f"one of {shown(columns)}", named)
+        require(column_name(named) in columns, "column", f"one of {listed(columns)}", named)
         return column_name(named)
     found = [name for name in names if name in columns]
     if len(found) > 1:
         kind = names[0]
         raise InputError(
-            f"scores {file} must have one {kind}, got {shown(found)}; name it by --{kind}-column"
+            f"scores {file} must have one {kind}, got {listed(found)}; name it by --{kind}-column"
         )
     return found[0] if found else None
 
@@ -194,7 +194,7 @@ def _from_arrays(arrays: Mapping[str, Array], named: Named, file: str) -> tuple[
     score = _chosen(tuple(known), SCORES, named.score, file)
     if member is None or (score is None) == (other is None):
         legal = "score and member, or member and nonmember with the scores of each"
-        raise InputError(f"scores {file} must hold the arrays {legal}; got {shown(arrays)}")
+        raise InputError(f"scores {file} must hold the arrays {legal}; got {listed(arrays)}")
     if score is None and other is not None:
         return _parted(known[member], known[other])
     values, bits = _flat(known[str(score)]), _flat(known[member])

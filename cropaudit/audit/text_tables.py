@@ -16,7 +16,7 @@ from typing import TextIO
 from cropaudit.audit.number_files import LARGEST
 from cropaudit.errors import InputError, require
 
-__all__ = ["Bits", "Row", "TextTable", "column_name", "read_text_table", "separator", "shown"]
+__all__ = ["Bits", "Row", "TextTable", "column_name", "listed", "read_text_table", "separator"]
 
 MOST_COLUMNS = 1000
 _SEPARATORS = (",", ";", "\t")
@@ -67,7 +67,7 @@ def column_name(text: str) -> str:
     return "_".join(name.lower().replace("-", " ").split())
 
 
-def shown(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     """Returns names for a message, the first of many."""
     found = [str(name)[:40] for name in names]
     more = f" and {len(found) - 12} more" if len(found) > 12 else ""
