@@ -39,13 +39,14 @@ def copied_state(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
 
-def save_checkpoint(plan: Checkpoints, done: int, steps: int, model: nn.Module) -> None:
-    """Saves the weights after ``done`` of ``steps`` steps, if it is their turn."""
+def save_checkpoint(plan: Checkpoints, done: int, steps: int, model: nn.Module) -> Path | None:
+    """Saves the weights after ``done`` of ``steps`` steps, if it is their turn; returns where."""
     if done % plan.every and done != steps:
-        return
+        return None
     plan.folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.contiguous() for name, value in copied_state(model).items()}
     write_atomic(plan.path(done), save_tensors(state))
+    return plan.path(done)
 
 
 def load_checkpoint(path: Path) -> dict[str, Tensor]:
