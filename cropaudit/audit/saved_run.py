@@ -179,6 +179,8 @@ def _stated(home: Path) -> dict[str, Any]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         legal = f"a folder with {RECORD_NAME}, or raw/ of an audit beside its {_REPORT}"
+        if (home / "checkpoints").is_dir():
+            legal += " (training that ended early leaves weights alone, which are no run)"
         raise InputError(f"run must be {legal}, got {home}") from error
 
 

@@ -15,7 +15,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cropaudit.training.checkpoints import Checkpoints, copied_state, save_checkpoint
+from cropaudit.training.checkpoints import (
+    Architecture,
+    Checkpoints,
+    copied_state,
+    save_architecture,
+    save_checkpoint,
+)
 from cropaudit.training.crops import Window
 from cropaudit.training.cutting import cut_window, draw_window, output_size
 from cropaudit.training.data import SegmentationData
@@ -116,6 +122,7 @@ def train(
     saved = checkpoints if run.world.leads else None
     initial = copied_state(run.plain)
     if saved is not None:
+        save_architecture(saved, Architecture(spec.model, len(data.classes), spec.norm, spec.steps))
         run.kept = save_checkpoint(saved, 0, spec.steps, run.plain)
     losses = []
     for step, indices in enumerate(run.plan()):
