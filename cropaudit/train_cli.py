@@ -24,7 +24,11 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
     checkpoint_every: Annotated[
-        int | None, typer.Option(help="Save the weights every so many steps on the way.")
+        int | None,
+        typer.Option(
+            help="Save the weights every so many steps on the way: weights alone, for "
+            "cropaudit.training.checkpoints.load_model; a run that ends early cannot be attacked."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print claim, plan and cost; needs no data.")
@@ -45,6 +49,11 @@ def train(
 
         run_train(given)
     except KeyboardInterrupt:
-        kept = "only checkpoints were" if checkpoint_every is not None else "nothing was"
-        typer.secho(f"cropaudit: interrupted; {kept} written", fg="red", err=True)
+        kept = "nothing was written"
+        if checkpoint_every is not None:
+            kept = (
+                "only checkpoints were written: weights alone, which "
+                "cropaudit.training.checkpoints.load_model reads and no attack can be played on"
+            )
+        typer.secho(f"cropaudit: interrupted; {kept}", fg="red", err=True)
         raise typer.Exit(_INTERRUPTED) from None

@@ -5,6 +5,7 @@ from dataclasses import replace
 from cropaudit.audit.result import Utility
 from cropaudit.audit.stages import Stage
 from cropaudit.audit.subject import Subject
+from cropaudit.training.divergence import named_run
 from cropaudit.training.dpsgd import DpSgdSpec, Trained, train
 from cropaudit.training.twins import uncredited_noise
 from cropaudit.training.utility import IntersectionOverUnion, constant_iou, mean_iou
@@ -44,5 +45,6 @@ def _twin(
     subject: Subject, spec: DpSgdSpec, noise: float, stage: Stage, words: str
 ) -> IntersectionOverUnion:
     twin = replace(spec, noise_multiplier=noise)
-    trained = train(subject.filled, twin, progress=stage(words, spec.steps))
+    with named_run(words[0].lower() + words[1:]):
+        trained = train(subject.filled, twin, progress=stage(words, spec.steps))
     return mean_iou(trained.model, subject.validation)

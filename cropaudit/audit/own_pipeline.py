@@ -38,9 +38,10 @@ from cropaudit.audit.result import Check, Conformance, Delivered
 from cropaudit.audit.subject import Subject
 from cropaudit.audit.training_plan import training_spec
 from cropaudit.training.crops import JointRandomCrop
-from cropaudit.training.models import GradSampleMode, build_model, recipe
+from cropaudit.training.mode_support import offered_mode
+from cropaudit.training.models import GradSampleMode, build_model
 from cropaudit.training.private_step import PrivateStep
-from cropaudit.training.run_setup import private_step, run_facts
+from cropaudit.training.run_setup import planned_mode, private_step, run_facts
 from cropaudit.training.samplers import Cyclic, Shuffle, batches
 from cropaudit.training.streams import spawn_seeds
 
@@ -198,22 +199,19 @@ class _Own:
             epoch_steps=np.full(epochs, epoch),
         )
 
+    def _model(self) -> nn.Module:
+        spec, subject = self._spec, self._subject
+        classes, seed = len(subject.filled.classes), subject.seeds.training
+        return build_model(spec.model, classes, seed, norm=spec.norm, weights=spec.weights)
+
     def _gradients(self) -> Any:
-        spec = self._spec
-        model = build_model(
-            spec.model,
-            len(self._subject.filled.classes),
-            self._subject.seeds.training,
-            norm=spec.norm,
-            weights=spec.weights,
-        )
-        wrapped = wrap_model(model, self._readable_mode(), loss_reduction="sum")
+        wrapped = wrap_model(self._model(), self._readable_mode(), loss_reduction="sum")
         return probe_model(wrapped, None, Guard("model", None, _ignore), _SELF, _PLAIN)
 
     def _readable_mode(self) -> GradSampleMode:
         """Returns the mode of training, or where that leaves no gradient to read, the recipe's."""
         mode = self._mode()
-        return recipe(self._spec.model).mode if mode == "ghost" else mode
+        return offered_mode(self._spec.model, self._model()).mode if mode == "ghost" else mode
 
     def _updates(self) -> Any:
         guard = Guard("trainer", None, _ignore)
@@ -229,8 +227,7 @@ class _Own:
         return private_step(model, self._mode(), self._spec, facts, self._noise)
 
     def _mode(self) -> GradSampleMode:
-        given = self._spec.grad_sample_mode
-        return recipe(self._spec.model).mode if given is None or given == "auto" else given
+        return planned_mode(self._spec, self._model()).mode
 
 
 _SELF = Subjects(model="cropaudit.training.models:build_model")

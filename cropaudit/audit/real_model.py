@@ -15,6 +15,7 @@ from cropaudit.audit.subject import Subject
 from cropaudit.audit.training_plan import training_spec
 from cropaudit.audit.two_world_game import two_world_game
 from cropaudit.audit.watchers import Watcher, projected_watcher, white_box_watcher
+from cropaudit.training.divergence import named_run
 from cropaudit.training.dpsgd import Trained, train
 
 __all__ = ["RealModel", "audit_model", "ensemble_games"]
@@ -48,7 +49,8 @@ def audit_model(subject: Subject, stage: Stage) -> RealModel:
     watcher = _watcher(subject) if "white-box" in wanted else None
     start = time.perf_counter()
     words = "Private training, watched" if watcher else "Private training"
-    trained = train(subject.filled, spec, observe=watcher, progress=stage(words, spec.steps))
+    with named_run("the audited model"):
+        trained = train(subject.filled, spec, observe=watcher, progress=stage(words, spec.steps))
     games = []
     if watcher is not None:
         seconds = time.perf_counter() - start

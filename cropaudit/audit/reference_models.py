@@ -18,6 +18,7 @@ from cropaudit.audit.subject import Subject, decoys_of
 from cropaudit.audit.training_plan import training_spec
 from cropaudit.errors import require
 from cropaudit.training.canaries import fill_slots
+from cropaudit.training.divergence import named_run
 from cropaudit.training.dpsgd import DpSgdSpec, train
 from cropaudit.training.streams import spawn_seeds
 
@@ -166,7 +167,8 @@ def _in_turn(
     answers = []
     for number, (seed, own) in enumerate(zip(seeds, coins, strict=True)):
         data = fill_slots(subject.empty, subject.slots, own)
-        trained = train(data, replace(spec, seed=seed))
+        with named_run(f"reference model {number + 1} of {wanted.count}"):
+            trained = train(data, replace(spec, seed=seed))
         answers.append(
             collect_one(
                 trained.model,

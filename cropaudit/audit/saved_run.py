@@ -24,6 +24,7 @@ from cropaudit.audit.train_run import RECORD_NAME
 from cropaudit.audit.training_plan import training_spec
 from cropaudit.errors import InputError, require
 from cropaudit.training.checkpoints import load_checkpoint
+from cropaudit.training.divergence import named_run
 from cropaudit.training.dpsgd import DpSgdSpec, StepView, pick_device, train
 from cropaudit.training.models import build_model
 from cropaudit.training.tape import Tape
@@ -152,7 +153,8 @@ def replay(
 
     with _threads(run.threads):
         spec = training_spec(run.subject)
-        trained = train(run.subject.filled, spec, observe=observe, progress=progress)
+        with named_run("replay of the run"):
+            trained = train(run.subject.filled, spec, observe=observe, progress=progress)
     digest = sha256(weights_bytes(trained.model))
     if digest != run.weights_digest:
         # The observers have seen another run, so what they score is not the released model's.
@@ -177,6 +179,8 @@ def _stated(home: Path) -> dict[str, Any]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         legal = f"a folder with {RECORD_NAME}, or raw/ of an audit beside its {_REPORT}"
+        if (home / "checkpoints").is_dir():
+            legal += " (training that ended early leaves weights alone, which are no run)"
         raise InputError(f"run must be {legal}, got {home}") from error
 
 

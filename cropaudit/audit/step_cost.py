@@ -14,8 +14,9 @@ from cropaudit.accounting.geometry import Size
 from cropaudit.audit.config_sections import TrainingConfig
 from cropaudit.audit.initial_model import initial_model
 from cropaudit.training.dpsgd import pick_device
+from cropaudit.training.mode_support import offered_mode
 from cropaudit.training.mode_trials import Images, drawn
-from cropaudit.training.models import GradSampleMode, recipe
+from cropaudit.training.models import GradSampleMode
 from cropaudit.training.peak_memory import PeakMemory
 from cropaudit.training.private_step import PrivateStep
 
@@ -81,7 +82,7 @@ def measure_step(
     device = pick_device()
     model = initial_model(training, classes, 0).to(device)
     shown = _affordable(model, crop, classes, seconds / 4)
-    step = _Step(model, training, _mode(training), device)
+    step = _Step(model, training, _mode(training, model), device)
     one = drawn(1, (shown.height, shown.width), classes, device=device)
     with PeakMemory() as memory:  # warms up as well
         first = step.timed(one)
@@ -137,12 +138,12 @@ class _Step:
         return time.perf_counter() - start
 
 
-def _mode(training: TrainingConfig) -> GradSampleMode:
+def _mode(training: TrainingConfig, model: torch.nn.Module) -> GradSampleMode:
     """Returns the way of the gradients; where training would measure, the recipe's."""
     wanted = training.grad_sample_mode
-    if wanted is not None and wanted != "auto":
-        return wanted
-    return "hooks" if training.precision == "bf16" else recipe(training.model).mode
+    half = training.precision == "bf16" and (wanted is None or wanted == "auto")
+    given = None if wanted == "auto" else wanted
+    return offered_mode(training.model, model, "hooks" if half else given).mode
 
 
 def _affordable(model: torch.nn.Module, crop: Size, classes: int, seconds: float) -> Size:

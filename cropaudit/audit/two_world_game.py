@@ -29,6 +29,7 @@ from cropaudit.audit.subject import Subject
 from cropaudit.audit.training_plan import training_spec
 from cropaudit.errors import require
 from cropaudit.training.canaries import fill_slots
+from cropaudit.training.divergence import named_run
 from cropaudit.training.dpsgd import DpSgdSpec, pick_device
 from cropaudit.training.ensemble import train_ensemble
 from cropaudit.training.initial import level_start
@@ -134,7 +135,9 @@ class _Game:
         coins = np.tile(self.subject.member, (len(member), 1))
         coins[:, 0] = member
         seeds = self.seeds[first : first + len(member)]
-        members = members_of_coins(self.subject.empty, self.slots, coins, seeds)
+        members = replace(
+            members_of_coins(self.subject.empty, self.slots, coins, seeds), first=first
+        )
         scorer = TwoWorldScorer(
             self.models,
             self.target,
@@ -143,7 +146,10 @@ class _Game:
             adversary=self.adversary,
             looks=self.looks,
         )
-        train_ensemble(members, self.spec, device=self.device, observe=scorer, initial=self.initial)
+        with named_run("two-world game"):
+            train_ensemble(
+                members, self.spec, device=self.device, observe=scorer, initial=self.initial
+            )
         return scorer.scores()
 
 

@@ -10,15 +10,23 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from cropaudit.training.checkpoints import Checkpoints, copied_state, save_checkpoint
+from cropaudit.training.checkpoints import (
+    Architecture,
+    Checkpoints,
+    copied_state,
+    save_architecture,
+    save_checkpoint,
+)
 from cropaudit.training.crops import Window
 from cropaudit.training.cutting import cut_window, draw_window, output_size
 from cropaudit.training.data import SegmentationData
 from cropaudit.training.distributed import World, current_world
+from cropaudit.training.divergence import Diverged, all_finite
 from cropaudit.training.losses import prepare
 from cropaudit.training.models import GradSampleMode, build_model
 from cropaudit.training.private_step import Part, part_size
@@ -107,18 +115,20 @@ def train(
     Raises:
         InputError: If the model is unknown, the crop does not fit an image, or the batch the data,
             or Opacus cannot do what is asked.
+        Diverged: If a sum, a loss, a weight or an answer of the model is no longer finite.
     """
     start = time.perf_counter()
     run = _Run(data, spec, device or pick_device())
     saved = checkpoints if run.world.leads else None
     initial = copied_state(run.plain)
     if saved is not None:
-        save_checkpoint(saved, 0, spec.steps, run.plain)
+        save_architecture(saved, Architecture(spec.model, len(data.classes), spec.norm, spec.steps))
+        run.kept = save_checkpoint(saved, 0, spec.steps, run.plain)
     losses = []
     for step, indices in enumerate(run.plan()):
         losses.append(run.step(step, indices, observe))
         if saved is not None:
-            save_checkpoint(saved, step + 1, spec.steps, run.plain)
+            run.kept = save_checkpoint(saved, step + 1, spec.steps, run.plain) or run.kept
         if progress is not None:
             progress(step + 1)
     return Trained(
@@ -157,6 +167,8 @@ class _Run:
         for theirs, ours in zip(self.plain.parameters(), model.parameters(), strict=True):
             theirs.data = ours.data
         self.update = private_step(model, self.mode, spec, self.facts, self.noise)
+        self.kept: Path | None = None
+        self._shown: Tensor | None = None
 
     def plan(self) -> Iterator[list[int]]:
         """Returns the records of every step."""
@@ -177,13 +189,31 @@ class _Run:
         self.update.set_learning_rate(rate)
         parts = self._parts(_share(indices, windows, self.world))
         if observe is None:
-            return self.update.run(parts)
+            loss = self.update.run(parts)
+        else:
 
-        def show(total: Tensor) -> None:
-            drawn = step, tuple(indices), windows
-            observe(StepView(*drawn, total, self.plain, noise_seed, rate))
+            def show(total: Tensor) -> None:
+                self._require(all_finite([total]), "the noisy sum is", step)
+                drawn = step, tuple(indices), windows
+                observe(StepView(*drawn, total, self.plain, noise_seed, rate))
 
-        return self.update.run(parts, show)
+            loss = self.update.run(parts, show)
+        self._require(not indices or math.isfinite(loss), "the loss is", step)
+        self._require(all_finite(self.update.parameters), "the weights are", step)
+        if step + 1 == self.spec.steps and self._shown is not None:
+            # Weights that are just finite: what they answer need not be.
+            with torch.no_grad():
+                answers = self.plain(self._shown)
+            self._require(all_finite([answers]), "the trained model's answers are", step)
+        return loss
+
+    def _require(self, finite: bool, what: str, step: int) -> None:
+        if finite:
+            return
+        spec, kept = self.spec, self.kept
+        words = "nothing of it was kept" if kept is None else f"the last weights kept are {kept}"
+        rate = self.facts.learning_rates[step]
+        raise Diverged(what, step, spec.steps, rate=rate, clip=spec.max_grad_norm, kept=words)
 
     def _parts(self, rows: list[tuple[int, Window]]) -> Iterator[Part]:
         """Cuts, scales and moves to the device what passes through the model at once."""
@@ -197,6 +227,7 @@ class _Run:
                 strict=True,
             )
             pixels = prepare(torch.stack(images).to(self.device))
+            self._shown = pixels[:1]
             yield pixels, torch.stack(masks).to(self.device)
 
 

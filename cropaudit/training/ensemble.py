@@ -20,6 +20,7 @@ from cropaudit.accounting.geometry import Crop
 from cropaudit.errors import InputError, require
 from cropaudit.training.crops import JointRandomCrop, Window
 from cropaudit.training.data import SegmentationData
+from cropaudit.training.divergence import require_finite_rows
 from cropaudit.training.dpsgd import DpSgdSpec, pick_device
 from cropaudit.training.models import build_model
 from cropaudit.training.pool import ImagePool
@@ -39,11 +40,13 @@ class Members:
         pool: All images that any member may hold.
         variants: Index into the pool of every member's every record, shape (M, N).
         seeds: Of all draws of each member, M of them.
+        first: The number of the first member, where these are some of many.
     """
 
     pool: SegmentationData
     variants: NDArray[np.int64]
     seeds: Sequence[int]
+    first: int = 0
 
     def __post_init__(self) -> None:
         shape = self.variants.shape
@@ -57,8 +60,10 @@ class Members:
         return len(self.variants)
 
     def part(self, chosen: slice) -> "Members":
-        """Returns some of the members."""
-        return replace(self, variants=self.variants[chosen], seeds=self.seeds[chosen])
+        """Returns some of the members; ``chosen`` has a step of 1."""
+        first = self.first + chosen.indices(len(self))[0]
+        kept = self.variants[chosen], self.seeds[chosen]
+        return replace(self, variants=kept[0], seeds=kept[1], first=first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +132,7 @@ def train_ensemble(
     Raises:
         InputError: If the crop does not fit an image, the batch the data, or the run is of a kind
             that is not vectorised.
+        Diverged: If a member's sum, weights or answers are no longer finite.
     """
     run = _Run(members, spec, device or pick_device(), initial)
     start = run.parameters.clone()
@@ -158,6 +164,7 @@ class _Run:
         self.expected = expected_batch(spec.sampling, records)
         self.models, self.parameters = self._build(weights, initial)
         self.velocity = torch.zeros_like(self.parameters) if spec.momentum else None
+        self._shown: Tensor | None = None
 
     def _build(self, seeds: list[int], initial: Tensor | None) -> tuple[StackedModels, Tensor]:
         classes = len(self.members.pool.classes)
@@ -179,10 +186,24 @@ class _Run:
         rows = torch.from_numpy(member).to(self.device)
         clipped = self.models.clipped(self.parameters[rows], images, masks, self.spec.max_grad_norm)
         noisy = self._noise(step).index_add_(0, rows, clipped)
+        self._require_finite(noisy, "the noisy sum is", step)
         if observe is not None:
             shown = torch.from_numpy(record).to(self.device)
             observe(EnsembleStep(step, self.parameters, noisy, rows, shown, windows, clipped))
         self._update(noisy / self.expected, self.rates[step])
+        self._require_finite(self.parameters, "the weights are", step)
+        self._shown = images[:1] if len(images) else self._shown
+        if step + 1 == self.spec.steps and self._shown is not None:
+            # Weights that are just finite: what they answer need not be.
+            shown = self._shown.expand(len(self.parameters), -1, -1, -1)
+            answers = self.models.logits(self.parameters, shown)
+            self._require_finite(answers, "the trained model's answers are", step)
+
+    def _require_finite(self, values: Tensor, what: str, step: int) -> None:
+        """Raises if a member's values are not finite."""
+        rate, clip = self.rates[step], self.spec.max_grad_norm
+        run = step, self.spec.steps
+        require_finite_rows(values, what, *run, rate=rate, clip=clip, first=self.members.first)
 
     def _draw(self) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[Window, ...]]:
         """Returns the step's rows: member, record and window of each image that takes part."""

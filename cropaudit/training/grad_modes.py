@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from cropaudit.errors import InputError, require
+from cropaudit.training.mode_support import ALL_MODES, EXACT, refusal_words
 from cropaudit.training.mode_trials import (
     Images,
     distance,
@@ -29,10 +30,6 @@ from cropaudit.training.models import GradSampleMode
 
 __all__ = ["ALL_MODES", "ModeChoice", "ModeTrial", "choose_mode"]
 
-ALL_MODES: tuple[GradSampleMode, ...] = ("hooks", "ew", "functorch", "ghost")
-
-# Relative, in float64: rounding stays below 1e-12, and what Opacus gets wrong lies above 1e-6.
-_EXACT = 1e-9
 # The recipe's mode stays unless another takes less than this share of its time.
 _CLEARLY_FASTER = 0.9
 # Checking one mode costs so many times one image's forward pass (two images there and back, in
@@ -40,7 +37,6 @@ _CLEARLY_FASTER = 0.9
 _CHECK_COST = 36
 # Of the free memory of a GPU, and of all the memory of a machine.
 _GPU_SHARE, _MACHINE_SHARE = 0.8, 0.5
-_WORDS = 120
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class ModeTrial:
     @property
     def exact(self) -> bool:
         """Whether the mode's gradients are right."""
-        return self.error <= _EXACT
+        return self.error <= EXACT
 
 
 @dataclass(frozen=True)
@@ -165,8 +161,7 @@ def _checked(bench: _Bench, order: Sequence[GradSampleMode]) -> list[ModeTrial]:
             error = distance(take(precise, mode, images, right.bound), right.taken)
             one, two = (peak_bytes(bench.model, mode, bench.images(n)) for n in (1, 2))
         except Exception as refusal:  # Opacus and torch refuse in many ways.
-            words = " ".join(str(refusal).split())[:_WORDS]
-            trials.append(ModeTrial(mode, note=f"{type(refusal).__name__}: {words}"))
+            trials.append(ModeTrial(mode, note=refusal_words(refusal)))
             continue
         peak = one + (bench.batch - 1) * max(0, two - one)
         trials.append(ModeTrial(mode, error, peak_bytes=peak))

@@ -9,7 +9,8 @@ from torch import nn
 from cropaudit.accounting.geometry import Size
 from cropaudit.training.data import SegmentationData
 from cropaudit.training.grad_modes import ALL_MODES, ModeChoice, choose_mode
-from cropaudit.training.models import GradSampleMode, recipe
+from cropaudit.training.mode_support import Offered, offered_mode
+from cropaudit.training.models import GradSampleMode
 from cropaudit.training.private_step import PrivateStep
 from cropaudit.training.run_spec import DpSgdSpec
 from cropaudit.training.samplers import expected_batch
@@ -17,7 +18,7 @@ from cropaudit.training.schedules import learning_rates
 from cropaudit.training.streams import spawn_seeds
 from cropaudit.training.tape import RunSeeds, TapeFacts, names_digest
 
-__all__ = ["chosen_mode", "mode_choice", "private_step", "run_facts"]
+__all__ = ["chosen_mode", "mode_choice", "planned_mode", "private_step", "run_facts"]
 
 
 def run_facts(data: SegmentationData, spec: DpSgdSpec, device: torch.device) -> TapeFacts:
@@ -45,6 +46,25 @@ def chosen_mode(
     return mode_choice(spec, model, shown, classes, expected).mode
 
 
+def planned_mode(spec: DpSgdSpec, model: nn.Module) -> Offered:
+    """Returns the way of the gradients where none is measured: it is exact for the model.
+
+    Args:
+        spec: The run; where "auto" would measure, the recipe's way is planned.
+        model: As built.
+
+    Raises:
+        InputError: If the configured way is not exact for this model.
+    """
+    wanted = spec.grad_sample_mode
+    if wanted is not None and wanted != "auto":
+        return offered_mode(spec.model, model, wanted)
+    if spec.precision == "bf16":
+        found = offered_mode(spec.model, model, "hooks")
+        return Offered(found.mode, "the only other way of bf16 is slower")
+    return offered_mode(spec.model, model)
+
+
 def mode_choice(
     spec: DpSgdSpec, model: nn.Module, shown: Size, classes: int, expected: float
 ) -> ModeChoice:
@@ -56,15 +76,13 @@ def mode_choice(
         shown: What the model is shown of an image.
         classes: Number of classes.
         expected: Expected batch.
+
+    Raises:
+        InputError: If the configured way, or every way, is not exact for this model.
     """
-    default = recipe(spec.model).mode
-    wanted = spec.grad_sample_mode
-    if wanted is not None and wanted != "auto":
-        return ModeChoice(wanted, "as configured")
-    if spec.precision == "bf16":
-        return ModeChoice("hooks", "the only other way of bf16 is slower")
-    if wanted is None:
-        return ModeChoice(default, "the recipe's mode; none was measured")
+    planned = planned_mode(spec, model)
+    if spec.grad_sample_mode != "auto" or spec.precision == "bf16":
+        return ModeChoice(planned.mode, planned.reason)
     crops = math.ceil(expected) * spec.crops_per_image
     batch = min(crops, spec.physical_batch or crops)
     device = next(model.parameters()).device
@@ -75,7 +93,7 @@ def mode_choice(
         (shown.height, shown.width),
         classes,
         batch,
-        default=default,
+        default=planned.mode,
         device=device,
         modes=able,
     )

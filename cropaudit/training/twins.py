@@ -13,6 +13,7 @@ from cropaudit.accounting.accountant import calibrate_noise, epsilon_at
 from cropaudit.accounting.mechanisms import PatchMechanism
 from cropaudit.errors import require
 from cropaudit.training.data import SegmentationData
+from cropaudit.training.divergence import named_run
 from cropaudit.training.dpsgd import DpSgdSpec, Trained, train
 from cropaudit.training.utility import IntersectionOverUnion, mean_iou
 
@@ -92,7 +93,8 @@ def train_twins(
 
     def twin(chosen: DpSgdSpec, before: int) -> Twin:
         report = None if progress is None else (lambda done: progress(before + done))
-        trained = train(data, chosen, device=device, progress=report)
+        with named_run(f"twin of noise multiplier {chosen.noise_multiplier:g}"):
+            trained = train(data, chosen, device=device, progress=report)
         return Twin(chosen, trained, mean_iou(trained.model, validation))
 
     quiet = twin(replace(spec, noise_multiplier=0.0, max_grad_norm=clip), 0)

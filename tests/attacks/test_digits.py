@@ -4,6 +4,7 @@ Oracles are in float64 and subtract in another order, on the very float32 inputs
 """
 
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +36,14 @@ pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.numeric]
 
 CLIP = 0.7
 CROP = Crop(Size(16, 18))
+
+
+def test_the_settings_of_this_run_are_in_force() -> None:
+    """Else a run under other settings would test nothing else."""
+    if os.environ.get("ATEN_CPU_CAPABILITY") == "default":
+        assert torch.backends.cpu.get_cpu_capability() == "DEFAULT"
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    assert torch.get_num_threads() == int(threads)
 
 
 def clipped(*shape: int, stream: torch.Generator) -> Tensor:

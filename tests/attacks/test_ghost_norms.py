@@ -107,6 +107,7 @@ def test_padding_changed_after_the_layer_was_made() -> None:
     agrees(layer)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("use", [layer_terms._gram, layer_terms._whole])
 def test_both_forms_are_those_of_the_whole_gradient(use) -> None:
     stream = torch.Generator().manual_seed(0)

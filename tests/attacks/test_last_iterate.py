@@ -36,6 +36,7 @@ def scenes(images: int = 4) -> SegmentationData:
     )
 
 
+@pytest.mark.numeric
 def test_the_last_iterate_gives_back_the_sum_of_the_noisy_sums() -> None:
     data = scenes()
     sums = []

@@ -83,6 +83,7 @@ def played(
     return scorer.scores()[0], seen
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("background", [Ignore(), Sparse()])
 def test_with_every_window_tried_the_score_is_the_exact_likelihood_ratio(
     background: Background,
@@ -146,6 +147,7 @@ def test_power(adversary: KnownBackground | UnknownBackground, least: float) -> 
     assert auc > least
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("adversary", [KnownBackground(), UnknownBackground()])
 def test_null_equal_worlds_give_a_score_of_exactly_nothing(
     adversary: KnownBackground | UnknownBackground,

@@ -75,6 +75,7 @@ def dense_log_ratio(
     return np.array(found)
 
 
+@pytest.mark.numeric
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(1, 5),
@@ -103,6 +104,7 @@ def test_log_ratio_is_that_of_dense_algebra(count, windows, naturals, size, devi
     np.testing.assert_allclose(got, expected, rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.numeric
 def test_swapped_worlds_swap_the_sign() -> None:
     stream = torch.Generator().manual_seed(1)
     slots = torch.randn(3, 2, 2, 20, generator=stream) / 4
@@ -113,6 +115,7 @@ def test_swapped_worlds_swap_the_sign() -> None:
     torch.testing.assert_close(one, -other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("rate", [0.0, 1e-12, 1.0 - 1e-12, 1.0])
 def test_extreme_rates_give_numbers(rate: float) -> None:
     stream = torch.Generator().manual_seed(1)
@@ -171,6 +174,7 @@ def test_slot_crops_show_both_worlds_at_one_window() -> None:
     assert all(bool((data.masks[slot.record] == IGNORE).all()) for slot in slots)
 
 
+@pytest.mark.numeric
 def test_noise_of_nothing_is_no_reason_to_fail() -> None:
     """A run without noise, and many like images: the covariance is all but singular."""
     stream = torch.Generator().manual_seed(1)
@@ -189,6 +193,7 @@ def view_of(data: SegmentationData, noisy_sum, model, step: int = 0) -> StepView
     return StepView(step, (), (), noisy_sum, model)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("covered", [0, 2])
 def test_a_slot_is_seen_on_the_side_of_its_world(covered: int) -> None:
     """The sum holds one slot's clipped gradient, taken here by plain autograd, and no noise."""
@@ -265,6 +270,7 @@ def test_steps_add_up() -> None:
     np.testing.assert_allclose(alone.scores(), apart[2], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.numeric
 def test_a_model_that_is_too_large_keeps_its_last_coordinates(monkeypatch) -> None:
     data, slots = add_slots(scenes(), 3, CROP, PATCH, seed=2)
     model = build_model("small-unet", 4, 0)

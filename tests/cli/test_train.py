@@ -63,7 +63,7 @@ def test_a_run_folder_is_whole(trained: tuple[CompletedProcess[str], Path]) -> N
     assert {"config.yaml", "model.safetensors", "initial.safetensors", "tape.npz"} < set(
         record["files"]
     )
-    steps = sorted(path.stem for path in (out / "checkpoints").iterdir())
+    steps = sorted(path.stem for path in (out / "checkpoints").glob("step-*"))
     assert steps == ["step-000000", "step-000004", "step-000008", "step-000010"]
     last = (out / "checkpoints" / "step-000010.safetensors").read_bytes()
     assert last == (out / "model.safetensors").read_bytes()

@@ -1,11 +1,17 @@
 import dataclasses
+import json
 
 import pytest
 import torch
 
 from cropaudit.accounting.geometry import Crop, Size
 from cropaudit.errors import InputError
-from cropaudit.training.checkpoints import Checkpoints, load_checkpoint
+from cropaudit.training.checkpoints import (
+    Checkpoints,
+    load_checkpoint,
+    load_model,
+    save_checkpoint,
+)
 from cropaudit.training.data import SegmentationData
 from cropaudit.training.dpsgd import DpSgdSpec, StepView, train
 from cropaudit.training.models import build_model
@@ -36,7 +42,7 @@ def test_weights_are_saved_as_each_step_finds_them(data, tmp_path):
 
     plan = Checkpoints(tmp_path / "deep" / "folder", 2)
     trained = train(data, SPEC, observe=observe, checkpoints=plan, device=torch.device("cpu"))
-    found = {path.name: load_checkpoint(path) for path in plan.folder.iterdir()}
+    found = {path.name: load_checkpoint(path) for path in plan.folder.glob("step-*")}
     assert sorted(found) == [f"step-{step:06d}.safetensors" for step in (0, 2, 4, 5)]
     assert equal(found["step-000000.safetensors"], trained.initial)
     for step in (0, 2, 4):
@@ -61,3 +67,48 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
             load_checkpoint(tmp_path / name)
     with pytest.raises(InputError, match="every must be at least 1, got 0"):
         Checkpoints(tmp_path, 0)
+
+
+def test_the_model_of_a_run_that_ended_early_can_be_built(data, tmp_path):
+    plan = Checkpoints(tmp_path, 2)
+
+    def end(done: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(data, SPEC, checkpoints=plan, progress=end)
+    model = load_model(plan.path(2))
+    assert not model.training
+    assert equal(model.state_dict(), load_checkpoint(plan.path(2)))
+    assert json.loads((tmp_path / "model.json").read_text()) == {
+        "model": SPEC.model,
+        "classes": len(data.classes),
+        "norm": "group",
+        "steps": SPEC.steps,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "model.json must be the file that training wrote beside"),
+        ("[" * 100_000, "model.json must be the file"),
+        ('{"model": "tiny-net"}', "model.json must be the file"),
+        ('{"model": 3, "classes": 3, "norm": "group", "steps": 1}', "model.json must be the file"),
+        (
+            '{"model": "tiny-net", "classes": 19, "norm": "group", "steps": 1}',
+            "checkpoint must be weights of tiny-net for 19 classes",
+        ),
+        (
+            '{"model": "pspnet", "classes": 3, "norm": "frozen-batch", "steps": 1}',
+            "norm must be group for a model built from its name, got frozen-batch",
+        ),
+    ],
+)
+def test_a_file_that_names_no_model_is_refused(tmp_path, text, words):
+    plan = Checkpoints(tmp_path, 1)
+    save_checkpoint(plan, 0, 1, build_model("tiny-net", 3, 0))
+    (tmp_path / "model.json").write_text(text)
+    with pytest.raises(InputError, match=words):
+        load_model(plan.path(0))

@@ -191,6 +191,7 @@ def test_momentum_is_post_processing_of_the_noisy_means(data):
         torch.testing.assert_close(new, old - spec.learning_rate * velocity, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.numeric
 def test_two_runs_agree_bit_for_bit(data):
     spec = dataclasses.replace(SPEC, noise_multiplier=1.0, sampling=Poisson(0.5))
     torch.manual_seed(1)

@@ -60,6 +60,7 @@ def single(pool: SegmentationData, group: Members, number: int, run: DpSgdSpec) 
     return seen
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize(
     "changes",
     [
@@ -121,6 +122,7 @@ def test_members_begin_at_the_weights_of_a_file(pool: SegmentationData, tmp_path
     assert torch.equal(done.initial, wanted.expand(2, -1))
 
 
+@pytest.mark.numeric
 def test_members_do_not_touch_each_other(pool: SegmentationData) -> None:
     group = members(pool, 5)
     whole = train_ensemble(group, spec()).parameters
@@ -135,6 +137,7 @@ def test_given_weights_are_where_all_begin(pool: SegmentationData) -> None:
     assert torch.equal(begun, row.expand(2, -1))
 
 
+@pytest.mark.numeric
 def test_clipped_rows_and_noise_make_the_sum(pool: SegmentationData) -> None:
     seen: list[EnsembleStep] = []
     train_ensemble(members(pool), spec(noise_multiplier=0.0), observe=seen.append)

@@ -69,6 +69,7 @@ def test_a_batch_in_parts_is_the_batch_at_once(batch, physical):
     assert apart(sums(batch, double=True, physical_batch=physical), whole) < 1e-6
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("mode", ["ew", "functorch", "ghost"])
 def test_every_mode_clips_and_sums_alike_also_in_parts(batch, mode):
     whole = sums(batch)

@@ -98,6 +98,7 @@ def test_any_step_can_be_drawn_alone_and_steps_differ(data):
     assert not any(part.any() for part in quiet.noise(3, some))
 
 
+@pytest.mark.numeric
 def test_sums_of_parts_of_a_batch_add_up(data):
     trained = train(data, dataclasses.replace(SPEC, sampling=FullBatch()), device=CPU)
     model = trained.model.double()
@@ -108,6 +109,7 @@ def test_sums_of_parts_of_a_batch_add_up(data):
     assert not taped_sum(model, data, trained.tape, 1, []).any()
 
 
+@pytest.mark.numeric
 def test_several_crops_are_clipped_as_stated(data):
     model = train(data, SPEC, device=CPU).model.double()
     stream = torch.Generator().manual_seed(3)

@@ -18,6 +18,7 @@ from cropaudit.attacks.black_box.signals import Signals
 from cropaudit.errors import require
 from cropaudit.training.canaries import CanarySlot
 from cropaudit.training.data import SegmentationData
+from cropaudit.training.divergence import named_run
 from cropaudit.training.dpsgd import DpSgdSpec
 from cropaudit.training.ensemble import train_ensemble
 from cropaudit.training.stacked import StackedModels
@@ -82,7 +83,8 @@ def train_references(
     coin_seed, run_seed = _seeds(seed, 1)
     ranks = np.random.default_rng(coin_seed).random((count, len(slots))).argsort(axis=0)
     coins = ranks < round(count * share)
-    return _trained(empty, slots, coins, spec, run_seed, initial, device, progress)
+    with named_run("reference models"):
+        return _trained(empty, slots, coins, spec, run_seed, initial, device, progress)
 
 
 def train_targets(
@@ -100,7 +102,8 @@ def train_targets(
     require(count >= 1, "targets", "at least 1", count)
     coin_seed, run_seed = _seeds(seed, 0)
     coins = np.random.default_rng(coin_seed).random((count, len(slots))) < 0.5
-    return _trained(empty, slots, coins, spec, run_seed, initial, device, progress)
+    with named_run("target models"):
+        return _trained(empty, slots, coins, spec, run_seed, initial, device, progress)
 
 
 def leave_one_out(attack: Attack, signals: Signals, coins: Coins) -> Array:
