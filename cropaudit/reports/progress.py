@@ -1,8 +1,8 @@
 """Progress on standard error: a bar on a terminal, lines in a log.
 
 What a batch system keeps of a run must tell what it was at. A log of a long command gets a line
-when a stage begins; any command says every half a minute how far it is. Lines begin with the time in
-brackets, errors never do.
+when a stage begins; any command says every half a minute how far it is. Such lines begin with the
+time in brackets, errors never do.
 """
 
 import sys
