@@ -178,7 +178,7 @@ def _run(configuration: Any, out: Path, force: bool, strict: bool, as_json: bool
 
     command = shlex.join(["cropaudit", *sys.argv[1:]])
     try:
-        with progress_stages() as stage:
+        with progress_stages(each=True) as stage:
             outcome = run_audit(configuration, command, stage, keep)
             write_report(out, outcome.report)
     except KeyboardInterrupt:

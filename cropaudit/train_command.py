@@ -66,7 +66,7 @@ def _train(
 ) -> None:
     if leads and checkpoints is not None:
         prepare_run_folder(out, force=given["force"])
-    with progress_stages() if leads else nullcontext(silent) as stage:
+    with progress_stages(each=True) if leads else nullcontext(silent) as stage:
         try:
             run = train_run(config, stage, checkpoints)
         finally:  # those of an interrupted run are ours as well, for --force to replace

@@ -52,6 +52,9 @@ def summary_lines(found: Judged) -> Iterator[tuple[str, str]]:
         yield "Result", f"claim not contradicted; the scores show {shown} of it, and {more}"
     else:
         weak = "which may be the attack's weakness or too few canaries"
+        caps = [bound.cap for item in found.attacks for bound in item.bounds if bound.cap]
+        if caps:
+            weak += f"; without assumptions {format_upper(max(caps))} at most could have been shown"
         yield "Result", f"claim not contradicted; the scores show nothing, {weak}"
     yield "Note", "a lower bound never certifies epsilon"
 

@@ -181,7 +181,7 @@ def _roc_line(attack: Attack) -> RocLine:
     Zeros are lifted to the floor of the axes.
     """
     fpr, tpr = _lifted(attack.roc, "fpr"), _lifted(attack.roc, "tpr")
-    seen = fpr >= (1 - 1e-9) / max(attack.nonmembers, 1)
+    seen = np.asarray(attack.roc.fpr) >= (1 - 1e-9) / max(attack.nonmembers, 1)
     band = None
     if 0 < min(attack.members, attack.nonmembers) < _FEW:
         hits = np.rint(np.asarray(attack.roc.tpr)[seen] * attack.members).astype(int)

@@ -1,7 +1,8 @@
 """Progress on standard error: a bar on a terminal, lines in a log.
 
-A log gets a line when a stage begins and, while it advances, one a minute at most: what a batch
-system keeps of a run must tell what it was at.
+What a batch system keeps of a run must tell what it was at. A log of a long command gets a line
+when a stage begins; any command says every half a minute how far it is. Such lines begin with the
+time in brackets, errors never do.
 """
 
 import sys
@@ -20,13 +21,16 @@ _EVERY = 30.0  # seconds between two lines of one stage
 
 
 @contextmanager
-def progress_stages() -> Iterator[Callable[[str, int], Advance]]:
+def progress_stages(*, each: bool = False) -> Iterator[Callable[[str, int], Advance]]:
     """Yields a function that begins a stage and returns the callback for the amount done.
 
     A total of 0 means that the stage has no known length.
+
+    Args:
+        each: Whether a log names each stage as it begins, however short it is.
     """
     if not sys.stderr.isatty():
-        log = _Log()
+        log = _Log(each)
         try:
             yield log.begin
         finally:
@@ -50,7 +54,8 @@ def progress_stages() -> Iterator[Callable[[str, int], Advance]]:
 class _Log:
     """Lines on standard error, also of stages that never say how far they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, each: bool) -> None:
+        self._each = each
         self._start = time.monotonic()
         self._stage, self._done, self._total = "", 0, 0
         self._over = Event()
@@ -59,7 +64,8 @@ class _Log:
 
     def begin(self, title: str, total: int) -> Advance:
         self._stage, self._done, self._total = title, 0, total
-        self._say()
+        if self._each:
+            self._say()
 
         def advance(done: int) -> None:
             if self._stage == title:
@@ -80,4 +86,4 @@ class _Log:
             return
         far = f", {self._done:,} of {self._total:,}" if self._total and self._done else ""
         took = format_duration(time.monotonic() - self._start)
-        print(f"cropaudit: {self._stage}{far} ({took})", file=sys.stderr, flush=True)
+        print(f"[{took}] {self._stage}{far}", file=sys.stderr, flush=True)

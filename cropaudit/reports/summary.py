@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["print_summary", "summary_lines"]
 
+_PROBED = " with worst-case gradients, not the real model"
 _STYLES = {"violation": "bold red", "consistent": "bold green", "inconclusive": "bold yellow"}
 
 
@@ -58,7 +59,8 @@ def summary_lines(report: AuditReport) -> list[str]:
         *(f"Attacked: {title}: {rest}" for title, rest in words.attacked(report)),
         f"Headline: epsilon >= {_lower(headline.epsilon_lower)} with "
         f"{format_confidence(headline.confidence)} confidence "
-        f"({headline.attack}, {headline.estimator}, {headline.validity})",
+        f"({headline.attack}{_PROBED if headline.attack == 'probe' else ''}, "
+        f"{headline.estimator}, {headline.validity})",
         _conformance(report),
         "Detectable: "
         + (

@@ -93,7 +93,7 @@ def worth(claim: Claim) -> str:
     """Returns what the claimed epsilon is worth against the strongest attacker."""
     found = [_allowed(claim, rate) for rate in _RATES]
     shares = " and ".join(
-        f"{format_percent(tpr)} of patches at {format_percent(rate)}"
+        f"{format_upper(100 * tpr)}% of patches at {format_percent(rate)}"
         for tpr, rate in zip(found, _RATES, strict=True)
     )
     words = (

@@ -11,6 +11,8 @@ from cropaudit.audit.claims import state_claim
 from cropaudit.audit.config import AuditConfig, load_config
 from cropaudit.audit.declared import declare
 from cropaudit.audit.design import scoring_pairs
+from cropaudit.audit.real_model import audit_model
+from cropaudit.audit.stages import silent
 from cropaudit.audit.subject import decoys_of, prepare_subject
 from cropaudit.errors import InputError
 from cropaudit.training.canaries import fill_slots
@@ -161,3 +163,32 @@ def test_little_noise_that_is_claimed_is_its_own_yardstick() -> None:
     given = config(**{"training.noise_multiplier": 0.25, "claim.epsilon": honest})
     assert declare(given).mechanism.noise_multiplier == 0.25
     assert math.isfinite(declare(given).bound.epsilon)
+
+
+@pytest.mark.parametrize(("background", "least"), [("ignore", 0.85), (None, 0.65)])
+def test_power_canaries_in_the_images_are_heard_without_noise(
+    background: str | None, least: float
+) -> None:
+    """A canary in each of 40 images, fixed seed; a deaf score has an AUC of 0.5 +- 0.09.
+
+    With the image's own labels around it a canary is fainter than where it is all that is labelled.
+    """
+    given = replaced(
+        **{
+            "patch": "12x12",
+            "data.images": 40,
+            "training.model": "tiny-net",
+            "training.batch": 8,
+            "training.steps": 40,
+            "training.twins": [],
+            "training.noise_multiplier": 0,
+            "claim.epsilon": 8.0,
+            "game.canary_slots": 40,
+            "game.attacks": ["probe", "white-box", "black-box"],
+            "canary.background": background,
+        }
+    )
+    games = audit_model(prepare_subject(given), silent).games
+    white, _ = (game.attack for game in games)
+    assert white.members + white.nonmembers == 40
+    assert white.auc > least

@@ -19,7 +19,7 @@ def test_nothing_is_needed_and_nothing_written(
     done = cropaudit(*options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "DECLARED" in done.stdout
-    assert "2975 records of 1024x2048" in done.stdout
+    assert "2975 of 1024x2048" in done.stdout
     assert "wrong short cut add-remove" in done.stdout
     assert ("true epsilon is" in done.stdout) == (command == "audit")
     assert not list(tmp_path.iterdir())

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from cropaudit.audit.result import AuditReport
+from cropaudit.audit.result import AuditReport, Curve
 from cropaudit.errors import InputError
 from cropaudit.reports.plot_data import FLOOR, bar_chart, inclusion_map, profile, roc
 from cropaudit.reports.plots import plot_bars, plot_inclusion, plot_report, plot_roc
@@ -120,6 +120,48 @@ def test_roc_of_a_mechanism_follows_its_tradeoff(report: AuditReport) -> None:
     data, curve = roc(report), report.claim.tradeoff
     assert curve is not None
     np.testing.assert_allclose(data.limit_tpr, np.interp(data.limit_fpr, curve.fpr, curve.tpr))
+
+
+def test_a_curve_begins_at_one_false_positive(report: AuditReport) -> None:
+    """What lies below is no measurement: drawn, it would cross into the excluded region."""
+    for line, attack in zip(roc(report).lines, report.attacks, strict=True):
+        assert line.fpr.min() >= (1 - 1e-6) / attack.nonmembers
+        assert (np.diff(line.fpr) >= 0).all()
+        assert line.fpr[-1] == line.tpr[-1] == 1
+        kept = np.asarray(attack.roc.fpr) >= (1 - 1e-6) / attack.nonmembers
+        np.testing.assert_array_equal(line.tpr, np.asarray(attack.roc.tpr)[kept])
+
+
+def test_few_trials_are_drawn_with_their_interval(report: AuditReport) -> None:
+    """43 scores of either world that tell nothing lie above the limit; their band does not."""
+    steps = np.arange(44) / 43
+    curve = {"fpr": tuple(steps), "tpr": tuple(np.minimum(1.0, steps + 5 / 43))}
+    few = report.attacks[0].model_copy(
+        update={
+            "members": 43,
+            "nonmembers": 43,
+            "roc": Curve.model_validate(curve),
+            "threshold": None,
+        }
+    )
+    many, small = report.attacks[0], few
+    lines = roc(report.model_copy(update={"attacks": (many, small)})).lines
+    assert lines[0].band is None
+    assert lines[1].band is not None
+    low, high = lines[1].band
+    assert (low <= lines[1].tpr).all()
+    assert (lines[1].tpr <= high).all()
+    limits = roc(report)
+    allowed = np.interp(lines[1].fpr, limits.limit_fpr, limits.limit_tpr)
+    assert (low <= allowed).all()
+    plot_roc(roc(report.model_copy(update={"attacks": (small,)})))
+
+
+def test_no_accounting_leaves_the_claim_alone(report: AuditReport) -> None:
+    bare = changed_claim(
+        report, epsilon_amplified=None, epsilon_without_crop=None, epsilon_without_canaries=None
+    )
+    assert [line.title for line in bar_chart(bare).references] == ["claimed"]
 
 
 def test_roc_point_stands_where_the_counts_say(report: AuditReport) -> None:

@@ -12,17 +12,20 @@ from cropaudit.reports import progress
 
 
 def test_a_log_gets_a_line_for_each_stage(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress.progress_stages() as stage:
+    with progress.progress_stages(each=True) as stage:
         stage("Data", 0)
         advance = stage("Training", 10)
         advance(3)
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()
-    assert [re.sub(r" \(.*", "", line) for line in lines] == [
-        "cropaudit: Data",
-        "cropaudit: Training",
-    ]
+    assert [re.sub(r"^\[[\d.]+ s\] ", "", line) for line in lines] == ["Data", "Training"]
+
+
+def test_a_short_command_stays_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.progress_stages() as stage:
+        stage("Bounds", 0)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_long_stage_says_again_how_far_it_is(
@@ -40,7 +43,7 @@ def test_a_long_stage_says_again_how_far_it_is(
         while seen.count("Report") < 3:
             time.sleep(0.01)
             seen += capsys.readouterr().err
-    assert "Report, " not in seen
+    assert "Report," not in seen
 
 
 def test_a_line_a_minute_at_least() -> None:
