@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cropaudit.audit.conformance.checks.exact import FOUND, SMALL, monte_carlo
-from cropaudit.audit.conformance.checks.laws import INDEPENDENT, short_of
+from cropaudit.audit.conformance.checks.laws import DEPENDENT, short_of
 from cropaudit.audit.conformance.checks.relations import Relation, relations, windows
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.draws import Draws
@@ -162,7 +162,7 @@ class _Part:
             f"{self.name}: {equal} of {pairs} windows {item.of} are equal, where "
             f"{pairs * self._chance():.1f} are due: {item.cause}"
         )
-        return Tested(null, p_value, words, settles=INDEPENDENT)
+        return Tested(null, p_value, words, shows=DEPENDENT)
 
     def _serial(self) -> Tested:
         """Tests rank correlations of the origin with the next window and with the next batch's."""
@@ -187,7 +187,7 @@ class _Part:
             "due: the next window depends on earlier ones; draw each from the generator alone"
         )
         null = f"windows are uncorrelated in the order of drawing ({self.name})"
-        return Tested(null, p_value, words, settles=INDEPENDENT)
+        return Tested(null, p_value, words, shows=DEPENDENT)
 
     def _lags(self) -> tuple[int, ...]:
         if self.name == "transform":
