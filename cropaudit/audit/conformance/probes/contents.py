@@ -219,4 +219,5 @@ def _fitted(picture: Array, size: Size) -> Array:
     """Scales a photograph or its mask to the size, by nearest neighbours: labels stay labels."""
     rows = np.arange(size.height) * picture.shape[0] // size.height
     columns = np.arange(size.width) * picture.shape[1] // size.width
-    return np.ascontiguousarray(picture[rows[:, None], columns[None, :]])
+    fitted: Array = np.ascontiguousarray(picture[rows[:, None], columns[None, :]])
+    return fitted
