@@ -184,6 +184,16 @@ def test_more_crops_of_an_image_than_are_claimed_are_found(claimed: int, status:
     assert ("--crops-per-image 4" in seen.detail) == (status == "fail")
 
 
+def test_fixed_windows_of_several_crops_are_left_to_the_window_law() -> None:
+    """As of FiveCrop: nothing is drawn, and nothing is kept for the next call either."""
+    slot = np.tile(np.arange(4), 100)
+    draws = draws_of(IMAGE, 20 * slot, 30 * slot, 40, 40, slot=slot)
+    assert "window law" in independence.check(Seen(draws=draws), claim(crops=4)).skipped
+    seen = found(window_law.check(Seen(draws=draws), claim(crops=4)))
+    assert seen.status == "fail"
+    assert "4 of 400 windows are different" in seen.detail
+
+
 def test_crops_of_one_image_that_are_the_same_are_found() -> None:
     draws = of_images(np.random.default_rng(0), 4, same=True)
     seen = found(independence.check(Seen(draws=draws), claim(crops=4)))

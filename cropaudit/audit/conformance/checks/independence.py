@@ -75,7 +75,7 @@ class _Part:
         self._read = np.flatnonzero(self._windows >= 0)
         self.name = "loader" if bool((draws.step >= 0).any()) else "transform"
         self.read = len(self._read) > 0
-        self.constant = self.read and len(np.unique(self._windows[self._read])) < 2
+        self.constant = self.read and self._fixed()
         self.too_little = "" if self.constant else missing
         if not self.read:
             self.too_little = f"no window of the {self.name} could be read off"
@@ -86,6 +86,12 @@ class _Part:
             )
         self._relations = () if self.constant or not self.read else self._usable()
         self.correlations: dict[str, float] = {}
+
+    def _fixed(self) -> bool:
+        """Returns whether all windows are the same, or those of each of several crops."""
+        crop = self._draws.slot if self.name == "transform" else np.zeros(len(self._draws))
+        kinds = np.unique(np.stack([crop, self._windows])[:, self._read], axis=1)
+        return len(np.unique(kinds[0])) == kinds.shape[1]
 
     def tests(self) -> list[Tested]:
         """Returns one test for each relation, and one of the rank correlations."""
