@@ -91,7 +91,7 @@ class _Part:
         """Returns whether all windows are the same, or those of each of several crops."""
         crop = self._draws.slot if self.name == "transform" else np.zeros(len(self._draws))
         kinds = np.unique(np.stack([crop, self._windows])[:, self._read], axis=1)
-        return len(np.unique(kinds[0])) == kinds.shape[1]
+        return bool(len(np.unique(kinds[0])) == kinds.shape[1])
 
     def tests(self) -> list[Tested]:
         """Returns one test for each relation, and one of the rank correlations."""

@@ -211,7 +211,7 @@ class LastWindowAnywhere:
             top, left = (
                 _below(side - w + 1) for side, w in zip(_sides(image), box[2:], strict=True)
             )
-        return tuple(  # type: ignore[return-value]
+        return tuple(
             f.resized_crop(item, top, left, height, width, [SIDE, SIDE]) for item in (image, mask)
         )
 

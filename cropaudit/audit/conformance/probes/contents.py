@@ -197,7 +197,7 @@ def _ground(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Arra
         return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     if name == "stripes":
         rows = np.arange(height)[:, None, None] % 4 // 2 * np.full((1, width, 3), 255)
-        return rows.astype(np.uint8)
+        return np.asarray(rows, dtype=np.uint8)
     return np.full((height, width, 3), _FLAT[name], dtype=np.uint8)
 
 
