@@ -98,11 +98,10 @@ class _Axis:
         hit = hit - np.maximum(0, place - window + 1 - reach) + 1
         return np.asarray(hit / (last + 1))
 
-    def central(self, window: int) -> Numbers:
-        """Returns whether the central window of this length hits, 0 or 1, shape (places,)."""
+    def at(self, first: int, window: int) -> Numbers:
+        """Returns whether the window of this length at ``first`` hits, 0 or 1, shape (places,)."""
         place = np.arange(self.length - self.patch + 1, dtype=np.int64)
         reach = int(self.reach(np.array([window]))[0])
-        first = (self.length - window) // 2
         hit = (place + self.patch > first - reach) & (place < first + window + reach)
         return np.asarray(hit.astype(np.float64))
 
@@ -112,6 +111,7 @@ def _rectangle_map(image: Size, crop: ResizedCrop, law: SizeLaw, patch: Size) ->
     columns = _Axis(image.width, crop.output.width, patch.width, crop)
     rho = (rows.rates(law.heights).T @ law.probability) @ columns.rates(law.widths)
     if law.fallback_probability > 0:
-        at_centre = rows.central(law.fallback.height), columns.central(law.fallback.width)
+        top, left = law.fallback_origin
+        at_centre = rows.at(top, law.fallback.height), columns.at(left, law.fallback.width)
         rho += law.fallback_probability * np.multiply.outer(*at_centre)
     return np.minimum(rho, 1.0)

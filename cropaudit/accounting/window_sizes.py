@@ -39,6 +39,7 @@ class SizeLaw:
         probability: Of each size, after all tries, shape (m, n).
         fallback: Size of the central window that is taken if no try fits.
         fallback_probability: Of that window.
+        fallback_origin: Its first row and column; of all other windows the origin is uniform.
     """
 
     heights: Integers
@@ -46,6 +47,7 @@ class SizeLaw:
     probability: Numbers
     fallback: Size
     fallback_probability: float
+    fallback_origin: tuple[int, int]
 
 
 @lru_cache(maxsize=8)
@@ -65,7 +67,9 @@ def size_law(image: Size, crop: ResizedCrop) -> SizeLaw:
     # 1 + (1 - p) + ... : the tries before the one that fits, without a division by p.
     tries = math.fsum((1 - accepted) ** k for k in range(_TRIES))
     failed = (1 - accepted) ** _TRIES
-    return SizeLaw(heights, widths, once * tries, _central(image, crop), failed)
+    fallback = _central(image, crop)
+    origin = (image.height - fallback.height) // 2, (image.width - fallback.width) // 2
+    return SizeLaw(heights, widths, once * tries, fallback, failed, origin)
 
 
 def _candidates(low: float, high: float, most: int) -> Integers:

@@ -25,16 +25,16 @@ class Tested:
         null: What holds in a sound pipeline, in words.
         p_value: Probability, at most, of something as odd under the null; 0 if it cannot happen.
         words: What was seen, with figures, to be read on its own in a report of the failure.
-        settles: The fact that this test is there to refute, if others rest on it, e.g. "windows
-            are independent".
-        rests_on: Facts without which its p-value means nothing.
+        shows: What is known once the null is refuted, if it makes other tests void, to be read
+            after "while": "windows are not independent".
+        void_if: What makes its own p-value mean nothing, in the same words.
     """
 
     null: str
     p_value: float
     words: str
-    settles: str = ""
-    rests_on: tuple[str, ...] = ()
+    shows: str = ""
+    void_if: tuple[str, ...] = ()
     __test__: ClassVar[bool] = False  # pytest takes it for a test by its name
 
     def __post_init__(self) -> None:
@@ -125,23 +125,23 @@ def decide(outcomes: Sequence[Outcome], level: float) -> tuple[Finding, ...]:
     require(0 < level < 1, "level", "in (0, 1)", level)
     adjusted = iter(holm([test.p_value for item in outcomes for test in item.tests]))
     tests = [[replace(test, p_value=next(adjusted)) for test in item.tests] for item in outcomes]
-    wrong = {t.settles for found in tests for t in found if t.settles and t.p_value <= level}
+    known = {t.shows for found in tests for t in found if t.shows and t.p_value <= level}
     return tuple(
-        _found(item, found, level, wrong) for item, found in zip(outcomes, tests, strict=True)
+        _found(item, found, level, known) for item, found in zip(outcomes, tests, strict=True)
     )
 
 
-def _found(outcome: Outcome, tests: Sequence[Tested], level: float, wrong: set[str]) -> Finding:
-    unjudged = [fact for test in tests for fact in test.rests_on if fact in wrong]
+def _found(outcome: Outcome, tests: Sequence[Tested], level: float, known: set[str]) -> Finding:
+    unjudged = [words for test in tests for words in test.void_if if words in known]
     refuted = [
-        test.words for test in tests if test.p_value <= level and not wrong & {*test.rests_on}
+        test.words for test in tests if test.p_value <= level and not known & {*test.void_if}
     ]
     status: Status = "pass"
     detail = outcome.evidence
     if refuted:
-        status, detail = "fail", "; ".join(refuted)
+        status, detail = "fail", "; ".join(dict.fromkeys(refuted))
     elif unjudged:
-        status, detail = "inconclusive", f"cannot be judged unless {unjudged[0]}: see there"
+        status, detail = "inconclusive", f"cannot be judged while {unjudged[0]}"
     elif outcome.skipped:
         status, detail = "skipped", outcome.skipped
     elif outcome.unmeasured:

@@ -98,6 +98,13 @@ def test_a_short_cut_is_named(name: str) -> None:
     assert f"it is the short cut {name}: {shortcut.why_invalid}" in low.detail
 
 
+@pytest.mark.parametrize("norm", [0.5, 0.4, 1.0])
+def test_at_half_a_norm_noise_in_the_wrong_unit_has_the_number_of_a_short_cut(norm: float) -> None:
+    doubled = next(s for s in shortcut_epsilons(MECHANISM, 1e-5) if s.name == "sensitivity-c")
+    low = finding(Seen(), said(epsilon=round(doubled.epsilon, 3), max_grad_norm=norm))
+    assert ("or, as C is 0.5, the multiplier was divided by C" in low.detail) == (norm == 0.5)
+
+
 def test_several_crops_an_image_are_counted() -> None:
     one = finding(Seen()).outcome.figures["claimed"]
     assert finding(Seen(), said(crops=4, epsilon=one)).status == "fail"

@@ -20,7 +20,7 @@ from cropaudit.accounting.registry import ORDERED, patch_mechanism
 from cropaudit.accounting.shortcuts import shortcut_epsilons
 from cropaudit.audit.certificate import Certificate, certificate
 from cropaudit.audit.conformance.checks.inclusion_rate import worst_place
-from cropaudit.audit.conformance.checks.laws import law_of, well_read
+from cropaudit.audit.conformance.checks.laws import DEPENDENT, MOVING, law_of, well_read
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.batches import Batches
 from cropaudit.audit.conformance.observe.updates import SCENARIOS, Updates
@@ -34,6 +34,7 @@ __all__ = ["check", "reconciled"]
 _NAME = "accountant"
 _LEVEL = 1e-4
 _NAMED = 0.02  # relative distance at which a short cut is recognised
+_HALF = 0.5  # at this C noise in the wrong unit is that of half the sensitivity
 _NOISE = 200_000  # samples that suffice for limits of half a per cent
 
 
@@ -180,6 +181,11 @@ def _arithmetic(
     )
     if abs(shortcut.epsilon - epsilon) <= _NAMED * epsilon:
         words += f"; it is the short cut {shortcut.name}: {shortcut.why_invalid}"
+        if shortcut.name == "sensitivity-c" and claimed.max_grad_norm == _HALF:
+            words += (
+                f"; or, as C is {_HALF}, the multiplier was divided by C: the accountant takes "
+                "noise in units of C, not its deviation"
+            )
     return Tested(null, 0.0, words)
 
 
@@ -187,7 +193,9 @@ def _reconciliation(found: Certificate, epsilon: float) -> Tested:
     null = "what was measured gives no more than the claimed epsilon"
     exceeded = found.epsilon_low > epsilon
     words = f"delivered epsilon exceeds the claimed {epsilon:.4g}: {_delivered(found)}"
-    return Tested(null, _LEVEL if exceeded else 1.0, words)
+    windows = any(item.name == "inclusion probability" for item in found.limits)
+    void = (DEPENDENT, MOVING) if windows else ()
+    return Tested(null, _LEVEL if exceeded else 1.0, words, void_if=void)
 
 
 def _delivered(found: Certificate) -> str:

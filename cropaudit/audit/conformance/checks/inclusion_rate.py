@@ -14,8 +14,8 @@ from scipy.special import bdtrc
 from cropaudit.accounting.geometry import Size
 from cropaudit.accounting.inclusion import inclusion
 from cropaudit.audit.conformance.checks.laws import (
-    INDEPENDENT,
-    STILL,
+    DEPENDENT,
+    MOVING,
     law_of,
     short_of,
     well_read,
@@ -115,7 +115,7 @@ def _tested(draws: Draws, claimed: Claimed, told: _Told) -> Tested:
         f"rho is {told.rho:.4f} ({told.words}): the accountant was told too little"
     )
     null = "windows meet the patch with a probability of at most rho"
-    return Tested(null, p, words, rests_on=(INDEPENDENT, STILL))
+    return Tested(null, p, words, void_if=(DEPENDENT, MOVING))
 
 
 def _met(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cropaudit.audit.conformance.checks.exact import FOUND, SMALL, monte_carlo
-from cropaudit.audit.conformance.checks.laws import INDEPENDENT, short_of
+from cropaudit.audit.conformance.checks.laws import DEPENDENT, short_of
 from cropaudit.audit.conformance.checks.relations import Relation, relations, windows
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.draws import Draws
@@ -75,7 +75,7 @@ class _Part:
         self._read = np.flatnonzero(self._windows >= 0)
         self.name = "loader" if bool((draws.step >= 0).any()) else "transform"
         self.read = len(self._read) > 0
-        self.constant = self.read and len(np.unique(self._windows[self._read])) < 2
+        self.constant = self.read and self._fixed()
         self.too_little = "" if self.constant else missing
         if not self.read:
             self.too_little = f"no window of the {self.name} could be read off"
@@ -86,6 +86,12 @@ class _Part:
             )
         self._relations = () if self.constant or not self.read else self._usable()
         self.correlations: dict[str, float] = {}
+
+    def _fixed(self) -> bool:
+        """Returns whether all windows are the same, or those of each of several crops."""
+        crop = self._draws.slot if self.name == "transform" else np.zeros(len(self._draws))
+        kinds = np.unique(np.stack([crop, self._windows])[:, self._read], axis=1)
+        return bool(len(np.unique(kinds[0])) == kinds.shape[1])
 
     def tests(self) -> list[Tested]:
         """Returns one test for each relation, and one of the rank correlations."""
@@ -162,7 +168,7 @@ class _Part:
             f"{self.name}: {equal} of {pairs} windows {item.of} are equal, where "
             f"{pairs * self._chance():.1f} are due: {item.cause}"
         )
-        return Tested(null, p_value, words, settles=INDEPENDENT)
+        return Tested(null, p_value, words, shows=DEPENDENT)
 
     def _serial(self) -> Tested:
         """Tests rank correlations of the origin with the next window and with the next batch's."""
@@ -187,7 +193,7 @@ class _Part:
             "due: the next window depends on earlier ones; draw each from the generator alone"
         )
         null = f"windows are uncorrelated in the order of drawing ({self.name})"
-        return Tested(null, p_value, words, settles=INDEPENDENT)
+        return Tested(null, p_value, words, shows=DEPENDENT)
 
     def _lags(self) -> tuple[int, ...]:
         if self.name == "transform":

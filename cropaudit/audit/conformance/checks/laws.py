@@ -16,11 +16,11 @@ from cropaudit.accounting.window_sizes import size_law
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.draws import PADDING_MODES, Draws
 
-__all__ = ["INDEPENDENT", "STILL", "Law", "law_of", "mean_size", "reach", "short_of", "well_read"]
+__all__ = ["DEPENDENT", "MOVING", "Law", "law_of", "mean_size", "reach", "short_of", "well_read"]
 
-# Facts that laws of windows rest on, each with the check that settles it.
-INDEPENDENT = "windows are independent (check independence)"
-STILL = "the window stays where it is whatever is shown (check non-interference)"
+# What makes tests of the windows' law void, each with the check that finds it.
+DEPENDENT = "windows are not independent (see independence)"
+MOVING = "what is shown moves the window (see non-interference)"
 _READ = 0.98  # of the windows, at least, for their law to be that of all
 _UNSEEN = 10  # of R origins the outermost 10 R / n are all missed by n draws with exp(-10)
 

@@ -43,17 +43,28 @@ def relations(draws: Draws) -> tuple[Relation, ...]:
     if not len(draws):
         return ()
     of_loader = bool((draws.step >= 0).any())
-    found = _of_loader(draws) if of_loader else (_calls(draws),)
+    found = _of_loader(draws) if of_loader else _of_calls(draws)
     return tuple(item for item in found if len(item.first))
 
 
-def _calls(draws: Draws) -> Relation:
+def _of_calls(draws: Draws) -> tuple[Relation, ...]:
+    several = int(draws.slot.max()) + 1 or 1  # crops of an image in each call
     order = np.arange(len(draws))
-    return Relation(
-        "of consecutive calls",
-        "a window is kept for the next call; draw one in each call",
-        order[:-1],
-        order[1:],
+    after = order[several:]
+    neighbours = order[1:][draws.slot[1:] > 0]
+    return (
+        Relation(
+            "of consecutive calls",
+            "a window is kept for the next call; draw one in each call",
+            after - several,
+            after,
+        ),
+        Relation(
+            "of the same image",
+            "one window is drawn for all crops of an image; draw each on its own, or take one crop",
+            neighbours - 1,
+            neighbours,
+        ),
     )
 
 

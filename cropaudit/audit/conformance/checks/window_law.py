@@ -5,7 +5,9 @@ Null hypotheses, each exact: (1) every window has the claimed size, or sizes hav
 draws miss an end of R origins with probability (1 - 1/R)^n; (3) origins are uniform: origin plus
 dither over R is uniform on [0, 1], which Kolmogorov and Smirnov test in place and in its distance
 from the centre, and a table of 6 by 6 tests jointly by simulation. (2) and (3) are tested again on
-small images, where each origin comes up often enough for one that never does to be missed.
+small images, where each origin comes up often enough for one that never does to be missed. Of
+crops of random size the window that is taken where none fits has a place of its own: windows of its
+size are left out of (3), and (4) so many of them lie there as the law has it (a binomial tail).
 """
 
 from functools import lru_cache
@@ -15,7 +17,17 @@ from numpy.typing import NDArray
 from scipy.stats import kstest
 
 from cropaudit.accounting.geometry import Crop, Size
-from cropaudit.audit.conformance.checks.laws import Law, law_of, reach, well_read
+from cropaudit.audit.conformance.checks.fallback_window import fallback_test, may_be_fallback
+from cropaudit.audit.conformance.checks.laws import (
+    DEPENDENT,
+    MOVING,
+    Law,
+    law_of,
+    reach,
+    short_of,
+    well_read,
+)
+from cropaudit.audit.conformance.checks.padding_habits import padding_habit
 from cropaudit.audit.conformance.checks.window_size import placed, size_test
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.draws import Draws
@@ -43,7 +55,8 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
     law = law_of(draws, seen.near_draws, claimed)
     kept = draws.decoded & ~draws.skewed
     near = _fitting(seen.near_draws, law)
-    tests = [size_test(draws, law)] if well_read(draws) else []
+    tests = [_crops_test(draws, claimed)]
+    tests += [size_test(draws, law)] if well_read(draws) else []
     for item, on in ((draws, ""), (near, "on small images, ")):
         if item is not None and well_read(item):
             tests += _origin_tests(item, law, on)
@@ -57,6 +70,19 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
         where=draws.where,
         figures=figures,
     )
+
+
+def _crops_test(draws: Draws, claimed: Claimed) -> Tested | None:
+    """Tests that a transform returns no more crops of an image than are claimed."""
+    crops = int(draws.slot.max(initial=-1)) + 1
+    if not crops or (draws.step >= 0).any():  # batches of loaders have slots of their own
+        return None
+    words = (
+        f"each call returns {crops} crops of an image, where {claimed.crops} in a step is claimed: "
+        f"the accountant must be told of all of them (--crops-per-image {crops})"
+    )
+    null = "an image has no more crops than are claimed"
+    return Tested(null, 0.0 if crops > claimed.crops else 1.0, words)
 
 
 def _fitting(near: Draws | None, law: Law) -> Draws | None:
@@ -81,8 +107,11 @@ def _origin_tests(draws: Draws, law: Law, on: str) -> list[Tested | None]:
     kept = placed(draws, law)
     if kept.sum() < 2:
         return []
-    axes = [_Axis(draws, law, kept, name) for name in ("rows", "columns")]
-    return [_range_test(axes, law, on), _uniform_test(axes, on)]
+    last = may_be_fallback(draws, law)
+    every = [_Axis(draws, law, kept, name) for name in ("rows", "columns")]
+    free = [_Axis(draws, law, kept & ~last, name) for name in ("rows", "columns")]
+    found = [_range_test(every, free, law, on), _uniform_test(free, law, on)]
+    return [*found, fallback_test(draws, law, kept & last)]
 
 
 class _Axis:
@@ -97,7 +126,7 @@ class _Axis:
         if isinstance(law.crop, Crop) and law.claimed:  # borders depend on the size of the image
             border = law.crop.borders(Size(draws.image_height, draws.image_width))
             before, after = (border.top, border.bottom) if rows else (border.left, border.right)
-        self.name = name
+        self.name, self.before, self.after = name, before, after
         self.origin = start[kept] + before
         self.count = side + before + after - length[kept] + 1
         self.slack = draws.slack[kept]
@@ -111,7 +140,7 @@ class _Axis:
         return np.asarray(np.clip(place, 0, 1))
 
 
-def _range_test(axes: list[_Axis], law: Law, on: str) -> Tested:
+def _range_test(axes: list[_Axis], free: list[_Axis], law: Law, on: str) -> Tested:
     null = f"{on}origins stay within their range and reach its ends"
     for axis in axes:
         outside = (axis.origin < -axis.slack) | (axis.origin >= axis.count + axis.slack)
@@ -122,17 +151,18 @@ def _range_test(axes: list[_Axis], law: Law, on: str) -> Tested:
                 f"{axis.origin[i]} of 0 to {axis.count[i] - 1} ({law.words})"
             )
             return Tested(null, 0.0, words)
-    ends = [end for axis in axes for end in _ends(axis)]
+    ends = [end for axis in free for end in _ends(axis)]
     if not ends:
         return Tested(null, 1.0, f"{on}there is but one origin, or windows vary in size")
     p, words = min(ends)
-    return Tested(null, min(1.0, len(ends) * p), on + words)
+    words = padding_habit(free, law) or on + words
+    return Tested(null, min(1.0, len(ends) * p), words, void_if=(DEPENDENT, MOVING))
 
 
 def _ends(axis: _Axis) -> list[tuple[float, str]]:
     """Returns, for both ends, the chance of coming no nearer to it, and what was seen."""
     counts = np.unique(axis.count)
-    if len(counts) != 1 or counts[0] == 1 or axis.slack.any():
+    if len(counts) != 1 or counts[0] == 1 or len(axis.origin) < 2 or axis.slack.any():
         return []
     n, count = len(axis.origin), int(counts[0])
     low, high = int(axis.origin.min()), int(axis.origin.max())
@@ -149,7 +179,7 @@ def _ends(axis: _Axis) -> list[tuple[float, str]]:
     ]
 
 
-def _uniform_test(axes: list[_Axis], on: str) -> Tested:
+def _uniform_test(axes: list[_Axis], law: Law, on: str) -> Tested:
     null = f"{on}origins are uniform"
     found: list[tuple[float, str]] = []
     for axis in axes:
@@ -170,7 +200,8 @@ def _uniform_test(axes: list[_Axis], on: str) -> Tested:
     if not found:
         return Tested(null, 1.0, f"{on}there is but one origin, or none known well enough")
     p, words = min(found)
-    return Tested(null, min(1.0, len(found) * p), on + _repeated(axes) + words)
+    words = padding_habit(axes, law) or on + _repeated(axes) + words
+    return Tested(null, min(1.0, len(found) * p), words, void_if=(DEPENDENT, MOVING))
 
 
 def _repeated(axes: list[_Axis]) -> str:
@@ -252,4 +283,4 @@ def _undecided(draws: Draws, kept: NDArray[np.bool_]) -> str:
         )
     if kept.sum() < _FEWEST:
         return f"only {int(kept.sum())} windows were seen"
-    return ""
+    return short_of(draws)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cropaudit.accounting.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry import Crop, Size
-from cropaudit.audit.conformance.checks.laws import INDEPENDENT, STILL, Law, mean_size
+from cropaudit.audit.conformance.checks.laws import DEPENDENT, MOVING, Law, mean_size
 from cropaudit.audit.conformance.observe.draws import Draws
 from cropaudit.audit.conformance.outcome import Tested
 
@@ -94,4 +94,4 @@ def _mean_size_test(draws: Draws, crop: ResizedCrop) -> Tested:
         words.append(f"{low:.1f} to {high:.1f} {name} on average, {mean:.1f} expected")
     p = min(1.0, 2 * min(p_values))
     null = "window sizes have the claimed law"
-    return Tested(null, p, f"windows have {'; '.join(words)}", rests_on=(INDEPENDENT, STILL))
+    return Tested(null, p, f"windows have {'; '.join(words)}", void_if=(DEPENDENT, MOVING))

@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as f
 from cropaudit.accounting.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry import Crop, Rectangle, Size
 from cropaudit.accounting.inclusion import inclusion
+from cropaudit.accounting.window_sizes import size_law
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.faults.fault import Fault
 from cropaudit.audit.conformance.subjects import Subjects
@@ -25,6 +26,7 @@ Pair = tuple[Tensor, Tensor]
 SIDE = 100
 IMAGE, PATCH = Size(360, 480), Rectangle(Size(20, 20))
 WINDOW = Crop(Size(SIDE, SIDE))
+LONG, SMALL = Size(150, 900), Size(80, 300)
 
 
 def _sides(image: Tensor) -> tuple[int, int]:
@@ -147,6 +149,109 @@ class ObjectCrop:
         return _cut(image, mask, top, min(max(column - SIDE // 2, 0), width - SIDE))
 
 
+class _Redrawn:
+    """Draws windows again, up to ten times, until one pleases."""
+
+    def __init__(self) -> None:
+        """Takes the crop from torchvision."""
+        self._crop = v2.RandomCrop(SIDE)
+
+    def __call__(self, image: Tensor, mask: Tensor) -> Pair:
+        """Crops both."""
+        for _ in range(10):
+            cut, labels = self._crop(image, mask)
+            if self.pleases(cut, labels):
+                break
+        return cut, labels
+
+    def pleases(self, image: Tensor, mask: Tensor) -> bool:
+        """Returns whether the window is kept."""
+        raise NotImplementedError
+
+
+class VoidCrop(_Redrawn):
+    """Draws again where a window is mostly ignored in training."""
+
+    def pleases(self, image: Tensor, mask: Tensor) -> bool:
+        """Returns whether fewer than half of the labels are 255."""
+        return float((mask == 255).float().mean()) < 0.5
+
+
+class BlankCrop(_Redrawn):
+    """Draws again where a window is nearly white, as for slides and scans."""
+
+    def pleases(self, image: Tensor, mask: Tensor) -> bool:
+        """Returns whether something is to be seen."""
+        return float(image.float().mean()) < 240
+
+
+class ClassCrop:
+    """Centres the window on a pixel of class 8 or above, if there is one."""
+
+    def __call__(self, image: Tensor, mask: Tensor) -> Pair:
+        """Crops both."""
+        height, width = _sides(image)
+        labelled = torch.nonzero((mask >= 8) & (mask < 255))
+        if not len(labelled):
+            return _cut(image, mask, _below(height - SIDE + 1), _below(width - SIDE + 1))
+        row, column = labelled[_below(len(labelled))].tolist()
+        top = min(max(row - SIDE // 2, 0), height - SIDE)
+        return _cut(image, mask, top, min(max(column - SIDE // 2, 0), width - SIDE))
+
+
+class LastWindowAnywhere:
+    """A crop of random size whose window, where none fits, lies anywhere: kornia's habit."""
+
+    def __call__(self, image: Tensor, mask: Tensor) -> Pair:
+        """Crops and resizes both."""
+        box = v1.RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3])
+        top, left, height, width = box
+        last = size_law(Size(*_sides(image)), ResizedCrop(Size(SIDE, SIDE))).fallback
+        if (height, width) == (last.height, last.width):
+            top, left = (
+                _below(side - w + 1) for side, w in zip(_sides(image), box[2:], strict=True)
+            )
+        return tuple(
+            f.resized_crop(item, top, left, height, width, [SIDE, SIDE]) for item in (image, mask)
+        )
+
+
+class PaddedOnce:
+    """Pads small images once, in the middle, before the crop: albumentations' habit."""
+
+    def __init__(self) -> None:
+        """Takes the crop from torchvision."""
+        self._crop = v2.RandomCrop(SIDE)
+
+    def __call__(self, image: Tensor, mask: Tensor) -> Pair:
+        """Pads and crops both."""
+        lack = [max(SIDE - side, 0) for side in _sides(image)]
+        padding = [lack[1] // 2, lack[0] // 2, lack[1] - lack[1] // 2, lack[0] - lack[0] // 2]
+        cut: Pair = self._crop(f.pad(image, padding), f.pad(mask, padding))
+        return cut
+
+
+class FourCrops:
+    """Returns four crops of each image."""
+
+    def __init__(self) -> None:
+        """Takes the crop from torchvision."""
+        self._crop = v2.RandomCrop(SIDE)
+
+    def __call__(self, image: Tensor, mask: Tensor) -> list[Pair]:
+        """Crops both, four times."""
+        return [self._crop(image, mask) for _ in range(4)]
+
+
+class BytesCrop(FourCrops):
+    """Crops once, and keeps labels in bytes."""
+
+    def __call__(self, image: Tensor, mask: Tensor) -> Pair:  # type: ignore[override]
+        """Crops both."""
+        cut, labels = self._crop(image, mask)
+        return cut, labels.to(torch.uint8)
+
+
 class MixedCrop:
     """Pastes a thumbnail of the whole image into the corner of the crop, as a mosaic does."""
 
@@ -260,6 +365,33 @@ FAULTS: tuple[Fault, ...] = (
     _fault(
         "object-crop", "the window is drawn to labelled pixels", "non-interference", "ObjectCrop"
     ),
+    _fault(
+        "void-crop", "windows of ignored labels are drawn again", "non-interference", "VoidCrop"
+    ),
+    _fault("blank-crop", "windows that are white are drawn again", "non-interference", "BlankCrop"),
+    _fault("class-crop", "the window is drawn to some classes", "non-interference", "ClassCrop"),
+    _fault(
+        "last-window-anywhere",
+        "where no window fits, the one that is taken lies anywhere",
+        "window law",
+        "LastWindowAnywhere",
+        image=LONG,
+        crop=ResizedCrop(Size(SIDE, SIDE)),
+    ),
+    _fault(
+        "padded-once",
+        "small images are padded in the middle, and said to be padded on both sides",
+        "window law",
+        "PaddedOnce",
+        image=SMALL,
+        crop=Crop(Size(SIDE, SIDE), pad_if_needed=True),
+    ),
+    _fault(
+        "four-crops-as-one",
+        "four crops of an image are claimed to be one",
+        "window law",
+        "FourCrops",
+    ),
     _fault("mosaic", "a thumbnail of the image is mixed in", "non-interference", "MixedCrop"),
     _fault(
         "padding-counted-twice",
@@ -294,5 +426,15 @@ CLEAN: tuple[Fault, ...] = (
         "resized",
         crop=ResizedCrop(Size(SIDE, SIDE)),
     ),
+    _fault(
+        "clean-long",
+        "a crop of random size of long images, where often none fits",
+        "",
+        "resized",
+        image=LONG,
+        crop=ResizedCrop(Size(SIDE, SIDE)),
+    ),
+    _fault("clean-bytes", "a crop whose labels are bytes", "", "BytesCrop"),
+    _fault("clean-four", "four crops of an image, as claimed", "", "FourCrops", crops=4),
     _fault("clean-older", "torchvision's older crop, of images alone", "", "older"),
 )

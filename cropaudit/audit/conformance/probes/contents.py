@@ -83,6 +83,7 @@ class Contents:
         pictures = _pictures(size, folder, self._seed)
         found = {int(value) for _, mask in pictures for value in np.unique(mask)} if folder else ()
         self.ids = _ordered(ids, found)
+        self._found = [value for value in self.ids if value in found]
         taken = set(self.ids)
         self._pictures = [Scene(image, self._labels(mask, taken)) for image, mask in pictures]
 
@@ -120,9 +121,7 @@ class Contents:
             return Scene(flat, np.full(inside.shape, only, dtype=self._dtype), only)
         # Even kinds, and those of pictures where there are none.
         step = (_CYCLE // 2) * turn + kind // 2
-        one, other = self.ids[step % len(self.ids)], self.ids[(5 * step + 2) % len(self.ids)]
-        if other == one:
-            other = self.ids[(step + 1) % len(self.ids)]
+        one, other = self._two_labels(step)
         first = step % len(GROUNDS)
         second = (first + 1 + step // len(GROUNDS) % (len(GROUNDS) - 1)) % len(GROUNDS)
         pictures = [_ground(GROUNDS[i], inside.shape, rng) for i in (first, second)]
@@ -131,6 +130,14 @@ class Contents:
             np.where(inside, one, other).astype(self._dtype),
             one,
         )
+
+    def _two_labels(self, step: int) -> tuple[int, int]:
+        """Returns two labels: all come in turn, those of photographs every other time."""
+        pool: Sequence[int] = self.ids
+        if len(self._found) > 1:
+            step, pool = step // 2, (self.ids, self._found)[step % 2]
+        one, other = pool[step % len(pool)], pool[(5 * step + 2) % len(pool)]
+        return one, other if other != one else pool[(step + 1) % len(pool)]
 
     def _inside(self, window: Box | None, rng: np.random.Generator) -> NDArray[np.bool_]:
         height, width = self._size.height, self._size.width
@@ -190,7 +197,7 @@ def _ground(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Arra
         return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     if name == "stripes":
         rows = np.arange(height)[:, None, None] % 4 // 2 * np.full((1, width, 3), 255)
-        return rows.astype(np.uint8)
+        return np.asarray(rows, dtype=np.uint8)
     return np.full((height, width, 3), _FLAT[name], dtype=np.uint8)
 
 
@@ -212,4 +219,5 @@ def _fitted(picture: Array, size: Size) -> Array:
     """Scales a photograph or its mask to the size, by nearest neighbours: labels stay labels."""
     rows = np.arange(size.height) * picture.shape[0] // size.height
     columns = np.arange(size.width) * picture.shape[1] // size.width
-    return np.ascontiguousarray(picture[rows[:, None], columns[None, :]])
+    fitted: Array = np.ascontiguousarray(picture[rows[:, None], columns[None, :]])
+    return fitted

@@ -40,7 +40,7 @@ _ALIGNED = 4  # of so many states one shows whether labels fit their pixels
 _REPLAYED = 6  # states in which equal inputs are replayed
 _SHOWN = 2  # counter-examples with pictures
 _PLAIN = (0, PADDING_MODES.index("constant"))  # nothing is copied
-_MET, _TRIES = 9, 12  # one state in so many may meet the patch; tries of the others not to
+_MET, _TRIES = 9, 12  # one state in so many is to meet the patch; tries of all
 _BESIDE = 3  # pixels beyond what may be the window within which half of the patches begin
 _COPIES = 4  # copies of the process are dear: of so many replays one is made then
 _LEAST = 60  # but so many in any case
@@ -237,7 +237,8 @@ class PairMaker:
             self._size.width - self._patch.width,
         )
         row, column = self._anywhere(window, rows, columns, index, rng)
-        if window is None or index % 4 in (1, 2):  # of each kind of scene some are beside
+        # Of each kind of scene some are beside.
+        if window is None or index % 4 in (1, 2) or index % _MET == 0:
             return row, column
         gap = window.slack + int(rng.integers(_BESIDE))  # nearer by, nothing is judged
         top, left = window.rows.start, window.columns.start
@@ -262,12 +263,14 @@ class PairMaker:
         index: int,
         rng: np.random.Generator,
     ) -> tuple[int, int]:
-        """Draws a place; again and again until it misses the window, but for some states."""
-        place = int(rng.integers(rows + 1)), int(rng.integers(columns + 1))
-        for _ in range(0 if window is None or index % _MET == 0 else _TRIES):
-            if not window.meets(*place, self._patch.height, self._patch.width):  # type: ignore[union-attr]
-                break
+        """Draws a place; until it misses the window, but for some states until it meets it."""
+        wanted = index % _MET == 0
+        for _ in range(_TRIES):
             place = int(rng.integers(rows + 1)), int(rng.integers(columns + 1))
+            if window is None or wanted == window.meets(
+                *place, self._patch.height, self._patch.width
+            ):
+                break
         return place
 
     def _numbers(

@@ -143,10 +143,7 @@ class Prober:
         self._save(draws, "draws")
         several = int(draws.slot.max()) + 1
         if several > 1:
-            words = (
-                f"it returns {several} crops of an image: each is a window of its own here; the "
-                "accountant must be told of all (--crops-per-image)"
-            )
+            words = f"it returns {several} crops of an image, each of which is a window of its own"
             self.contract["notes"].append(words)
         trust = trust and draws.from_image
         near = near_size(draws)
