@@ -25,6 +25,7 @@ from cropaudit.audit.conformance.observe.draws import Draws
 from cropaudit.audit.conformance.observe.gradients import Gradients
 from cropaudit.audit.conformance.observe.pairs import Pairs
 from cropaudit.audit.conformance.observe.store import load
+from cropaudit.audit.conformance.observe.training import Replayed, Training
 from cropaudit.audit.conformance.observe.updates import Updates
 from cropaudit.audit.conformance.seen import Seen
 from cropaudit.audit.conformance.subjects import Subjects
@@ -40,6 +41,10 @@ _KINDS: dict[str, type[Any]] = {
     "batches": Batches,
     "gradients": Gradients,
     "updates": Updates,
+    "training": Training,
+    "replayed": Replayed,
+    "trained_batches": Batches,
+    "trained_draws": Draws,
 }
 _POLL = 0.05
 _LOOKS = 20  # in a row that find it late: not one alone, for all may have been suspended

@@ -18,7 +18,7 @@ from cropaudit.audit.conformance.faults import pipelines
 from cropaudit.audit.conformance.faults.fault import Fault
 from cropaudit.audit.conformance.faults.loader_parts import Cropped
 from cropaudit.audit.conformance.outcome import decide
-from cropaudit.audit.conformance.probes.datasets import ColouredImages, records_of
+from cropaudit.audit.conformance.probes.datasets import colours_of, records_of
 from cropaudit.audit.conformance.probes.pipeline import probe_pipeline
 from cropaudit.audit.conformance.seen import Seen
 from cropaudit.audit.conformance.subjects import Subjects
@@ -36,7 +36,8 @@ pytestmark = [
 
 
 def probe(train, claimed: Claimed = CLAIMED, subjects: Subjects = SUBJECTS):
-    return probe_pipeline(train, Guard("pipeline", None, lambda: None), subjects, claimed)
+    guard = Guard("pipeline", None, lambda: None)
+    return probe_pipeline(train, guard, subjects, claimed).batches
 
 
 def statuses(fault: Fault) -> dict[str, tuple[str, float]]:
@@ -155,8 +156,7 @@ def test_wrong_types_and_errors_are_told(train, kind: str, words: str) -> None:
 def test_colours_are_read_back_under_any_affine_map(
     records: int, slope: list[float], shift: list[float], turned: bool
 ) -> None:
-    data = ColouredImages(Size(1, 1), records)
-    colours = np.stack([data[i][0].numpy()[:, 0, 0] for i in range(records)]).astype(float)
+    colours = colours_of(records)[0].astype(float)
     assert len(np.unique(colours, axis=0)) == records
     mapped = colours * slope + shift
     found = records_of(mapped[:, ::-1] if turned else mapped, records)
@@ -170,10 +170,9 @@ def test_colours_are_read_back_under_any_affine_map(
 @settings(max_examples=50, deadline=None)
 @given(st.integers(30, 500), st.integers(0, 9999))
 def test_records_are_read_though_many_never_come(records: int, seed: int) -> None:
-    data = ColouredImages(Size(1, 1), records)
     rng = np.random.default_rng(seed)
     kept = rng.permutation(records)[: records * 3 // 4]
-    colours = np.stack([data[i][0].numpy()[:, 0, 0] for i in kept]) / 255 - 0.5
+    colours = colours_of(records)[0][kept] / 255 - 0.5
     found = records_of(colours, records)
     assert found is not None
     assert found.tolist() == kept.tolist()
