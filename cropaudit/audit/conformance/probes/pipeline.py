@@ -188,13 +188,15 @@ def _records(images: list[Shown], records: int) -> np.ndarray[Any, np.dtype[np.i
 
 def _draws(diary: TrainingDiary, where: str) -> Draws:
     reader = Reader(diary.data.textures.size)
+    begun = np.unique(diary.epochs)
     for step, images in enumerate(_steps(diary)):
+        epoch = max(int(np.searchsorted(begun, step, side="right")) - 1, 0)
         for slot, image in enumerate(images):
             if len(reader) < _MOST_WINDOWS:
                 place = image.place
                 record = -1 if place is None else place.record
                 window = None if place is None else place.window
-                reader.note(window, record=record, step=step, slot=slot)
+                reader.note(window, record=record, epoch=epoch, step=step, slot=slot)
     return reader.draws(where)
 
 
