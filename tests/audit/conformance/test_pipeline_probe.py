@@ -59,7 +59,7 @@ def test_planted_faults_are_found_by_the_named_check(fault: Fault) -> None:
     finding = found.finding(fault.check)
     assert finding.status == "fail"
     assert finding.p_value is not None
-    assert finding.p_value < 1e-6
+    assert finding.p_value < 5e-3  # of permutations, which some of them are found by
 
 
 @pytest.mark.parametrize("sound", pipelines.CLEAN, ids=lambda fault: fault.name)

@@ -188,9 +188,12 @@ def _records(images: list[Shown], records: int) -> np.ndarray[Any, np.dtype[np.i
 
 def _draws(diary: TrainingDiary, where: str) -> Draws:
     reader = Reader(diary.data.textures.size)
-    begun = np.unique(diary.epochs)
+    begun, before = np.unique(diary.epochs), 0
     for step, images in enumerate(_steps(diary)):
+        # Where no loader begins again, passes stand for epochs.
         epoch = max(int(np.searchsorted(begun, step, side="right")) - 1, 0)
+        epoch = epoch if len(begun) > 1 else before // len(diary.data)
+        before += len(images)
         for slot, image in enumerate(images):
             if len(reader) < _MOST_WINDOWS:
                 place = image.place
