@@ -186,17 +186,23 @@ class _Own:
         return found
 
     def _batches(self) -> Batches:
-        records = self._subject.records
+        """Draws batches as training draws its own, counts its steps, and goes on where few ran."""
+        records, sampling = self._subject.records, self._subject.sampling
+        ran = sum(1 for _ in batches(sampling, records, self._spec.steps, self._sampler))
         # Epochs bear a meaning for shuffled batches only: each holds every record once.
-        shuffled = isinstance(self._subject.sampling, Shuffle | Cyclic)
-        epoch = -(-records // self._subject.config.training.batch) if shuffled else _STEPS
-        epochs = max(_EPOCHS, -(-_STEPS // epoch)) if shuffled else 1
-        drawn = list(batches(self._subject.sampling, records, epoch * epochs, self._sampler))
+        epoch, epochs = max(ran, _STEPS), 1
+        if isinstance(sampling, Shuffle | Cyclic):
+            short = records % sampling.batch > 0 and not sampling.drop_last
+            epoch = records // sampling.batch + short
+            epochs = max(_EPOCHS, -(-max(ran, _STEPS) // epoch))
+        drawn = list(batches(sampling, records, epoch * epochs, self._sampler))
         return Batches(
             records=records,
             record=np.array([i for batch in drawn for i in batch], dtype=np.int64),
             step=np.repeat(np.arange(len(drawn)), [len(batch) for batch in drawn]),
             epoch_steps=np.full(epochs, epoch),
+            updates=ran,
+            source="pipeline",
         )
 
     def _model(self) -> nn.Module:

@@ -16,11 +16,19 @@ from cropaudit.audit.conformance.faults.registry import clean_pipelines, faults
 from cropaudit.audit.run_logs import Tally
 from tests.study.forked_runs import PAIRS, SHARE, Alarms, alarms
 from tests.study.guide import guide_table, versions
+from tests.study.mistakes import mistakes_part
 
 __all__ = ["PARTS"]
 
 Tick = Callable[[str], None]
-_MARKS = {"fail": "x", "inconclusive": "?", "pass": "", "skipped": "·"}
+_MARKS = {
+    "fail": "x",
+    "differs": "≠",
+    "inconclusive": "?",
+    "not measured": "?",
+    "pass": "",
+    "skipped": "·",
+}
 _OUTER = 0.025  # each end of a 95% interval
 
 
@@ -45,7 +53,12 @@ def guide_part(seeds: int, tick: Tick) -> str:
     return f"{guide_table(tick)}\n\nRun with {versions()}."
 
 
-PARTS = {"matrix": matrix_part, "alarms": alarms_part, "guide": guide_part}
+PARTS = {
+    "matrix": matrix_part,
+    "mistakes": mistakes_part,
+    "alarms": alarms_part,
+    "guide": guide_part,
+}
 
 
 def matrix(runs: Sequence[tuple[Fault, Battery, float]]) -> str:
@@ -64,8 +77,8 @@ def matrix(runs: Sequence[tuple[Fault, Battery, float]]) -> str:
     names = ", ".join(f"{i} {item.name}" for i, item in enumerate(CHECKS, 1))
     legend = (
         f"Checks: {names}. **X**: the check that must name the fault fails; x: another fails as "
-        "well; **!**: the check that must name it does not fail; ?: unclear; ·: skipped. Seconds "
-        "are those of the whole run."
+        "well; **!**: the check that must name it does not fail; ?: unclear, or not measured; ≠: "
+        "not as claimed, and no worse; ·: skipped. Seconds are those of the whole run."
     )
     return "\n".join([words, "", *rows, "", legend])
 

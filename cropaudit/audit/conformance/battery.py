@@ -19,10 +19,12 @@ from cropaudit.audit.conformance.checks import (
     per_sample_gradients,
     steps_and_rate,
     update,
+    watched_noise,
+    watched_steps,
     window_law,
 )
 from cropaudit.audit.conformance.claimed import Claimed
-from cropaudit.audit.conformance.outcome import Finding, Outcome, Status, decide
+from cropaudit.audit.conformance.outcome import Finding, Outcome, Status, decide, merged
 from cropaudit.audit.conformance.process import observe
 from cropaudit.audit.conformance.seen import Seen
 from cropaudit.audit.conformance.subjects import Subjects
@@ -32,7 +34,9 @@ __all__ = ["LEVEL", "Battery", "examine", "run_battery"]
 
 LEVEL = 0.01
 
-_CHECKS: dict[str, Callable[[Seen, Claimed], Outcome]] = {
+_Check = Callable[[Seen, Claimed], Outcome]
+
+_CHECKS: dict[str, _Check] = {
     "contract": contract.check,
     "non-interference": non_interference.check,
     "window law": window_law.check,
@@ -47,6 +51,20 @@ _CHECKS: dict[str, Callable[[Seen, Claimed], Outcome]] = {
     "steps and rate": steps_and_rate.check,
     "update": update.check,
     "accountant": accountant.check,
+}
+# Of a whole training, where its own steps tell what a part's probe tells otherwise.
+_WHOLE: dict[str, _Check] = {
+    "non-interference": watched_steps.check_interference,
+    "window law": window_law.check,
+    "independence": independence.check,
+    "inclusion rate": inclusion_rate.check,
+    "label alignment": watched_steps.check_labels,
+    "batch law": batch_law.check,
+    "isolation": watched_steps.check_isolation,
+    "clipping": watched_steps.check_clipping,
+    "noise": watched_noise.check,
+    "steps and rate": steps_and_rate.check,
+    "update": watched_steps.check_update,
 }
 
 
@@ -107,14 +125,27 @@ def examine(seen: Seen, claimed: Claimed, level: float = LEVEL) -> Battery:
 
 
 def _outcome(item: Check, seen: Seen, claimed: Claimed) -> Outcome:
-    """Runs one check; what was given and broke is not called missing."""
-    found = _CHECKS[item.name](seen, claimed)
+    """Runs one check; what was given and broke is not called missing, nor is what is blind."""
+    found = _found(item.name, seen, claimed)
+    if found.skipped and item.blind_loader and seen.batches is not None and seen.batches.ours:
+        return replace(found, skipped="", unmeasured=item.blind_loader)
     serious = {t.subject for t in seen.contract.troubles if t.kind != "printed"}
     broken = [subject for subject in item.needs if subject in serious]
     if found.skipped and broken:
         words = f"the {' and the '.join(broken)} could not be probed: see contract"
         return replace(found, skipped=words)
     return found
+
+
+def _found(name: str, seen: Seen, claimed: Claimed) -> Outcome:
+    """Runs a check on the parts that were given and on the whole pipeline, if both were."""
+    parts, whole = seen.parts, seen.whole
+    if name not in _WHOLE or whole is None:
+        return _CHECKS[name](seen, claimed)
+    found = [_WHOLE[name](whole, claimed)]
+    if parts is not None:
+        found.insert(0, _CHECKS[name](parts, claimed))
+    return merged(found)
 
 
 def run_battery(

@@ -17,12 +17,14 @@ class Check:
         asks: What must hold.
         catches: Faults that it is there for.
         needs: Any one of these makes it run.
+        blind_loader: Why a loader alone does not show it, where one might think so.
     """
 
     name: str
     asks: str
     catches: str
     needs: tuple[Subject, ...]
+    blind_loader: str = ""
 
 
 CHECKS = (
@@ -37,31 +39,33 @@ CHECKS = (
         "a crop that misses the patch is bit for bit the same whatever the patch shows",
         "normalisation before the crop, resize bleed, rotation, blur, copied borders, crops chosen "
         "by content",
-        ("transform",),
+        ("transform", "pipeline"),
+        "a loader of coded images does not show whether a crop is chosen by content, or whether "
+        "the whole image is normalised before it: give the crop as --transform, or --pipeline",
     ),
     Check(
         "window law",
         "the window has the claimed size, and its origin is uniform over all origins",
         "centre bias, ranges off by one, fixed windows, crops drawn to objects",
-        ("transform", "loader"),
+        ("transform", "loader", "pipeline"),
     ),
     Check(
         "independence",
         "windows of different samples, steps, epochs and workers are independent",
         "one crop a batch, cached crops, equal worker seeds, reseeding each epoch",
-        ("transform", "loader"),
+        ("transform", "loader", "pipeline"),
     ),
     Check(
         "inclusion rate",
         "the patch in its worst place is met as often as the accountant was told, and no more",
         "a wrong formula for rho, padding left out or counted twice, wrong image size",
-        ("transform", "loader"),
+        ("transform", "loader", "pipeline"),
     ),
     Check(
         "label alignment",
         "the window of the mask is the window of the image",
         "image and mask cropped apart, labels from outside the crop",
-        ("transform", "loader"),
+        ("transform", "loader", "pipeline"),
     ),
     Check(
         "batch law",
@@ -79,19 +83,19 @@ CHECKS = (
         "isolation",
         "the gradient of a sample does not move when another one changes",
         "BatchNorm in training mode, revived BatchNorm, losses across the batch",
-        ("model",),
+        ("model", "pipeline"),
     ),
     Check(
         "clipping",
         "each image adds at most C to the sum, and the sum is that of clipped gradients",
         "no clipping, clipping of the mean, one C for each layer, clipping after accumulation",
-        ("model", "trainer"),
+        ("model", "trainer", "pipeline"),
     ),
     Check(
         "noise",
         "noise of the claimed deviation, normal and fresh in each step and coordinate",
         "no noise, half of it, in the wrong unit, none on empty batches, repeated noise",
-        ("trainer",),
+        ("trainer", "pipeline"),
     ),
     Check(
         "steps and rate",
@@ -103,7 +107,7 @@ CHECKS = (
         "update",
         "the parameters move by the learning rate times the noisy mean, and by nothing else",
         "side channels without noise: running statistics, raw averages",
-        ("trainer",),
+        ("trainer", "pipeline"),
     ),
     Check(
         "accountant",

@@ -14,6 +14,7 @@ from typing import Any
 
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.subjects import Subjects
+from cropaudit.audit.conformance.worker.janitor import Pipe, keep_watch
 from cropaudit.audit.conformance.worker.serving import listen, serve
 
 __all__ = ["Copy", "start_copy"]
@@ -49,12 +50,13 @@ class Copy:
 
 
 def start_copy(
-    folder: Path, given: Mapping[str, Any], subjects: Subjects, claimed: Claimed
+    folder: Path, pipe: Pipe, given: Mapping[str, Any], subjects: Subjects, claimed: Claimed
 ) -> Copy:
     """Starts a copy of this process that probes what is given.
 
     Args:
         folder: Where observations go.
+        pipe: Its writing end stays with this process alone; see janitor.
         given: The objects, by subject.
         subjects: Their names, and how to probe.
         claimed: What they are said to do.
@@ -70,6 +72,8 @@ def start_copy(
     code = 1  # never returns: whatever happens, the copy ends here
     try:
         os.setsid()
+        os.close(pipe.writing)
+        keep_watch(pipe.reading, folder)
         serve(folder, listen(folder), subjects, claimed, given)
         code = 0
     except BaseException:

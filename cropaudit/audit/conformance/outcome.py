@@ -5,14 +5,14 @@ happen at all under the null). The battery corrects all tests of all checks toge
 that a sound pipeline fails anywhere with a probability of at most the level.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from cropaudit.audit.estimators.holm import holm
 from cropaudit.errors import require
 
-__all__ = ["Finding", "Outcome", "Picture", "Status", "Tested", "decide"]
+__all__ = ["Finding", "Outcome", "Picture", "Status", "Tested", "decide", "merged"]
 
 Status = Literal["pass", "fail", "differs", "inconclusive", "not measured", "skipped"]
 
@@ -87,14 +87,41 @@ class Outcome:
     pictures: tuple[Picture, ...] = ()
 
 
+def merged(outcomes: Sequence[Outcome]) -> Outcome:
+    """Returns what one check brought on several subjects, those left out on which it was skipped.
+
+    >>> merged([Outcome("a", skipped="no b"), Outcome("a", evidence="c")]).evidence
+    'c'
+    """
+    asked = [item for item in outcomes if not item.skipped or item.tests] or outcomes[:1]
+
+    def joined(values: Iterable[str]) -> str:
+        return "; ".join(dict.fromkeys(value for value in values if value))
+
+    return Outcome(
+        check=asked[0].check,
+        tests=tuple(test for item in asked for test in item.tests),
+        evidence=joined(item.evidence for item in asked),
+        power=joined(item.power for item in asked),
+        skipped=joined(item.skipped for item in asked),
+        unmeasured=joined(item.unmeasured for item in asked),
+        undecided=joined(item.undecided for item in asked),
+        differs=joined(item.differs for item in asked),
+        where=next((item.where for item in asked if item.where), ""),
+        figures={name: value for item in asked for name, value in item.figures.items()},
+        pictures=tuple(picture for item in asked for picture in item.pictures),
+    )
+
+
 @dataclass(frozen=True)
 class Finding:
     """A check after correction for all the others.
 
     Attributes:
         check: Its name.
-        status: fail; else skipped, not measured or inconclusive where nothing, not all or too little
-            was seen; else differs, where what was seen is not what is claimed but no worse; or pass.
+        status: fail; else skipped, not measured or inconclusive, where nothing was asked, not all
+            or too little was seen; else differs, where what was seen is not what is claimed but no
+            worse; or pass.
         level: Of the whole battery: the probability of any false alarm.
         p_value: Smallest corrected p-value of its tests; none without tests.
         nulls: What was tested.

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,9 +26,11 @@ from cropaudit.audit.conformance.observe.draws import Draws
 from cropaudit.audit.conformance.observe.gradients import Gradients
 from cropaudit.audit.conformance.observe.pairs import Pairs
 from cropaudit.audit.conformance.observe.store import load
+from cropaudit.audit.conformance.observe.training import Replayed, Training
 from cropaudit.audit.conformance.observe.updates import Updates
 from cropaudit.audit.conformance.seen import Seen
 from cropaudit.audit.conformance.subjects import Subjects
+from cropaudit.audit.conformance.worker.janitor import Pipe
 from cropaudit.audit.conformance.worker.request import written_request
 
 __all__ = ["observe", "observe_objects"]
@@ -40,7 +43,12 @@ _KINDS: dict[str, type[Any]] = {
     "batches": Batches,
     "gradients": Gradients,
     "updates": Updates,
+    "training": Training,
+    "replayed": Replayed,
+    "trained_batches": Batches,
+    "trained_draws": Draws,
 }
+_WORKER = "cropaudit.audit.conformance.worker"
 _POLL = 0.05
 _LOOKS = 20  # in a row that find it late: not one alone, for all may have been suspended
 _START = 60.0  # seconds that importing torch may take on a busy machine
@@ -55,11 +63,22 @@ def observe(subjects: Subjects, claimed: Claimed, tick: Callable[[], None] | Non
         claimed: What it is said to do.
         tick: Called while waiting, about every twentieth of a second.
     """
-    with tempfile.TemporaryDirectory(prefix="cropaudit-") as name:
-        folder = Path(name)
+    with _workplace() as (folder, pipe):
         (folder / "request.json").write_text(written_request(subjects, claimed), "utf-8")
-        ended = _run(folder, subjects.call_limit, tick or _nothing)
+        ended = _run(folder, pipe, subjects.call_limit, tick or _nothing)
         return _gather(folder, ended, subjects)
+
+
+@contextmanager
+def _workplace() -> Iterator[tuple[Path, Pipe]]:
+    """Yields a folder, and a pipe whose writing end closes when this process ends: see janitor."""
+    pipe = Pipe(*os.pipe())
+    try:
+        with tempfile.TemporaryDirectory(prefix="cropaudit-") as name:
+            yield Path(name), pipe
+    finally:
+        os.close(pipe.reading)
+        os.close(pipe.writing)
 
 
 def _nothing() -> None:
@@ -74,10 +93,9 @@ def observe_objects(given: Mapping[str, Any], subjects: Subjects, claimed: Claim
         subjects: Their names, for messages, and how to probe.
         claimed: What they are said to do.
     """
-    with tempfile.TemporaryDirectory(prefix="cropaudit-") as name:
-        folder = Path(name)
+    with _workplace() as (folder, pipe):
         (folder / "errors.txt").touch()
-        copy = start_copy(folder, given, subjects, claimed)
+        copy = start_copy(folder, pipe, given, subjects, claimed)
         ended = _watched(copy, folder, subjects.call_limit, _nothing)
         return _gather(folder, ended, subjects)
 
@@ -92,10 +110,11 @@ class _Process(Protocol):
     def wait(self) -> int: ...
 
 
-def _run(folder: Path, limit: float, tick: Callable[[], None]) -> Trouble | None:
+def _run(folder: Path, pipe: Pipe, limit: float, tick: Callable[[], None]) -> Trouble | None:
     with (folder / "errors.txt").open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cropaudit.audit.conformance.worker", str(folder)],
+            [sys.executable, "-m", _WORKER, str(folder), str(pipe.reading)],
+            pass_fds=(pipe.reading,),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,

@@ -1,12 +1,13 @@
 """All that the probes brought: each part is there if its subject was given and could be run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from cropaudit.audit.conformance.observe.batches import Batches
 from cropaudit.audit.conformance.observe.contract import Contract
 from cropaudit.audit.conformance.observe.draws import Draws
 from cropaudit.audit.conformance.observe.gradients import Gradients
 from cropaudit.audit.conformance.observe.pairs import Pairs
+from cropaudit.audit.conformance.observe.training import Replayed, Training
 from cropaudit.audit.conformance.observe.updates import Updates
 
 __all__ = ["Seen"]
@@ -27,6 +28,10 @@ class Seen:
         batches: Batches of the loader or of the whole pipeline.
         gradients: Of the model.
         updates: Of the trainer's step.
+        training: Steps of the whole pipeline.
+        replayed: The same pipeline with other contents.
+        trained_batches: Batches of the whole pipeline.
+        trained_draws: Windows of what its model was shown.
     """
 
     contract: Contract = _NOTHING
@@ -37,8 +42,32 @@ class Seen:
     batches: Batches | None = None
     gradients: Gradients | None = None
     updates: Updates | None = None
+    training: Training | None = None
+    replayed: Replayed | None = None
+    trained_batches: Batches | None = None
+    trained_draws: Draws | None = None
 
     @property
     def windows(self) -> Draws | None:
         """Windows of the transform, or of the loader where no transform was probed."""
         return self.draws if self.draws is not None else self.loader_draws
+
+    @property
+    def parts(self) -> "Seen | None":
+        """What was seen of parts: all but the whole pipeline; none if only that was given."""
+        rest = replace(self, training=None, replayed=None, trained_batches=None, trained_draws=None)
+        names = (item.name for item in fields(rest) if item.name != "contract")
+        return rest if any(getattr(rest, name) is not None for name in names) else None
+
+    @property
+    def whole(self) -> "Seen | None":
+        """What was seen of the whole pipeline, its windows and batches in their places."""
+        if self.trained_batches is None:
+            return None
+        return Seen(
+            contract=self.contract,
+            batches=self.trained_batches,
+            loader_draws=self.trained_draws,
+            training=self.training,
+            replayed=self.replayed,
+        )

@@ -38,8 +38,9 @@ def noisy(rng: np.random.Generator, sigma: float = SIGMA) -> Updates:
     """300 updates with noise of this multiplier; images pull at the first half alone."""
     steps, empty = 300, np.zeros(0)
     noise = rng.normal(0, sigma * NORM, (steps, P))
-    noise[:, : P // 2] += 10
-    whole = np.zeros(0, dtype=np.int64)
+    # One pull a step, of as many images as a batch holds, along one coordinate in each layer.
+    noise[:, :2] += BATCH * NORM / np.sqrt(2)
+    whole, one = np.zeros(steps, dtype=np.int64), np.ones(steps, dtype=np.int64)
     return Updates(
         change=-RATE / BATCH * noise,
         handed=np.zeros((steps, 0)),
@@ -47,12 +48,12 @@ def noisy(rng: np.random.Generator, sigma: float = SIGMA) -> Updates:
         optimiser="",
         layer=np.arange(P) % 2,
         quiet=np.arange(P) >= P // 2,
-        scenario=np.full(steps, SCENARIOS.index("mixed")),
+        scenario=np.full(steps, SCENARIOS.index("stack")),
         count=np.full(steps, BATCH),
-        pull_step=whole,
+        pull_step=np.arange(steps),
         pull_first=whole,
-        pull_second=whole,
-        pull_images=whole,
+        pull_second=one,
+        pull_images=BATCH * one,
         pull_large=whole.astype(bool),
         buffers=np.zeros(0, dtype=str),
         buffer_change=empty,
@@ -82,7 +83,7 @@ def finding(given: Seen, claimed: Claimed | None = None) -> Finding:
 
 def test_the_accountants_own_epsilon_is_fine_and_less_is_not() -> None:
     ends = bracket(MECHANISM, 1e-5)
-    assert finding(Seen(), said(epsilon=ends.upper)).status == "pass"
+    assert finding(Seen(), said(epsilon=ends.upper)).status == "not measured"
     assert finding(Seen()).outcome.figures["claimed"] == ends.upper
     low = finding(Seen(), said(epsilon=0.9 * ends.lower))
     assert (low.status, low.p_value) == ("fail", 0.0)
@@ -124,7 +125,9 @@ def test_sound_logs_never_exceed_the_claim() -> None:
             Seen(draws=whole.draws),
         ):
             result = finding(parts)
-            assert (result.status, result.p_value) == ("pass", 1.0)
+            status = "pass" if parts is whole else "not measured"
+            assert (result.status, result.p_value) == (status, 1.0)
+            assert ("delivered_low" in result.outcome.figures) == (parts is whole)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +135,7 @@ def test_sound_logs_never_exceed_the_claim() -> None:
     [
         ({"updates": noisy(np.random.default_rng(0), SIGMA / 2)}, "noise multiplier"),
         ({"batches": drawn(np.random.default_rng(0), 2 * BATCH / RECORDS)}, "sampling rate"),
-        ({"batches": drawn(np.random.default_rng(0), steps=3 * STEPS)}, "over 120 compositions"),
+        ({"batches": drawn(np.random.default_rng(0), steps=4 * STEPS)}, "over 160 compositions"),
     ],
 )
 def test_what_was_delivered_beyond_the_claim_is_found(fault: dict, words: str) -> None:
@@ -151,6 +154,7 @@ def test_windows_that_meet_the_patch_too_often_raise_epsilon() -> None:
     result = finding(Seen(draws=crop_draws(rng, 4000)), said(inclusion=0.5 * RHO))
     assert result.status == "fail"
     assert "inclusion probability" in result.detail
+    assert "even if noise multiplier and sampling rate and steps were as claimed" in result.detail
 
 
 def test_steps_alone_are_counted() -> None:
@@ -158,7 +162,7 @@ def test_steps_alone_are_counted() -> None:
     none = Batches(RECORDS, steps.record[:0], steps.step[:0], np.zeros(0, dtype=int), 3 * STEPS)
     result = finding(Seen(batches=none))
     assert result.status == "fail"
-    assert "noise multiplier taken as claimed" in result.detail
+    assert "even if noise multiplier and" in result.detail
     same = Batches(RECORDS, steps.record[:0], steps.step[:0], np.zeros(0, dtype=int), STEPS)
     assert reconciled(Seen(batches=same), said()) is None
 
@@ -191,7 +195,7 @@ def test_a_claim_left_open_is_skipped(left: dict, words: str) -> None:
 def test_a_crop_left_open_is_read_off() -> None:
     rng = np.random.default_rng(0)
     result = finding(Seen(draws=crop_draws(rng, 4000)), said(crop=None))
-    assert result.status == "pass"
+    assert result.status == "not measured"
     assert result.outcome.figures["claimed"] == pytest.approx(
         bracket(MECHANISM, 1e-5).upper, rel=0.1
     )

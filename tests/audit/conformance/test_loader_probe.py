@@ -1,5 +1,7 @@
 """The probe of loaders, on real loaders of torch and Opacus, run in this process."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,11 +10,13 @@ from opacus.utils.batch_memory_manager import BatchMemoryManager
 from torch.utils.data import DataLoader
 
 from cropaudit.accounting.geometry import Size
+from cropaudit.audit.conformance.checks import batch_law
 from cropaudit.audit.conformance.claimed import Claimed
-from cropaudit.audit.conformance.faults.loader_parts import BATCH, Cropped
+from cropaudit.audit.conformance.faults.loader_parts import BATCH, Cropped, Endless
 from cropaudit.audit.conformance.probes.batch_items import items_of
 from cropaudit.audit.conformance.probes.datasets import CodedImages
 from cropaudit.audit.conformance.probes.loader import probe_loader
+from cropaudit.audit.conformance.seen import Seen
 from cropaudit.audit.conformance.subjects import Subjects
 from cropaudit.audit.conformance.worker.guard import Guard, UserError
 
@@ -74,20 +78,22 @@ def test_records_of_masks_that_do_not_come_along_are_known_without_workers() -> 
     assert (len(hidden.record), hidden.unread) == (0, 128)
 
 
-def test_endless_loaders_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cropaudit.audit.conformance.probes.loader._SECONDS", 0.5)
+def test_endless_loaders_end_and_their_passes_are_epochs() -> None:
+    batches, _ = probe(lambda data: Endless(DataLoader(Cropped(data), batch_size=8)))
+    assert (batches.endless, batches.whole, batches.cut) == (True, False, False)
+    assert batches.epoch_steps[:-1].tolist() == [8] * batches.whole_epochs
+    assert batches.whole_epochs >= 10
+    short, _ = probe(lambda data: Endless(DataLoader(Cropped(data), batch_size=10, drop_last=True)))
+    assert set(short.epoch_steps[:-1].tolist()) == {6}
 
-    class Endless:
-        def __init__(self, data) -> None:
-            self.loader = DataLoader(Cropped(data), batch_size=8)
 
-        def __iter__(self):
-            while True:
-                yield from self.loader
-
-    batches, _ = probe(lambda data: Endless(data))
-    assert not batches.whole
-    assert batches.whole_epochs == 0
+def test_a_loader_that_takes_forever_is_told_as_too_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cropaudit.audit.conformance.probes.loader._SECONDS", 0.0)
+    batches, _ = probe(lambda data: DataLoader(Cropped(data), batch_size=8))
+    assert (batches.cut, batches.steps) == (True, 1)
+    two = replace(batches, record=np.arange(16), step=np.arange(16) // 8, epoch_steps=np.array([2]))
+    found = batch_law.check(Seen(batches=two), CLAIMED)
+    assert "was stopped after 2 batches" in found.undecided
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,13 @@ mechanism has; the accountant's lower bound decides, and a short cut that gives 
 is named. (2) Reconciliation: noise multiplier, sampling rate and inclusion probability within their
 joint limits, and the steps that ran, give an epsilon that may be as small as the claim. The limits
 hold together with 99.99% confidence, so that their failure has a p-value of at most 0.0001.
+
+An epsilon is called delivered only where all four were measured; what was not is listed, and then
+the check cannot pass. A measured part that exceeds the claim whatever the rest is fails even so.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +24,11 @@ from cropaudit.accounting.mechanisms import PatchMechanism
 from cropaudit.accounting.registry import ORDERED, patch_mechanism
 from cropaudit.accounting.shortcuts import shortcut_epsilons
 from cropaudit.audit.certificate import Certificate, certificate
+from cropaudit.audit.conformance.checks.contributions import read
 from cropaudit.audit.conformance.checks.inclusion_rate import worst_place
 from cropaudit.audit.conformance.checks.laws import DEPENDENT, MOVING, law_of, well_read
+from cropaudit.audit.conformance.checks.watched_noise import noise_in_units
+from cropaudit.audit.conformance.checks.watched_steps import clipping_seen
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.batches import Batches
 from cropaudit.audit.conformance.observe.updates import SCENARIOS, Updates
@@ -36,6 +44,9 @@ _LEVEL = 1e-4
 _NAMED = 0.02  # relative distance at which a short cut is recognised
 _HALF = 0.5  # at this C noise in the wrong unit is that of half the sensitivity
 _NOISE = 200_000  # samples that suffice for limits of half a per cent
+_FEWEST = 3  # samples
+_STEADY = 1e-6  # relative, by which a noise multiplier may vary over the steps
+_DEVIATIONS = 4.5  # of the contribution of an image: beyond it with a probability of 1e-5
 
 
 @dataclass(frozen=True)
@@ -63,8 +74,9 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
             f"no claim to recompute: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'}"
         )
         return Outcome(_NAME, skipped=f"{words} not given")
+    whole = seen.whole or seen
     try:
-        stated = _stated(seen, claimed)
+        stated = _stated(whole, claimed)
     except InputError as error:
         return Outcome(_NAME, skipped=f"no claim to recompute: {error}")
     ends = bracket(stated.mechanism, claimed.delta)
@@ -72,65 +84,157 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
     figures = {"claimed": epsilon, "recomputed_low": ends.lower, "recomputed_high": ends.upper}
     tests = [_arithmetic(stated.mechanism, claimed, epsilon, ends.lower, ends.upper)]
     evidence = [f"epsilon {ends.upper:.4g} from the claimed parameters, claimed {epsilon:.4g}"]
-    found = _reconciled(stated, seen, claimed, _LEVEL)
+    found = _reconciled(stated, whole, claimed, _LEVEL)
     if found is not None:
-        figures |= {"delivered_low": found.epsilon_low, "delivered_high": found.epsilon_high}
         tests.append(_reconciliation(found, epsilon))
-        evidence.append(_delivered(found))
+    if found is not None and found.complete:
+        delivered = found.certificate
+        figures["delivered_low"] = delivered.epsilon_low
+        figures["delivered_high"] = delivered.epsilon_high
+        evidence.append(found.words)
     return Outcome(
         check=_NAME,
         tests=tuple(tests),
         evidence="; ".join(evidence) + f" (delta {claimed.delta:g}, patch substitution)",
         power=_power(found, epsilon),
+        unmeasured=_unmeasured(found),
         figures=figures,
     )
 
 
 def reconciled(seen: Seen, claimed: Claimed, level: float = _LEVEL) -> Certificate | None:
-    """Returns what the measurements certify; none if nothing that matters was measured.
+    """Returns what the measurements certify; none unless all that matters was measured.
 
     Args:
-        seen: The measurements; the steps are those that ran, where a whole run was seen.
+        seen: The measurements; the steps are those that ran.
         claimed: What is claimed.
         level: Probability that any of the limits is wrong.
 
     Raises:
         InputError: If the claim lacks a parameter.
     """
-    return _reconciled(_stated(seen, claimed), seen, claimed, level)
+    whole = seen.whole or seen
+    found = _reconciled(_stated(whole, claimed), whole, claimed, level)
+    return found.certificate if found is not None and found.complete else None
 
 
-def _reconciled(stated: _Stated, seen: Seen, claimed: Claimed, level: float) -> Certificate | None:
+@dataclass(frozen=True)
+class _Measured:
+    """What measurements certify, and what they do not.
+
+    Attributes:
+        certificate: Its parameters that were not measured are the claimed ones.
+        missing: Why parameters were not measured, by name.
+    """
+
+    certificate: Certificate
+    missing: dict[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was taken from the claim."""
+        return not self.missing
+
+    @property
+    def words(self) -> str:
+        """The delivered epsilon, where it is one."""
+        found = self.certificate
+        parts = ", ".join(item.words for item in found.limits)
+        return (
+            f"delivered epsilon {found.epsilon_low:.4g} to {found.epsilon_high:.4g} with "
+            f"{1 - found.level:.2%} confidence over {found.steps} compositions ({parts})"
+        )
+
+
+def _reconciled(stated: _Stated, seen: Seen, claimed: Claimed, level: float) -> _Measured | None:
     mechanism = stated.mechanism
     updates = seen.batches.updates if seen.batches is not None else -1
-    if updates >= 1:
-        mechanism = _with_steps(mechanism, claimed, updates)
-    noise, log = _noise(seen.updates, claimed), _log(seen, claimed, stated)
-    if noise is None and log is None:
-        return (
-            None
-            if updates < 1 or updates == claimed.steps
-            else _steps_alone(mechanism, claimed, level)
+    if updates >= 1 and seen.batches is not None:
+        mechanism = _with_steps(mechanism, seen.batches, updates)
+    noises, log = _noise(seen), _log(seen, claimed, stated)
+    if noises is None and log is None:
+        if updates < 1 or updates == claimed.steps:
+            return None
+        ends = bracket(mechanism, claimed.delta)
+        names = ("noise multiplier", "sampling rate", "inclusion probability")
+        bare = Certificate(
+            mechanism, claimed.delta, level, (), names, ends.upper, ends.lower, ends.upper
         )
+        return _Measured(bare, _missing(bare, seen, updates))
     # The check of the noise has judged it, kind of batch by kind of batch.
-    return certificate(mechanism, claimed.delta, level, noise=noise, inclusion=log, judge=False)
+    found = [
+        certificate(mechanism, claimed.delta, level, noise=noise, inclusion=log, judge=False)
+        for noise in noises or (None,)
+    ]
+    return _Measured(_widest(found), _missing(found[0], seen, updates))
 
 
-def _steps_alone(mechanism: PatchMechanism, claimed: Claimed, level: float) -> Certificate:
-    ends = bracket(mechanism, claimed.delta)
-    names = ("noise multiplier", "sampling rate", "inclusion probability")
-    return Certificate(
-        mechanism, claimed.delta, level, (), names, ends.upper, ends.lower, ends.upper
+def _widest(found: Sequence[Certificate]) -> Certificate:
+    """Returns one certificate whose limits hold those of all."""
+    limits = tuple(
+        replace(
+            rows[0],
+            low=min(item.low for item in rows),
+            estimate=float(np.mean([item.estimate for item in rows])),
+            high=max(item.high for item in rows),
+        )
+        for rows in zip(*(item.limits for item in found), strict=True)
+    )
+    return replace(
+        found[0],
+        limits=limits,
+        epsilon_low=min(item.epsilon_low for item in found),
+        epsilon_high=max(item.epsilon_high for item in found),
     )
 
 
-def _with_steps(mechanism: PatchMechanism, claimed: Claimed, steps: int) -> PatchMechanism:
+def _missing(found: Certificate, seen: Seen, updates: int) -> dict[str, str]:
+    whys = {
+        "noise multiplier": "neither a pipeline's nor a trainer's noise was seen beside what "
+        "clipped gradients add",
+        "sampling rate": "no batches were seen whose records are all known",
+        "inclusion probability": "no windows were read off",
+    }
+    missing = {name: whys[name] for name in found.assumed}
+    if seen.training is not None and "noise multiplier" in missing:
+        missing["noise multiplier"] = "see noise and clipping"
+    if updates < 1:
+        missing["steps"] = "no whole training was run"
+    return missing
+
+
+def _unmeasured(found: _Measured | None) -> str:
+    if found is None:
+        return (
+            "nothing was measured that bears on epsilon, so that none is called delivered; the "
+            "claimed epsilon is that of the claimed parameters"
+        )
+    if found.complete:
+        return ""
+    parts = [f"{name} ({why})" for name, why in found.missing.items()]
+    limits = [item.words for item in found.certificate.limits] or ["the steps that ran"]
+    words = f"no epsilon is called delivered, as these were not measured: {', '.join(parts)}"
+    return f"{words}; measured: {', '.join(limits)}"
+
+
+def _with_steps(mechanism: PatchMechanism, batches: Batches, steps: int) -> PatchMechanism:
     changed: dict[str, Any] = {"steps": steps}
     if mechanism.kind in ORDERED:
-        a_epoch = -(-(claimed.records or 1) // (claimed.batch or 1))
-        changed["epochs"] = -(-steps // a_epoch)
+        changed["epochs"] = _epochs_begun(batches)
     found: PatchMechanism = replace(mechanism, **changed)
     return found
+
+
+def _epochs_begun(batches: Batches) -> int:
+    """Returns how often a record may have taken part: epochs begun, or a record's own batches.
+
+    A dropped last batch makes epochs shorter, so that steps over records by batch are too few.
+    """
+    starts = np.cumsum(batches.epoch_steps) - batches.epoch_steps
+    begun = int(((batches.epoch_steps > 0) & (starts < batches.updates)).sum())
+    ran = batches.step < batches.updates
+    taken = np.unique(np.stack([batches.step[ran], batches.record[ran]]), axis=1)[1]
+    return max(begun, int(np.bincount(taken).max(initial=1)))
 
 
 def _stated(seen: Seen, claimed: Claimed) -> _Stated:
@@ -189,43 +293,57 @@ def _arithmetic(
     return Tested(null, 0.0, words)
 
 
-def _reconciliation(found: Certificate, epsilon: float) -> Tested:
+def _reconciliation(found: _Measured, epsilon: float) -> Tested:
     null = "what was measured gives no more than the claimed epsilon"
-    exceeded = found.epsilon_low > epsilon
-    words = f"delivered epsilon exceeds the claimed {epsilon:.4g}: {_delivered(found)}"
-    windows = any(item.name == "inclusion probability" for item in found.limits)
+    exceeded = found.certificate.epsilon_low > epsilon
+    words = f"delivered epsilon exceeds the claimed {epsilon:.4g}: {found.words}"
+    if not found.complete:
+        limits = ", ".join(item.words for item in found.certificate.limits)
+        limits = limits or f"{found.certificate.steps} compositions"
+        words = (
+            f"what was measured alone exceeds the claimed epsilon {epsilon:.4g}: with {limits}, "
+            f"epsilon would be at least {found.certificate.epsilon_low:.4g} even if "
+            f"{' and '.join(found.missing)} were as claimed"
+        )
+    windows = any(item.name == "inclusion probability" for item in found.certificate.limits)
     void = (DEPENDENT, MOVING) if windows else ()
     return Tested(null, _LEVEL if exceeded else 1.0, words, void_if=void)
 
 
-def _delivered(found: Certificate) -> str:
-    low, high = found.epsilon_low, found.epsilon_high
-    parts = [item.words for item in found.limits]
-    parts += [f"{name} taken as claimed" for name in found.assumed]
-    return (
-        f"delivered epsilon {low:.4g} to {high:.4g} with {1 - found.level:.2%} confidence over "
-        f"{found.steps} compositions ({', '.join(parts)})"
-    )
-
-
-def _power(found: Certificate | None, epsilon: float) -> str:
-    if found is None:
-        return "nothing was measured that bears on epsilon: only the arithmetic is checked"
-    wide = found.epsilon_high / max(found.epsilon_low, 1e-12)
+def _power(found: _Measured | None, epsilon: float) -> str:
+    if found is None or not found.complete:
+        return ""
+    wide = found.certificate.epsilon_high / max(found.certificate.epsilon_low, 1e-12)
     return (
         f"the limits of what was measured are a factor of {wide:.3g} apart: a delivered epsilon of "
         f"{epsilon * wide:.3g} or more is found"
     )
 
 
-def _noise(updates: Updates | None, claimed: Claimed) -> NoiseLog | None:
-    scale = (claimed.learning_rate, claimed.batch, claimed.max_grad_norm)
-    if updates is None or not updates.quiet.any() or None in scale:
+def _noise(seen: Seen) -> tuple[NoiseLog, ...] | None:
+    """Returns the noise in units of what one image adds at most: none if that was not measured."""
+    if seen.training is not None:
+        training = seen.training
+        found = noise_in_units(training) if clipping_seen(training) else None
+        read = training.noise_multiplier
+        steady = found is not None and bool((np.abs(read - read[0]) <= _STEADY * read[0]).all())
+        return (NoiseLog.of(found.ravel()[:_NOISE]),) if found is not None and steady else None
+    return None if seen.updates is None else _noise_of_steps(seen.updates)
+
+
+def _noise_of_steps(updates: Updates) -> tuple[NoiseLog, ...] | None:
+    """Returns the noise over the contribution of an image, at both ends of that one's limits."""
+    steps = read(updates, Claimed())
+    one = steps.contribution("both", "stack")
+    if not updates.quiet.any() or not one.weight or one.value <= 0:
         return None
     full = updates.scenario != SCENARIOS.index("empty")
-    rate, batch, norm = (float(value or 1) for value in scale)
-    samples = updates.change[full][:, updates.quiet].ravel()[:_NOISE] * batch / rate
-    return NoiseLog.of(samples, norm) if samples.size >= 3 else None
+    samples = steps.quiet[full].ravel()[:_NOISE]
+    error = _DEVIATIONS * steps.noise / math.sqrt(one.weight)
+    ends = one.value - error, one.value + error
+    if samples.size < _FEWEST or ends[0] <= 0:
+        return None
+    return tuple(NoiseLog.of(samples, end) for end in ends)
 
 
 def _log(seen: Seen, claimed: Claimed, stated: _Stated) -> InclusionLog | None:

@@ -180,6 +180,8 @@ def _evidence(batches: Batches, members: Flags, counts: Integers, claimed: Claim
         f"records; each record in {per_record.min()} to {per_record.max()} of them, at most "
         f"{counts.max()} times in one; claimed: {claimed.sampler}"
     )
+    if batches.endless:
+        words += "; the loader does not end: a pass ends where a record of it comes again"
     if not batches.ours:
         words += "; the loader has its own data, so that only the indices were seen"
     return words
@@ -217,6 +219,8 @@ def _steps_for_missing(rate: float, records: int) -> int:
 
 def _too_little(batches: Batches, members: Flags, claimed: Claimed) -> str:
     steps, records = members.shape
+    if batches.cut:
+        return f"the loader took so long that it was stopped after {steps} batches, too few to tell"
     if claimed.sampler == "full":
         return ""
     if claimed.sampler not in _RANDOM:
@@ -228,5 +232,5 @@ def _too_little(batches: Batches, members: Flags, claimed: Claimed) -> str:
         return ""
     return (
         f"{steps} batches are too few to tell a record that is never drawn: {needed} are needed; "
-        "iterate more epochs, or probe with fewer records if the time was up"
+        "iterate more epochs, or probe with fewer records, of which more are drawn"
     )

@@ -41,6 +41,7 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
         tests=tuple(tests),
         evidence="; ".join(told),
         power=_power(batches, claimed, rate),
+        unmeasured=_unmeasured(batches),
         undecided=_undecided(batches, claimed),
         skipped="" if tests or batches.unread else "no steps, batch or records were claimed",
         where=batches.where,
@@ -54,10 +55,10 @@ def _steps(batches: Batches, claimed: Claimed) -> tuple[Tested | None, str]:
     steps, how = batches.updates, "the run made"
     if batches.source != "pipeline":
         if claimed.epochs is None or not batches.whole_epochs:
-            return None, "the number of steps was not compared: give epochs, or a whole pipeline"
+            return None, ""
         longest = int(batches.epoch_steps[: batches.whole_epochs].max())
         steps = longest * claimed.epochs
-        how = f"{claimed.epochs} epochs of {longest} batches make"
+        how = f"the {claimed.epochs} epochs that are claimed, of {longest} batches, would make"
     if claimed.steps is None:
         return None, f"{how} {steps} steps; none were claimed" if steps >= 0 else ""
     if steps < 0:
@@ -138,6 +139,17 @@ def _measured(batches: Batches, claimed: Claimed, rate: float | None) -> tuple[T
         "batch that is drawn, or draw smaller ones"
     )
     return Tested(null, p_value, words), f"{told}; claimed {claimed.batch}"
+
+
+def _unmeasured(batches: Batches) -> str:
+    if batches.source == "pipeline":
+        if batches.updates >= 0:
+            return ""
+        return "the number of steps: no optimiser of torch stepped, and no weight moved by hand"
+    return (
+        "the number of steps: a loader does not show how often it is gone through; --pipeline runs "
+        "a whole training"
+    )
 
 
 def _undecided(batches: Batches, claimed: Claimed) -> str:

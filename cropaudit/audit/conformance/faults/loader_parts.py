@@ -13,6 +13,7 @@ __all__ = [
     "CROP",
     "CachedCrops",
     "Cropped",
+    "Endless",
     "FixedSize",
     "NumpyCrops",
     "Reseeded",
@@ -43,8 +44,8 @@ class Cropped(Dataset[Any]):
 class CachedCrops(Cropped):
     """Keeps the first crop of each image: later epochs see it again."""
 
-    def __init__(self, dataset: Dataset[Any]) -> None:
-        super().__init__(dataset)
+    def __init__(self, dataset: Dataset[Any], transform: Any = None) -> None:
+        super().__init__(dataset, transform)
         self.cache: dict[int, Any] = {}
 
     def __getitem__(self, index: int) -> Any:
@@ -97,6 +98,17 @@ class FixedSize(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         for _ in range(len(self)):
             yield torch.randperm(self.records)[:BATCH].tolist()
+
+
+class Endless:
+    """A loader that begins anew where it ends, as trainers that count steps have it."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            yield from self.loader
 
 
 class Reseeded:

@@ -21,6 +21,7 @@ from cropaudit.audit.conformance.faults.loader_parts import (
     CROP,
     CachedCrops,
     Cropped,
+    Endless,
     FixedSize,
     NumpyCrops,
     Reseeded,
@@ -35,6 +36,7 @@ __all__ = [
     "make_cached_crops",
     "make_drop_last",
     "make_dropped_records",
+    "make_endless",
     "make_equal_workers",
     "make_favoured_record",
     "make_fixed_size",
@@ -73,6 +75,11 @@ def make_shuffled(dataset: Dataset[Any]) -> DataLoader[Any]:
 def make_shuffled_in_workers(dataset: Dataset[Any]) -> DataLoader[Any]:
     """Returns the same with workers, whose generators torch seeds apart."""
     return DataLoader(Cropped(dataset), batch_size=BATCH, shuffle=True, num_workers=_WORKERS)
+
+
+def make_endless(dataset: Dataset[Any]) -> Endless:
+    """Returns the same without an end."""
+    return Endless(make_shuffled(dataset))
 
 
 def make_favoured_record(dataset: Dataset[Any]) -> DataLoader[Any]:
@@ -234,5 +241,6 @@ CLEAN: tuple[Fault, ...] = (
     _planted("poisson", make_poisson, "", "Opacus' Poisson loader.", "poisson"),
     _planted("fixed-size", make_fixed_size, "", "Batches of one size, drawn afresh.", "fixed"),
     _planted("shuffled", make_shuffled, "", "A list that is shuffled in each epoch."),
+    _planted("endless", make_endless, "", "The same without an end."),
     _planted("shuffled-workers", make_shuffled_in_workers, "", "The same, read by two workers."),
 )

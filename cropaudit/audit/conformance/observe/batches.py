@@ -26,6 +26,8 @@ class Batches:
         whole: Whether the last epoch was iterated to its end.
         stated_rate: Sampling rate that the loader itself states (Opacus' loaders), or -1.
         unread: Participations whose record could not be told; they are in no batch here.
+        cut: Whether the loader was stopped for its time, with fewer batches than were wanted.
+        endless: Whether it did not end: epochs are passes, each up to a record that comes again.
         ours: Whether the data set was the probe's own; else only the indices were seen.
     """
 
@@ -41,6 +43,8 @@ class Batches:
     stated_rate: float = -1.0
     unread: int = 0
     ours: bool = True
+    cut: bool = False
+    endless: bool = False
 
     @property
     def steps(self) -> int:

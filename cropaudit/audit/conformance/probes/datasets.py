@@ -1,8 +1,8 @@
 """The data sets that users' loaders and trainings are given: images that say who they are.
 
 `CodedImages` shows in each pixel where it is, and in the mask of which record, for loaders that
-crop. `ColouredImages` shows one colour an image, which survives any crop and resize, and any
-normalisation that is the same for all images; the colours are told apart by their order.
+crop. The colours of records survive any crop and resize, and any normalisation that is the same for
+all images; they are told apart by their order.
 """
 
 import math
@@ -17,7 +17,7 @@ from torchvision.tv_tensors import Image, Mask
 from cropaudit.accounting.geometry import Size
 from cropaudit.audit.conformance.probes.codes import image_code, mask_code, plain_mask
 
-__all__ = ["CodedImages", "ColouredImages", "records_of"]
+__all__ = ["CodedImages", "colours_of", "index_of", "records_of"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -26,6 +26,7 @@ _TOP = 255
 _CHANNELS = 3
 _ORDERS = ((0, 1, 2), (2, 1, 0))  # of the channels: some libraries turn them round
 _GOLDEN = 0.618  # of all colours, by which the next record's is further: spreads them evenly
+_VARIED = 0.08  # of the distance of two levels, by which a texture may stray
 _STRAY = 0.2  # of the distance of two levels, by which a colour may stray
 
 
@@ -56,30 +57,21 @@ class CodedImages(Dataset[Any]):
         return self._records
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        record = _index(index, self._records)
+        record = index_of(index, self._records)
         self.asked.append(record)
         return Image(self._image.clone()), Mask(self._mask + record * self._area)
 
 
-class ColouredImages(Dataset[Any]):
-    """Pairs like those of `CodedImages`, each image of one colour; masks are of class 0."""
-
-    def __init__(self, size: Size, records: int) -> None:
-        self._size = size
-        self._colours = np.rint(_digits(records) * (_TOP / (_levels(records) - 1)))
-
-    def __len__(self) -> int:
-        return len(self._colours)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        colour = torch.from_numpy(self._colours[_index(index, len(self))].astype(np.uint8))
-        shape = self._size.height, self._size.width
-        image = colour[:, None, None].expand(_CHANNELS, *shape).contiguous()
-        return Image(image), Mask(torch.zeros(shape, dtype=torch.int64))
+def colours_of(records: int) -> tuple[Integers, int]:
+    """Returns the colours of all records, shape (records, 3), and by how much pixels may vary."""
+    levels = _levels(records)
+    amplitude = max(int(_VARIED * _TOP / (levels - 1)), 2)
+    step = (_TOP - 2 * amplitude) / (levels - 1)
+    return np.rint(_digits(records) * step).astype(np.int64) + amplitude, amplitude
 
 
 def records_of(colours: Floats, records: int) -> Integers | None:
-    """Reads records from the colours of `ColouredImages`, under any one affine map a channel.
+    """Reads records from their colours, see `colours_of`, under any one affine map a channel.
 
     Args:
         colours: Shape (n, 3), of a whole training.
@@ -135,7 +127,8 @@ def _digits(records: int) -> Integers:
     return np.stack([codes // base**place % base for place in range(_CHANNELS)], axis=1)
 
 
-def _index(index: int, records: int) -> int:
+def index_of(index: int, records: int) -> int:
+    """Returns an index from 0, or raises as a list does."""
     if not -records <= index < records:
         # What ends a plain loop over a data set without an iterator of its own.
         raise IndexError(f"index {index} of {records} records")

@@ -1,7 +1,9 @@
 """Iterates a user's loader over coded images, and notes who came when, with which window.
 
 The loader is made once and iterated again for each epoch, as a trainer does. Epochs go on until a
-record that is never drawn would be told from bad luck, or the time is up.
+record that is never drawn would be told from bad luck, or a number of images was loaded: how busy
+the machine is plays no part. A loader that does not end is stopped there as well; a pass through it
+begins where a record of the present one comes again.
 """
 
 import math
@@ -35,7 +37,8 @@ __all__ = ["RECORDS", "probe_loader", "records_for"]
 
 RECORDS = 64  # of the data set that is handed in, if none are claimed
 _BATCHES = 4  # at least so many in an epoch, whatever the batch
-_SECONDS = 15.0
+_IMAGES = 20_000  # that are loaded at most
+_SECONDS = 600.0  # against code that never comes to an end; what is seen by then is told as too few
 _WINDOWS = 4_096  # that are read off; of later items only the record
 _SURE = 1e-6  # p-value that a record that is never drawn shall reach
 _MOST_EPOCHS = 400
@@ -65,7 +68,7 @@ def probe_loader(
         UserError: If the user's code raises, or what it returns is no loader of images.
     """
     where = where_of(made)
-    walk = _Walk(guard, where, _SECONDS / (_QUICK if subjects.quick else 1))
+    walk = _Walk(guard, where)
     if not takes_dataset(made):
         loader = guard.call(made) if callable(made) and not hasattr(made, "__iter__") else made
         return _indices(loader, walk, subjects, claimed)
@@ -73,7 +76,7 @@ def probe_loader(
         return _walked(made, walk, subjects, claimed, plain=False)
     except UserError as error:
         try:
-            return _walked(made, _Walk(guard, where, walk.seconds), subjects, claimed, plain=True)
+            return _walked(made, _Walk(guard, where), subjects, claimed, plain=True)
         except UserError:
             raise error from None
 
@@ -150,11 +153,12 @@ class _Walk:
 
     guard: Guard
     where: str
-    seconds: float
     record: list[int] = field(default_factory=list)
     step: list[int] = field(default_factory=list)
     epoch_steps: list[int] = field(default_factory=list)
     whole: bool = True
+    endless: bool = False
+    cut: bool = False
     _delivered: int = 0
 
     def run(
@@ -164,14 +168,19 @@ class _Walk:
         subjects: Subjects,
         records: int,
     ) -> None:
-        """Iterates ``loader`` for as many epochs as are needed, or as the time allows."""
+        """Iterates ``loader`` for as many epochs as are needed, or as may be loaded."""
         pieces = Pieces(loader)
-        until = time.monotonic() + self.seconds
+        until = time.monotonic() + _SECONDS
+        most = _IMAGES // (_QUICK if subjects.quick else 1)
         while self.whole and len(self.epoch_steps) < self._epochs(subjects, records):
             # Loaders with workers draw ahead as soon as they are asked for an iterator.
             pieces.restart()
-            self._epoch(self.guard.call(iter, loader), take, pieces, until)
-            if time.monotonic() > until:
+            # So often a record must have been due to be missed for sure, whatever the batch.
+            passes = max(subjects.epochs, math.ceil(math.log(2 * records / _SURE)))
+            due = min(passes * records, most)
+            self._epoch(self.guard.call(iter, loader), take, pieces, until, due)
+            self.cut |= time.monotonic() > until
+            if self.cut or len(self.record) >= most:
                 break
 
     def _epochs(self, subjects: Subjects, records: int) -> int:
@@ -194,8 +203,11 @@ class _Walk:
         take: Callable[[Any, int, int, int], list[int]],
         pieces: Pieces,
         until: float,
+        due: int,
     ) -> None:
+        """Goes through one epoch, or as far as enough records came if it does not end."""
         epoch, place, begun = len(self.epoch_steps), 0, False
+        before = len(self.record)
         self.epoch_steps.append(0)
         while (batch := self.guard.call(next, iterator, _END)) is not _END:
             if not begun:
@@ -206,10 +218,30 @@ class _Walk:
             begun = pieces.continues(place)
             place += 1
             self._delivered += 1
-            if time.monotonic() > until:
-                # One more would tell whether the epoch was over; it then counts as not whole.
+            self.endless = not begun and len(self.record) - before >= due
+            self.cut = time.monotonic() > until
+            if self.endless or self.cut:
                 self.whole = False
                 return
+
+    def _passes(self) -> list[int]:
+        """Returns the steps of each epoch; of an endless one, of each pass through the records."""
+        if not self.endless:
+            return self.epoch_steps
+        passes, seen = self.epoch_steps[:-1], set[int]()
+        first = sum(passes)
+        members: list[set[int]] = [set() for _ in range(self.epoch_steps[-1])]
+        for step, record in zip(self.step, self.record, strict=True):
+            if step >= first:
+                members[step - first].add(record)
+        passes.append(0)
+        for batch in members:
+            if seen & batch:
+                passes.append(0)
+                seen = set()
+            seen |= batch
+            passes[-1] += 1
+        return passes
 
     def batches(self, records: int, rate: float, unread: int = 0, ours: bool = True) -> Batches:
         """Returns what was gathered."""
@@ -217,9 +249,11 @@ class _Walk:
             records=records,
             record=np.asarray(self.record, dtype=np.int64),
             step=np.asarray(self.step, dtype=np.int64),
-            epoch_steps=np.asarray(self.epoch_steps, dtype=np.int64),
+            epoch_steps=np.asarray(self._passes(), dtype=np.int64),
             where=self.where,
             whole=self.whole,
+            cut=self.cut,
+            endless=self.endless,
             stated_rate=rate,
             unread=unread,
             ours=ours,

@@ -162,6 +162,10 @@ class Reader:
         self._rows.append(_Row(of_image, of_mask, blank, (record, epoch, step, slot, worker)))
         return of_image if of_image is not None else of_mask
 
+    def note(self, window: Window | None, *, record: int, epoch: int, step: int, slot: int) -> None:
+        """Takes a window that was read off elsewhere, of an image that is not coded."""
+        self._rows.append(_Row(window, None, False, (record, epoch, step, slot, -1)))
+
     def draws(self, where: str, wanted: int = 0) -> Draws:
         """Returns all windows so far, of so many as were wanted.
 

@@ -1,4 +1,4 @@
-"""The process of the user's code: ``python -m cropaudit.audit.conformance.worker FOLDER``.
+"""The process of the user's code: ``python -m cropaudit.audit.conformance.worker FOLDER PIPE``.
 
 Reads ``request.json`` in the folder, and leaves ``contract.json`` and the observations there. The
 file ``beat`` is touched before each call of the user's code, and dated ahead after it; on SIGUSR1
@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 
 
-def main(folder: Path) -> None:
-    """Serves one request."""
+def main(folder: Path, reading: int) -> None:
+    """Serves one request, for as long as whoever asked holds the other end of a pipe."""
+    from cropaudit.audit.conformance.worker.janitor import keep_watch
+
+    keep_watch(reading, folder)
     from cropaudit.audit.conformance.worker.serving import listen, serve
 
     beat = listen(folder)
@@ -23,4 +26,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -209,7 +209,11 @@ class Prober:
     def _pipeline(self, found: Any, guard: Guard) -> None:
         from cropaudit.audit.conformance.probes.pipeline import probe_pipeline
 
-        self._save(probe_pipeline(found, guard, self._subjects, self._claimed), "batches")
+        watched = probe_pipeline(found, guard, self._subjects, self._claimed)
+        self._save(watched.batches, "trained_batches")
+        self._save(watched.draws, "trained_draws")
+        self._save(watched.training, "training")
+        self._save(watched.replayed, "replayed")
 
     def _model(self, found: Any, guard: Guard) -> None:
         from cropaudit.audit.conformance.probes.model import probe_model

@@ -6,7 +6,6 @@ SIGUSR1 the stacks of the main thread go to ``stacks.txt``, so that a hang can b
 
 import faulthandler
 import os
-import random
 import signal
 import time
 import warnings
@@ -51,9 +50,13 @@ def serve(
         claimed: What it is said to do.
         given: Objects of some subjects, in the place of their names.
     """
-    from cropaudit.audit.conformance.worker.probing import Prober
+    import torch
 
-    _seed_all(subjects.seed)
+    from cropaudit.audit.conformance.worker.probing import Prober
+    from cropaudit.audit.conformance.worker.seeding import seed_all
+
+    seed_all(subjects.seed)
+    torch.set_num_threads(1)
     Prober(subjects, claimed, folder, beat, beat.rest).run(given)
     (folder / "done").touch()
 
@@ -74,13 +77,3 @@ class Beat:
         """Says that our own work goes on."""
         ahead = time.time() + _AHEAD
         os.utime(self._path, (ahead, ahead))
-
-
-def _seed_all(seed: int) -> None:
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - the user's code may draw from it
-    torch.manual_seed(seed)
-    torch.set_num_threads(1)
