@@ -148,6 +148,8 @@ def _document(
         "headline": found.headline.model_dump(mode="json"),
         "contradicted": found.contradicted,
         "detail": found.detail,
+        "could_contradict": found.could_contradict,
+        "canaries_needed": found.canaries_needed,
         "attacks": [_described(item) for item in attacks],
         "scores": str(path),
         "command": command,

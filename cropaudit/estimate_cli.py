@@ -69,10 +69,10 @@ def estimate(
         _claim("What is said to have run, as poisson:noise=1,q=0.1,rho=0.3,steps=100."),
     ] = None,
     order: Annotated[
-        Literal["either", "forward"] | None,
+        Literal["either", "forward", "backward"] | None,
         _claim(
             "forward: members held the patch whose gradient nothing else gives, which allows a "
-            "sharper test; either (unless given): it may have been the nonmembers."
+            "sharper test; backward: the nonmembers did; either (unless given): not known."
         ),
     ] = None,
     claim: Annotated[
@@ -89,7 +89,11 @@ def estimate(
         _cut("At these false positive rates, as 0.3,0.1; corrected for. Planned unless given."),
     ] = None,
     seed: Annotated[
-        int | None, _cut("Of broken ties, the split and simulated p-values; 0 unless given.")
+        int | None,
+        _cut(
+            "Of the order in which rows are split and paired, to repeat a result; drawn anew "
+            "unless given: one picked by its result voids the confidence."
+        ),
     ] = None,
     follow: Annotated[
         bool | None,

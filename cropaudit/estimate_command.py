@@ -21,7 +21,7 @@ from cropaudit.audit.question import Question, Trials
 from cropaudit.audit.repeated_rows import RepeatWatch, refuse_repeats
 from cropaudit.audit.score_lines import read_games
 from cropaudit.audit.score_tables import Named, ScoreTable, read_arrays, read_table
-from cropaudit.audit.stream import Stream, StreamClaim, StreamState
+from cropaudit.audit.stream import ORDER_LEVEL, Stream, StreamClaim, StreamState
 from cropaudit.errors import InputError, require
 from cropaudit.reports.estimate_summary import print_estimate
 from cropaudit.reports.numbers import (
@@ -62,7 +62,7 @@ class Request:
         threshold: Fixed beforehand.
         split: Whether a threshold is learned on a part of the scores.
         rates: False positive rates to cut at, as text.
-        seed: Of all randomness.
+        seed: Of the order in which rows are split and paired.
         follow: Whether games are read as they finish.
         within: Share of the claim at which following them stops.
         plot: Picture to write.
@@ -156,7 +156,7 @@ class Request:
             policy=self._policy(),
             trials=self.trials_kind,
             two_sided=bool(self.two_sided),
-            seed=self.seed or 0,
+            **({} if self.seed is None else {"seed": self.seed}),
         )
 
     def _policy(self) -> Policy | None:
@@ -264,6 +264,9 @@ def _follow(request: Request, question: Question) -> bool:
             _say(_state_line(state, stream, as_json=request.as_json))
     require(stream.games > 0, "scores from standard input", "at least one game", "none")
     _conclude(request, stream)
+    refuted = stream.state.decision == "withheld"
+    legal = f"in an order that knows nothing of their scores (refuted, p below {ORDER_LEVEL:g})"
+    require(not refuted, "games", legal, f"{stream.games} that look sorted or paired by score")
     return stream.state.decision == "violation"
 
 
@@ -295,9 +298,14 @@ def _conclude(request: Request, stream: Stream) -> None:
             "violation": f"Result: CLAIM CONTRADICTED; {_ground(stream)}",
             "close": f"Result: claim not contradicted; the bound reached {stream.close:g} of it",
             "undecided": "Result: undecided; the claim is not contradicted",
+            "withheld": "Result: withheld; nothing is said of games in such an order",
         }[state.decision]
     )
     _say(f"{stream.process.name} assumes: {stream.process.assumes}")
+    _say(
+        f"The order of the games is tested as well: refuted wrongly at most {ORDER_LEVEL:g} of the "
+        "time, ever"
+    )
     _say("Note: a lower bound never certifies epsilon")
     if request.plot is not None:
         _say(f"wrote {request.plot}")

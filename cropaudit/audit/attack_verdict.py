@@ -11,7 +11,7 @@ from cropaudit.audit.attack_names import KnownAttack
 from cropaudit.audit.claims import StatedClaim, state_claim
 from cropaudit.audit.game_entry import Words
 from cropaudit.audit.result import Attack, Headline
-from cropaudit.audit.run_games import canary_game
+from cropaudit.audit.run_games import canaries_needed, canary_game, could_refute
 from cropaudit.audit.score_tables import ScoreTable
 from cropaudit.audit.subject import Subject
 from cropaudit.audit.verdict import decide, headline
@@ -31,6 +31,8 @@ class Judged:
         headline: The largest bound, corrected for all attacks.
         contradicted: Whether the claim is, corrected likewise.
         detail: Why, in words; empty if it is not.
+        could_contradict: Whether scores without an error would have.
+        canaries_needed: If not, how many canaries could; none if no number was found.
     """
 
     claim: StatedClaim
@@ -38,6 +40,8 @@ class Judged:
     headline: Headline
     contradicted: bool
     detail: str
+    could_contradict: bool = True
+    canaries_needed: int | None = None
 
 
 def judge(subject: Subject, attacks: Sequence[KnownAttack], tables: Sequence[ScoreTable]) -> Judged:
@@ -68,10 +72,14 @@ def judge(subject: Subject, attacks: Sequence[KnownAttack], tables: Sequence[Sco
     evidence = [item.evidence for item in games]
     found = decide(claim, evidence, (), None, config.game.resolution)
     contradicted = found.status == "violation"
+    canaries = len(tables[0].member)
+    could = contradicted or could_refute(played, claim, canaries)
     return Judged(
         claim,
         tuple(item.attack for item in games),
         headline(evidence, config.game.confidence, config.game.delta),
         contradicted,
         found.detail if contradicted else "",
+        could,
+        None if could else canaries_needed(played, claim, canaries),
     )

@@ -77,5 +77,4 @@ class RankSumTest:
 
     def rejects(self, curves: Sequence[TradeOff]) -> bool:
         """Whether each of several curves is rejected."""
-        found = (self.test.p_value(self.statistic, curve, self.level) for curve in curves)
-        return all(value <= self.level for value in found)
+        return all(self.test.rejects(self.statistic, curve, self.level) for curve in curves)

@@ -55,22 +55,21 @@ class Plan:
     family_rank: int
     exact_rank: int
 
-    def tests(self, scores: Sequence[Scores], level: float, seed: int) -> tuple[CurveTest, ...]:
+    def tests(self, scores: Sequence[Scores], level: float) -> tuple[CurveTest, ...]:
         """Makes all tests of a game, together at ``level``.
 
         Args:
             scores: By scoring pair, as `scoring_pairs` orders them.
             level: Of the game.
-            seed: Of the draws that break ties.
 
         Returns:
             The test of the ROC, those of the other scores, and the one without a family.
         """
-        statistic = self.roc.statistic(hits_at_ranks(scores[0], self.roc.ranks.tolist(), seed))
+        statistic = self.roc.statistic(hits_at_ranks(scores[0], self.roc.ranks.tolist()))
         others = scores[1:]
         share = _QUIET * level / max(len(others), 1)
-        quiet = [self._counted(item, self.family_rank, share, seed) for item in others]
-        exact = self._counted(scores[0], self.exact_rank, _EXACT * level, seed)
+        quiet = [self._counted(item, self.family_rank, share) for item in others]
+        exact = self._counted(scores[0], self.exact_rank, _EXACT * level)
         return RankSumTest(self.roc, statistic, _ROC * level), *quiet, exact
 
     def expected(self, truth: PatchMechanism, level: float) -> Iterator[CurveTest]:
@@ -90,8 +89,8 @@ class Plan:
             counts = likely_hits(_at_rank(n, m, self.family_rank), attained(other, pair, steps))
             yield CountsTest(counts, _QUIET * level / len(others))
 
-    def _counted(self, scores: Scores, rank: int, level: float, seed: int) -> CountsTest:
-        return CountsTest(ranked_counts(scores, [rank], seed)[0], level)
+    def _counted(self, scores: Scores, rank: int, level: float) -> CountsTest:
+        return CountsTest(ranked_counts(scores, [rank])[0], level)
 
 
 def plan_game(
@@ -100,7 +99,6 @@ def plan_game(
     members: int,
     nonmembers: int,
     level: float,
-    seed: int,
     order: Order = "forward",
 ) -> Plan:
     """Plans a game from the configured mechanism and the numbers of trials alone.
@@ -111,7 +109,6 @@ def plan_game(
         members: Trials of world A.
         nonmembers: Trials of world B.
         level: Of the game.
-        seed: Of the simulation that gives p-values.
         order: "forward" where world A is P of the mechanism's pair, as in the probe; "claimed" for
             gradients of real models.
     """
@@ -119,7 +116,7 @@ def plan_game(
     trials = members, nonmembers
     own = planned_rate(family, trials, level)
     exact = planned_rate(family, trials, _EXACT * level, exact=True)
-    roc = RankSum(family, members, nonmembers, seed)
+    roc = RankSum(family, members, nonmembers)
     return Plan(family, roc, max(1, round(own * nonmembers)), max(1, round(exact * nonmembers)))
 
 

@@ -13,7 +13,6 @@ from cropaudit.audit.estimators.evidence import Guesses
 from cropaudit.audit.estimators.steinke import Steinke
 from cropaudit.audit.mixing import refuse_mixture
 from cropaudit.audit.step_cost import StepCost, measure_step
-from cropaudit.audit.subject import Seeds
 from cropaudit.training.samplers import expected_batch, sampling_of
 
 __all__ = ["Cost", "DryRun", "PlannedGame", "Work", "dry_run"]
@@ -163,8 +162,7 @@ def _game(declared: Declared, name: str, share: float) -> PlannedGame:
 
 def _independent(declared: Declared, name: str, trials: int, share: float) -> PlannedGame:
     config, half = declared.config, trials // 2
-    seed = Seeds.of(config.seed).ties
-    plan = plan_game(declared.mechanism, config.game.delta, half, half, share, seed)
+    plan = plan_game(declared.mechanism, config.game.delta, half, half, share)
     found = detectable_epsilon(plan, declared.claim.contradicted_by, share)
     return PlannedGame(name, trials, share, found, None)
 

@@ -6,17 +6,19 @@ headline and the p-values; all others are shown beside it, each at the stated co
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from cropaudit.audit.estimate_result import AttackEstimate, Estimate, Summit
 from cropaudit.audit.estimators.holm import holm
 from cropaudit.audit.estimators.methods import Method
-from cropaudit.audit.estimators.power import ApproximateTruth, FamilyTruth, Truth
+from cropaudit.audit.estimators.power import NOT_PROBED, ApproximateTruth, FamilyTruth, Truth
 from cropaudit.audit.estimators.rate_test import approximate_dp
 from cropaudit.audit.estimators.scores import Scores
 from cropaudit.audit.method_choice import choose_methods
 from cropaudit.audit.question import Question
+from cropaudit.audit.reach import could_contradict, trials_needed
 from cropaudit.audit.readings import inversions, positions
 from cropaudit.audit.result import Bound, Curve
 from cropaudit.audit.score_tables import ScoreTable
@@ -39,6 +41,8 @@ def estimate(tables: Sequence[ScoreTable], question: Question) -> Estimate:
     """
     if not tables:
         raise InputError("scores must hold at least one attack, got none")
+    if question.turned:
+        return _told_from_b(tables, question)
     attacks = [_attack(table, question, len(tables)) for table in tables]
     known = [item.p_value for item in attacks if item.p_value is not None]
     if len(known) == len(attacks):
@@ -52,6 +56,9 @@ def estimate(tables: Sequence[ScoreTable], question: Question) -> Estimate:
         delta=question.delta,
         confidence=question.confidence,
         trials=question.trials,
+        seed=question.seed,
+        power_holds=_truth(question).words,
+        not_probed=NOT_PROBED,
         mechanism=None if question.mechanism is None else str(question.mechanism),
         claim=question.epsilon,
         claim_words=question.claim_words,
@@ -61,6 +68,32 @@ def estimate(tables: Sequence[ScoreTable], question: Question) -> Estimate:
         contradicted=contradicted,
         ground=_ground(attacks, question.level) if contradicted else "none",
     )
+
+
+def _told_from_b(tables: Sequence[ScoreTable], question: Question) -> Estimate:
+    """Answers a game whose members are world Q of the pair, told from the nonmembers: it is one.
+
+    Low scores then speak for world P, as high ones do of a forward game.
+    """
+    turned = [replace(item, values=-item.values, member=~item.member) for item in tables]
+    found = estimate(turned, replace(question, order="forward"))
+    attacks = tuple(
+        item.model_copy(
+            update={
+                "members": item.nonmembers,
+                "nonmembers": item.members,
+                "roc": _curve(*table.scores.roc()),
+                "positions": tuple(
+                    place.model_copy(
+                        update={"members": place.nonmembers, "nonmembers": place.members}
+                    )
+                    for place in item.positions
+                ),
+            }
+        )
+        for item, table in zip(found.attacks, tables, strict=True)
+    )
+    return found.model_copy(update={"attacks": attacks, "claimed_roc": _claimed_roc(question)})
 
 
 def _ground(attacks: Sequence[AttackEstimate], level: float) -> str:
@@ -91,6 +124,7 @@ def _attack(table: ScoreTable, question: Question, attacks: int) -> AttackEstima
     choice = choose_methods(question, trials)
     given = question.delta, question.level
     fpr, tpr = scores.roc()
+    could = could_contradict(question, trials, question.level / attacks)
     return AttackEstimate(
         attack=table.attack,
         members=trials[0],
@@ -102,6 +136,10 @@ def _attack(table: ScoreTable, question: Question, attacks: int) -> AttackEstima
         if question.null is None
         else choice.primary.p_value(scores, question.null, *given, question.seed),
         corrected_p_value=None,
+        could_contradict=could,
+        trials_needed=None
+        if could is not False
+        else trials_needed(question, sum(trials), question.level / attacks),
         free_p_value=_free_p_value(choice.primary, scores, question),
         inversions=inversions(scores, question),
         positions=positions(table, question, question.level / 2 / attacks)

@@ -44,6 +44,12 @@ class AttackEstimate(_Frozen):
     bounds: tuple[Bound, ...] = Field(description="Each alone at the stated confidence")
     p_value: float | None = Field(description="Of the claim, this attack alone")
     corrected_p_value: float | None = Field(description="Of the claim, over all attacks (Holm)")
+    could_contradict: bool | None = Field(
+        description="Whether scores without an error would contradict the claim; none without one"
+    )
+    trials_needed: int | None = Field(
+        description="If not: trials, of both worlds together, that could; none if no number found"
+    )
     free_p_value: float | None = Field(
         description="Of the claim, assuming nothing about the mechanism, this attack alone"
     )
@@ -69,6 +75,9 @@ class Estimate(_Frozen):
     delta: float
     confidence: float
     trials: str = Field(description="independent, or one-run")
+    seed: int = Field(description="Of the order in which rows were split and paired")
+    power_holds: str = Field(description="Of which truths what would be found is said")
+    not_probed: tuple[str, ...] = Field(description="What no power is claimed for")
     mechanism: str | None
     claim: float | None = Field(description="Epsilon that the scores are held against")
     claim_words: str

@@ -51,9 +51,9 @@ def probe_game(
     scores = [Scores.labelled(values, result.member) for values in result.scores]
     members, nonmembers = len(scores[0].member), len(scores[0].nonmember)
     shape = subject.mechanism, game.delta, members, nonmembers
-    plan = plan_game(*shape, share, subject.seeds.ties)
-    own = plan.tests(scores, level, subject.seeds.ties)
-    corrected = plan.tests(scores, share, subject.seeds.ties)
+    plan = plan_game(*shape, share)
+    own = plan.tests(scores, level)
+    corrected = plan.tests(scores, share)
     words = Words(
         "Pipeline probe",
         "sees every noisy sum of the real sampler, crop, clipping and noise, with gradients at the "

@@ -34,13 +34,13 @@ def independent_game(
         member: Which runs held world A, shape (n,).
         seconds: Taken.
     """
-    game, seed = subject.config.game, subject.seeds.ties
+    game = subject.config.game
     level = 1 - game.confidence
     share = level / len(game.attacks)
     scores = [Scores.labelled(row, member) for row in values]
     trials = len(scores[0].member), len(scores[0].nonmember)
-    plan = plan_game(subject.mechanism, game.delta, *trials, share, seed, "claimed")
-    own, strict = (plan.tests(scores, each, seed) for each in (level, share))
+    plan = plan_game(subject.mechanism, game.delta, *trials, share, "claimed")
+    own, strict = (plan.tests(scores, each) for each in (level, share))
     bounds, corrected = (
         plan_bounds(plan, tests, game.delta, each)
         for tests, each in ((own, level), (strict, share))

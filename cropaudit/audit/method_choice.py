@@ -6,6 +6,7 @@ from functools import lru_cache
 from cropaudit.audit.estimators.clopper_pearson import ClopperPearson
 from cropaudit.audit.estimators.e_process import EProcess
 from cropaudit.audit.estimators.gaussian_mu import GaussianMu
+from cropaudit.audit.estimators.guess_plan import contradicting_share, planned_shares
 from cropaudit.audit.estimators.guessing import Ends
 from cropaudit.audit.estimators.joint_beta import JointBeta
 from cropaudit.audit.estimators.joint_test import JointTest
@@ -18,9 +19,10 @@ from cropaudit.audit.estimators.methods import (
     planned_rate,
 )
 from cropaudit.audit.estimators.order_statistics import OrderStatistics, planned_share
+from cropaudit.audit.estimators.power import ApproximateTruth
 from cropaudit.audit.estimators.run_fdp import RunFdp
 from cropaudit.audit.estimators.run_methods import RunMethod, StreamMethod, coin_p_value
-from cropaudit.audit.estimators.steinke import Steinke
+from cropaudit.audit.estimators.steinke import Steinke, p_value
 from cropaudit.audit.estimators.thresholds import LADDER, Policy, Ranks, Sides
 from cropaudit.audit.question import Question
 from cropaudit.errors import require
@@ -28,7 +30,6 @@ from cropaudit.errors import require
 __all__ = ["Choice", "choose_methods"]
 
 _SHARES = (1.0, 0.2, 0.04)  # of the canaries: all for pure epsilon, few for a composed curve
-_FEW = (0.05, 0.02)
 _UNFAIR = 1e-6  # a split of the worlds less likely than this was no fair coin
 _NEEDS = "needs --mechanism"
 
@@ -109,15 +110,30 @@ def _one_run(question: Question, trials: tuple[int, int]) -> Choice:
     fair, canaries = coin_p_value(*trials), sum(trials)
     legal = f"drawn by fair coins in one run (p = {fair:.1g})"
     require(fair >= _UNFAIR, "worlds", legal, f"{trials[0]} and {trials[1]}")
-    steinke = RunMethod(Steinke(), tuple(Ends(share) for share in _SHARES))
     family = question.family
+    steinke = RunMethod(Steinke(), _plain_guesses(question, canaries))
     if family is None:
         names = (RunFdp.name, OrderStatistics.name)
         return Choice((steinke,), tuple(f"{name}: {_NEEDS}" for name in names))
     share = planned_share(canaries, family, question.level)
-    own = RunMethod(RunFdp(family), tuple(Ends(share) for share in _FEW))
+    shares = planned_shares(canaries, family, question.level)
+    own = RunMethod(RunFdp(family), tuple(Ends(share) for share in shares))
     methods: list[Method] = [own, RunMethod(OrderStatistics(family), (Ends(share),)), steinke]
     if question.order == "forward":  # canaries that do not interact are independent trials
         methods.insert(2, RankSumMethod(family))
         return Choice(tuple(methods), ())
     return Choice(tuple(methods), (f"{RankSumMethod.name}: needs --order forward",))
+
+
+def _plain_guesses(question: Question, canaries: int) -> tuple[Ends, ...]:
+    """Returns how those guess who know no mechanism: planned where one epsilon is claimed."""
+    claim = question.claim
+    if claim is None or question.family is not None:
+        return tuple(Ends(share) for share in _SHARES)
+    delta, level = question.delta, question.level
+    share = contradicting_share(
+        canaries,
+        ApproximateTruth(delta),
+        lambda guesses: p_value(guesses, claim, delta) <= level,
+    )
+    return (Ends(share),)

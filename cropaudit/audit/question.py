@@ -1,7 +1,8 @@
 """What is asked of scores: the claim, the trials, the confidence. Checked once, used everywhere."""
 
 import math
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -9,7 +10,7 @@ from cropaudit.accounting.accountant import epsilon_at, privacy_curve
 from cropaudit.accounting.mechanisms import PatchMechanism
 from cropaudit.audit.estimators.family import Axis, Family, Order
 from cropaudit.audit.estimators.rate_test import TradeOff, approximate_dp
-from cropaudit.audit.estimators.thresholds import Policy, Ranks
+from cropaudit.audit.estimators.thresholds import Given, Policy, Ranks
 from cropaudit.errors import require
 
 __all__ = ["Question", "Trials"]
@@ -25,12 +26,14 @@ class Question:
         delta: Of all epsilons.
         confidence: Of each bound.
         mechanism: The claimed mechanism; none if only epsilon is asked for.
-        order: "forward" where world A is known to be P of the mechanism's pair.
+        order: "forward" where world A is known to be P of the mechanism's pair, "backward" where
+            it is Q.
         claim: Claimed epsilon; the mechanism's own unless given.
         policy: Where thresholds come from; planned ranks unless given.
         trials: Whether trials are independent, or canaries that share one run.
         two_sided: Whether low scores may speak for members.
-        seed: Of broken ties, splits and simulated p-values.
+        seed: Of the order in which rows are split and paired; drawn anew unless given. No estimator
+            that decides depends on it but one whose threshold is learned on a split.
 
     Raises:
         InputError: If a value is out of range.
@@ -44,7 +47,7 @@ class Question:
     policy: Policy | None = None
     trials: Trials = "independent"
     two_sided: bool = False
-    seed: int = 0
+    seed: int = field(default_factory=lambda: secrets.randbits(31))
 
     def __post_init__(self) -> None:
         require(0 <= self.delta < 1, "delta", "in [0, 1)", self.delta)
@@ -64,6 +67,14 @@ class Question:
     def family(self) -> Family | None:
         """The mechanism at any noise."""
         return self.along("noise multiplier")
+
+    @property
+    def turned(self) -> bool:
+        """Whether the game is told from its nonmembers: a backward one, which then is forward.
+
+        A threshold given as a value stays one, in either order.
+        """
+        return self.order == "backward" and not isinstance(self.policy, Given)
 
     def along(self, axis: Axis) -> Family | None:
         """Returns the mechanism at any value of one of its numbers."""

@@ -74,10 +74,8 @@ def _rejected(scores: Scores, question: Question, family: Family) -> Rejected:
     primary = choose_methods(question, (len(scores.member), len(scores.nonmember))).primary
     if isinstance(primary, RankSumMethod):
         # One statistic for all numbers: weights by their own family would make three tests of it.
-        test, statistic = primary.seen(scores, question.seed)
-        return family.loudest_rejected(
-            lambda curve: test.p_value(statistic, curve, question.level) <= question.level
-        )
+        test, statistic = primary.seen(scores)
+        return family.loudest_rejected(lambda curve: test.rejects(statistic, curve, question.level))
     if not isinstance(primary, ThresholdMethod):
         raise TypeError(f"no inversion for {primary.name}")
     method = ThresholdMethod(MechanismFdp(family), primary.policy)

@@ -123,7 +123,9 @@ class Bound(_Frozen):
     confidence: float
     validity: Validity
     assumes: str = Field(description="What must hold for the confidence to be true")
-    cap: float | None = Field(default=None, description="Largest value possible at this n")
+    cap: float | None = Field(
+        default=None, description="Largest value possible at this n; none if there is no limit"
+    )
     detectable: float | None = Field(
         default=None, description="Smallest true epsilon shown to be above 0 with 90% power"
     )

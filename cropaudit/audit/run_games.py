@@ -7,13 +7,17 @@ the claimed trade-off curve itself against the guesses.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cropaudit.accounting.mechanisms import PatchMechanism
+from cropaudit.audit.claims import StatedClaim
 from cropaudit.audit.curve_tests import CurveTest
 from cropaudit.audit.estimators.evidence import Guesses
 from cropaudit.audit.estimators.family import Family
+from cropaudit.audit.estimators.guess_plan import planned_shares
 from cropaudit.audit.estimators.guessing import Ends
 from cropaudit.audit.estimators.rate_test import TradeOff
 from cropaudit.audit.estimators.run_fdp import RunFdp, blow_up_inverse, rejected
@@ -25,9 +29,11 @@ from cropaudit.audit.result import Bound
 from cropaudit.audit.subject import Subject
 from cropaudit.audit.verdict import Evidence
 
-__all__ = ["GuessesTest", "canary_game", "one_run_game"]
+__all__ = ["GuessesTest", "canaries_needed", "canary_game", "could_refute", "one_run_game"]
 
-_GUESSED = (1.0, 1 / 3, 1 / 10)  # shares of the canaries that are guessed; corrected for
+_MOST = 1 << 16  # canaries asked about
+
+_GUESSED = (1.0, 1 / 3, 1 / 10)  # shares that are guessed where nothing is assumed; corrected for
 
 
 @dataclass(frozen=True)
@@ -80,26 +86,62 @@ def canary_game(
         member: Their coins, shape (n,).
         seconds: Taken.
     """
-    game, seed = subject.config.game, subject.seeds.ties
+    game = subject.config.game
     level = 1 - game.confidence
     share = level / len(game.attacks)
     scores = Scores.labelled(values, member)
-    free = RunMethod(Steinke(), _policies())
-    claimed = RunMethod(RunFdp(Family(subject.mechanism, game.delta, order="claimed")), _policies())
+    claimed = _claimed(subject.mechanism, game.delta, len(values), share / 2)
+    free = RunMethod(Steinke(), tuple(Ends(each) for each in _GUESSED))
 
     def bounds(each: float) -> tuple[Bound, ...]:
-        return tuple(method.bound(scores, game.delta, each, seed) for method in (claimed, free))
+        return tuple(method.bound(scores, game.delta, each, 0) for method in (claimed, free))
 
-    tests: tuple[CurveTest, ...] = ()
-    if not scores.alike:
-        tests = (GuessesTest(tuple(p.guesses(scores, seed) for p in _policies()), share / 2),)
+    guesses = tuple(policy.guesses(scores) for policy in claimed.policies)
+    tests: tuple[CurveTest, ...] = (GuessesTest(guesses, share / 2),)
     entry = attack_entry(name, words, scores, bounds(level), seconds, None)
     evidence = Evidence(name, bounds(share / 2), tests, in_game=False)
     return Played(entry, evidence, score_csv(values, member))
 
 
-def _policies() -> tuple[Ends, ...]:
-    return tuple(Ends(share) for share in _GUESSED)
+def could_refute(subject: Subject, claim: StatedClaim, canaries: int) -> bool:
+    """Whether guesses without an error about so many canaries would refute the claim.
+
+    Args:
+        subject: What is audited; its attacks share the level.
+        claim: What is claimed.
+        canaries: In the run.
+    """
+    game = subject.config.game
+    share = (1 - game.confidence) / len(game.attacks) / 2
+    claimed = _claimed(subject.mechanism, game.delta, canaries, share)
+    sizes = [policy.number(canaries) for policy in claimed.policies]
+    if claim.refuted_by(GuessesTest(tuple(Guesses(canaries, r, r) for r in sizes), share)):
+        return True
+    plain = [Ends(each).number(canaries) for each in _GUESSED]
+    found = (
+        Steinke().epsilon(Guesses(canaries, r, r), game.delta, share / len(plain)) for r in plain
+    )
+    return any(item.epsilon > claim.epsilon for item in found)
+
+
+def canaries_needed(subject: Subject, claim: StatedClaim, canaries: int) -> int | None:
+    """Returns a number of canaries that could refute the claim, so many being too few.
+
+    Returns:
+        At most twice the fewest; none if even 65,536 are too few.
+    """
+    wanted = 2 * canaries
+    while wanted <= _MOST and not could_refute(subject, claim, wanted):
+        wanted *= 2
+    return wanted if wanted <= _MOST else None
+
+
+@lru_cache(maxsize=16)
+def _claimed(mechanism: PatchMechanism, delta: float, canaries: int, level: float) -> RunMethod:
+    """Returns one-run f-DP with its plan, which the games of a run have in common."""
+    family = Family(mechanism, delta, order="claimed")
+    shares = planned_shares(canaries, family, level)
+    return RunMethod(RunFdp(family), tuple(Ends(share) for share in shares))
 
 
 _ONE_RUN_WORDS = {

@@ -5,7 +5,9 @@ with the i-th nonmember, by the bits alone, and the e-process bets on the pairs.
 holds for all times at once, so that looking after every game, and stopping when the answer pleases,
 costs nothing.
 
-Two statements are made, each at the level of its own: "violation", and the lower bound.
+Two statements are made, each at the level of its own: "violation", and the lower bound. Both assume
+that the games come in an order that knows nothing of their scores, which a file sorted by score
+does not. That is tested as well, game by game; once it is refuted nothing is said any more.
 """
 
 import math
@@ -18,14 +20,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cropaudit.accounting.curves import PrivacyCurve
+from cropaudit.audit.estimators.betting.exchangeability import Exchangeability
 from cropaudit.audit.estimators.betting.nulls import Null
 from cropaudit.audit.estimators.e_process import EProcess
 from cropaudit.errors import require
 
-__all__ = ["Decision", "Stream", "StreamClaim", "StreamState"]
+__all__ = ["ORDER_LEVEL", "Decision", "Stream", "StreamClaim", "StreamState"]
 
 Array = NDArray[np.float64]
-Decision = Literal["violation", "close", "undecided"]
+Decision = Literal["violation", "close", "undecided", "withheld"]
+
+ORDER_LEVEL = 1e-3
+"""Chance, at most, that a random order is ever taken for one that knows the scores."""
 
 _APART = 1.02  # games between two states that are kept, as a factor
 
@@ -73,9 +79,10 @@ class StreamState:
         pairs: Pairs that were bet on.
         log_wealth: Log of the largest wealth so far against the claim; a violation needs
             -ln(level). Of a claim of two curves the smaller one.
-        epsilon: Lower bound on epsilon, not rounded; it never falls.
-        decision: "violation" once the wealth has reached its bar; "close" once the bound has
-            reached the wanted share of the claim; else "undecided".
+        epsilon: Lower bound on epsilon, not rounded; it never falls unless it is withheld.
+        decision: "withheld", with a bound of 0, once the order of the games is refuted to know
+            nothing of their scores; "violation" once the wealth has reached its bar; "close" once
+            the bound has reached the wanted share of the claim; else "undecided".
     """
 
     games: int
@@ -97,9 +104,22 @@ class Stream:
     """
 
     def __init__(
-        self, process: EProcess, claim: StreamClaim, level: float = 0.05, close: float = 0.9
+        self,
+        process: EProcess,
+        claim: StreamClaim,
+        level: float = 0.05,
+        close: float = 0.9,
+        rng: np.random.Generator | None = None,
     ) -> None:
         """Starts with no game.
+
+        Args:
+            process: See the class.
+            claim: See the class.
+            level: See the class.
+            close: See the class.
+            rng: Parts tied scores where the order of the games is tested, and nothing else; fresh
+                unless given.
 
         Raises:
             InputError: If level is not in (0, 1) or close not in (0, 1].
@@ -108,6 +128,7 @@ class Stream:
         require(0 < close <= 1, "close", "in (0, 1]", close)
         self.process, self.claim, self.level, self.close = process, claim, level, close
         self.games = 0
+        self._order = Exchangeability(rng or np.random.default_rng())
         self._bound = process.wager(process.ladder(claim.delta))
         self._against = process.wager(claim.nulls(process))
         self._waiting: tuple[list[float], list[float]] = ([], [])  # nonmembers, members
@@ -117,6 +138,8 @@ class Stream:
     @property
     def state(self) -> StreamState:
         """What is known now."""
+        if self._order.highest >= -math.log(ORDER_LEVEL):
+            return StreamState(self.games, self._bound.pairs, 0.0, 0.0, "withheld")
         found = self.process.found(self._bound, self.claim.delta, self.level)
         wealth = float(self._against.highest.min())
         state = StreamState(self.games, self._bound.pairs, wealth, found.epsilon, "undecided")
@@ -162,6 +185,8 @@ class Stream:
         for world, queue in enumerate(self._waiting):
             queue.extend(values[members == bool(world)].tolist())
         self.games += len(values)
+        for score, member in zip(values.tolist(), members.tolist(), strict=True):
+            self._order.add(score, int(member))
         ready = min(map(len, self._waiting))
         if ready:
             nonmember, member = (queue[:ready] for queue in self._waiting)

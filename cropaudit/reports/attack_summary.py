@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from cropaudit.audit.attack_names import KnownAttack
 from cropaudit.audit.attack_verdict import Judged
-from cropaudit.audit.result import Attack
+from cropaudit.audit.result import Attack, Bound
 from cropaudit.reports.intervals import auc_interval
 from cropaudit.reports.numbers import format_confidence, format_lower, format_upper, format_value
 
@@ -47,16 +47,35 @@ def summary_lines(found: Judged) -> Iterator[tuple[str, str]]:
     yield "Claim", f"{stated}, as {claim.kind}"
     if found.contradicted:
         yield "Result", f"CLAIM CONTRADICTED: {found.detail}"
+    elif not found.could_contradict:
+        yield "Result", f"claim not contradicted, and it could not have been: {_deaf(found)}"
     elif best.epsilon_lower > 0:
         more = "a better attack or more canaries may show more"
         yield "Result", f"claim not contradicted; the scores show {shown} of it, and {more}"
     else:
         weak = "which may be the attack's weakness or too few canaries"
-        caps = [bound.cap for item in found.attacks for bound in item.bounds if bound.cap]
-        if caps:
-            weak += f"; without assumptions {format_upper(max(caps))} at most could have been shown"
-        yield "Result", f"claim not contradicted; the scores show nothing, {weak}"
+        yield "Result", f"claim not contradicted; the scores show nothing, {weak}{_at_most(found)}"
     yield "Note", "a lower bound never certifies epsilon"
+
+
+def _deaf(found: Judged) -> str:
+    """Says that no scores could have contradicted the claim, and how many canaries could."""
+    canaries = max(attack.members + attack.nonmembers for attack in found.attacks)
+    needed = found.canaries_needed
+    more = "no number up to 65,536 would" if needed is None else f"{needed:,} would"
+    return (
+        f"{canaries:,} canaries could not contradict {format_upper(found.claim.epsilon)} by this "
+        f"test even without an error; {more}"
+    )
+
+
+def _at_most(found: Judged) -> str:
+    """Returns what the deciding estimator could have shown at most, if that is limited."""
+    caps = [attack.bounds[0].cap for attack in found.attacks]
+    known = [cap for cap in caps if cap is not None]
+    if len(known) < len(caps):
+        return ""
+    return f"; so many canaries could have shown {format_upper(max(known))} at most"
 
 
 def print_known(attacks: Sequence[KnownAttack], console: "Console") -> None:
@@ -76,15 +95,15 @@ def _table(found: Judged) -> "Table":
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("Attack", no_wrap=True)
-    for title in ("Canaries", "AUC", "epsilon >=", "exact >=", "at most"):
+    for title in ("Canaries", "AUC", "epsilon >=", "at most", "exact >=", "at most"):
         table.add_column(title, justify="right", no_wrap=True)
     for attack in found.attacks:
         table.add_row(*(Text(cell) for cell in _row(attack, found.headline.confidence)))
     confidence = format_confidence(found.headline.confidence)
     table.caption = (
         f"Each bound alone at {confidence}: epsilon by one-run-f-dp, given the claimed family of "
-        "mechanisms; exact by one-run, which assumes nothing about them and can show so much at "
-        "most with so many canaries. AUC with Hoeffding's interval."
+        "mechanisms; exact by one-run, which assumes nothing about them. At most: what so many "
+        "canaries can show, however good the attack. AUC with Hoeffding's interval."
     )
     table.caption_justify = "left"
     return table
@@ -98,9 +117,14 @@ def _row(attack: Attack, confidence: float) -> tuple[str, ...]:
         f"{attack.members} + {attack.nonmembers}",
         f"{attack.auc:.3f} ({low:.2f} to {high:.2f})",
         format_lower(max(family.epsilon, 0.0)),
+        _cap(family),
         format_lower(max(exact.epsilon, 0.0)),
-        "-" if exact.cap is None else format_upper(exact.cap),
+        _cap(exact),
     )
+
+
+def _cap(bound: Bound) -> str:
+    return "none" if bound.cap is None else format_upper(bound.cap)
 
 
 def _print(name: str, rest: str, style: str, console: "Console") -> None:

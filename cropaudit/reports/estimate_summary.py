@@ -41,7 +41,6 @@ _REWORDED = (
     (r"given: (\S+)", r"threshold \1"),
     (r"learned on (\S+) of the scores, tested on the rest", r"threshold learned on \1"),
     (r"hits above (\d+) fixed ranks, weighted", r"\1 ranks, weighted"),
-    (r"(\d+) pairs; valid at any stopping time, \1 pairs", r"\1 pairs, any stopping time"),
 )
 
 
@@ -72,6 +71,11 @@ def summary_lines(found: Estimate) -> list[str]:
     lines += [f"{name}: {words}" for name, words in MEANINGS.items() if name in validities]
     deciding = found.attacks[0].bounds[0]
     lines.append(f"{deciding.estimator} assumes: {deciding.assumes}")
+    if any(bound.detectable is not None for attack in found.attacks for bound in attack.bounds):
+        lines.append(
+            f"Finds from: found with 90% power {found.power_holds}; not probed: "
+            f"{'; '.join(found.not_probed)}"
+        )
     lines.append("Note: a lower bound never certifies epsilon")
     return lines
 
@@ -97,7 +101,8 @@ def _claim(found: Estimate) -> str:
 def _result(found: Estimate) -> str:
     shown = format_lower(found.summit.epsilon)
     if found.claim is None:
-        what = "they show nothing" if found.summit.epsilon == 0 else f"they show at least {shown}"
+        nothing = f"they show nothing{_at_most(found)}"
+        what = nothing if found.summit.epsilon == 0 else f"they show at least {shown}"
         return f"Result: nothing was claimed for the scores to contradict; {what}"
     if found.contradicted:
         return f"Result: CLAIM CONTRADICTED: {_ground(found)}"
@@ -106,15 +111,39 @@ def _result(found: Estimate) -> str:
             f"Result: claim not contradicted by its own test, though the bound of {shown} is above "
             "it: what the bound assumes of the mechanism may not hold"
         )
+    if all(item.could_contradict is False for item in found.attacks):
+        return f"Result: claim not contradicted, and it could not have been: {_deaf(found)}"
     if found.summit.epsilon == 0:
         return (
             "Result: claim not contradicted; the scores show nothing, which may be the attack's "
-            "weakness"
+            f"weakness{_at_most(found)}"
         )
     return (
         f"Result: claim not contradicted; the scores show {shown} of it, and a better attack or "
         "more trials may show more"
     )
+
+
+def _deaf(found: Estimate) -> str:
+    """Says that no scores could have contradicted the claim, and how many trials could."""
+    best = max(found.attacks, key=lambda item: item.members + item.nonmembers)
+    words = "canaries" if found.trials == "one-run" else "trials"
+    held = "the claim" if found.claim is None else format_upper(found.claim)
+    needed = best.trials_needed
+    more = "no number up to 131,072 would" if needed is None else f"{needed:,} would"
+    return (
+        f"{best.members + best.nonmembers:,} {words} could not contradict {held} by this test "
+        f"even without an error; {more}"
+    )
+
+
+def _at_most(found: Estimate) -> str:
+    """Returns what the deciding estimator could have shown at most, if that is limited."""
+    caps = [item.bounds[0].cap for item in found.attacks]
+    known = [cap for cap in caps if cap is not None]
+    if len(known) < len(caps):
+        return ""
+    return f"; so many trials could have shown {format_upper(max(known))} at most"
 
 
 def _ground(found: Estimate) -> str:
@@ -196,7 +225,7 @@ def _bound_row(bound: Bound, *, deciding: bool) -> tuple[str, ...]:
         bound.estimator + (" *" if deciding else ""),
         format_lower(bound.epsilon),
         format_confidence(bound.confidence),
-        "-" if bound.cap is None else format_upper(bound.cap),
+        "none" if bound.cap is None else format_upper(bound.cap),
         "-" if bound.detectable is None else format_upper(bound.detectable, 2),
         bound.validity,
         short_note(bound.note),

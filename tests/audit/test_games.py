@@ -243,7 +243,7 @@ def test_tests_are_those_of_the_plan_on_all_slots() -> None:
     played, result, plan = honest("poisson")
     scores = [Scores.labelled(values, result.member) for values in result.scores]
     assert (plan.roc.members, plan.roc.nonmembers) == (result.member.sum(), (~result.member).sum())
-    expected = plan.tests(scores, LEVEL / 3, subject().seeds.ties)
+    expected = plan.tests(scores, LEVEL / 3)
     for test, other in zip(played.evidence.tests, expected, strict=True):
         if isinstance(test, RankSumTest):
             assert isinstance(other, RankSumTest)

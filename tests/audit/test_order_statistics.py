@@ -173,11 +173,11 @@ def test_coverage_from_scores_on() -> None:
     """Summed log-likelihood ratios of the pair, two policies. False-failure rate at most 2e-4."""
     family = Family(PoissonPatch(0.7, 0.2, 0.5, 5), 1e-5)
     rng, pair, above = np.random.default_rng(12), family.mechanism.pair(), np.zeros(2)
-    for game in range(120):
+    for _ in range(120):
         bits = rng.integers(2, size=150)
         scores = Scores.labelled(ratios(pair, 5, bits, rng), bits)
         for i, policy in enumerate((Surest(0.4), Ends(0.4))):
-            found = OrderStatistics(family).epsilon(policy.guesses(scores, game), 1e-5, 0.1)
+            found = OrderStatistics(family).epsilon(policy.guesses(scores), 1e-5, 0.1)
             above[i] += found.epsilon > family.epsilon(0)
     assert above.max() <= binom.isf(1e-4, 120, 0.1)
 
@@ -186,10 +186,10 @@ def test_likely_right_is_reached() -> None:
     """By the best guesser, from scores on. False-failure rate at most 1e-4."""
     rng, games, hits = np.random.default_rng(13), 1000, 0
     wanted = likely_right(200, 60, gaussian(1.5), 0.9)
-    for game in range(games):
+    for _ in range(games):
         bits = rng.integers(2, size=200)
         scores = Scores.labelled(rng.normal(size=200) + 1.5 * bits - 0.75, bits)
-        hits += Surest(0.3).guesses(scores, game).right >= wanted
+        hits += Surest(0.3).guesses(scores).right >= wanted
     assert hits >= binom.ppf(1e-4, games, 0.9)
     tail = p_value(Guesses(200, 60, wanted + 1), Sureness.above(gaussian(1.5)))
     assert tail < 0.9 + 0.01  # and one more is not
@@ -215,7 +215,7 @@ def test_power_from_scores_on() -> None:
     assert lowest >= 0.7 * family.epsilon(0)
     bits = rng.integers(2, size=10_000)
     scores = Scores.labelled(ratios(family.mechanism.pair(), 100, bits, rng), bits)
-    found = estimator.epsilon(Surest(0.5).guesses(scores, 0), 1e-5, 0.05)
+    found = estimator.epsilon(Surest(0.5).guesses(scores), 1e-5, 0.05)
     assert found.epsilon >= lowest
 
 

@@ -25,7 +25,7 @@ def curves(epsilon: float) -> tuple[TradeOff, ...]:
 
 
 def guessed(scores: Scores, level: float) -> GuessesTest:
-    return GuessesTest(tuple(Ends(share).guesses(scores, 0) for share in SHARES), level)
+    return GuessesTest(tuple(Ends(share).guesses(scores) for share in SHARES), level)
 
 
 def test_null_best_guesses_of_the_claimed_mechanism_are_accused_at_most_at_the_level() -> None:

@@ -72,8 +72,20 @@ def test_the_worlds_may_come_one_after_the_other() -> None:
 
 def test_games_of_one_world_show_nothing() -> None:
     stream = Stream(FREE, StreamClaim(1.0, DELTA))
-    stream.extend(np.linspace(0, 1, 200), np.ones(200))
+    stream.extend(np.random.default_rng(0).random(200), np.ones(200))
     assert stream.state == StreamState(200, 0, 0.0, 0.0, "undecided")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_games_sorted_by_score_are_withheld(sign: int) -> None:
+    """2,000 + 1,000 null scores: falling, they contradicted a claim of 0.5 after 114."""
+    rng = np.random.default_rng(1)
+    bits, scores = np.arange(3000) < 2000, rng.normal(size=3000)
+    order = np.argsort(sign * scores)
+    stream = Stream(FREE, StreamClaim(0.5, DELTA), rng=rng)
+    stream.extend(scores[order][:400], bits[order][:400])
+    assert stream.state.decision == "withheld"
+    assert (stream.state.epsilon, stream.state.log_wealth) == (0, 0)
 
 
 def test_no_game_no_history() -> None:

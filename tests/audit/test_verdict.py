@@ -323,10 +323,10 @@ def violations(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     monkeypatch.setattr(design, "Family", lambda m, delta, order: kept(m, delta, order=order))
     shared = lru_cache(maxsize=None)(design.plan_game)
 
-    def planned(mechanism, delta, members, nonmembers, level, seed):
+    def planned(mechanism, delta, members, nonmembers, level):
         half = round((members + nonmembers) / 2)
-        plan = shared(mechanism, delta, half, half, level, 0)
-        return replace(plan, roc=RankSum(plan.family, members, nonmembers, seed))
+        plan = shared(mechanism, delta, half, half, level)
+        return replace(plan, roc=RankSum(plan.family, members, nonmembers))
 
     monkeypatch.setattr(games, "plan_game", planned)
     monkeypatch.setattr(games, "plan_bounds", lambda *_: (bound(0.0, "model-based"), bound(0.0)))

@@ -47,6 +47,8 @@ def attack(name: str = "probe", **changes: object) -> AttackEstimate:
         ),
         p_value=0.51349,
         corrected_p_value=1.0,
+        could_contradict=True,
+        trials_needed=None,
         free_p_value=None,
         inversions=(
             Inversion(
@@ -69,6 +71,9 @@ def estimate(*attacks: AttackEstimate, **changes: object) -> Estimate:
         delta=1e-5,
         confidence=0.95,
         trials="independent",
+        seed=1,
+        power_holds="if only the noise is less",
+        not_probed=("a leak in few runs",),
         mechanism=MECHANISM,
         claim=2.94846,
         claim_words=GAME,
@@ -112,7 +117,7 @@ def test_everything_is_said_and_rounded_to_the_honest_side() -> None:
     for words in (
         "probe: 3,000 members + 2,900 nonmembers, AUC 0.663",
         "mechanism-f-dp * 2.38 95% 7.13 0.24 model-based",
-        "joint-test 1.45 95% - - exact",
+        "joint-test 1.45 95% none - exact",
         "* decides: chosen before the scores were seen",
         "the inclusion probability is at least 0.4112; the claim says 0.33: contradicted",
         "p-value of the claim: 0.52 for this attack alone, 1 corrected for 2 attacks (Holm)",
@@ -122,6 +127,7 @@ def test_everything_is_said_and_rounded_to_the_honest_side() -> None:
         f"Claim: epsilon <= 2.95, {GAME}",
         f"Mechanism: {MECHANISM}",
         "mechanism-f-dp assumes: independent trials",
+        "found with 90% power if only the noise is less; not probed: a leak in few runs",
         "Note: a lower bound never certifies epsilon",
     ):
         assert words in text
@@ -142,9 +148,19 @@ def test_only_the_classes_that_occur_are_explained() -> None:
 
 def test_results_in_words() -> None:
     assert result(estimate()).startswith("claim not contradicted; the scores show 2.31 of it")
-    assert "which may be the attack's weakness" in result(estimate(summit=summit(0.0)))
+    weak = result(estimate(summit=summit(0.0)))
+    assert "which may be the attack's weakness; so many trials could have shown 7.13 at" in weak
     assert "nothing was claimed" in result(estimate(claim=None))
-    assert result(estimate(claim=None, summit=summit(0.0))).endswith("they show nothing")
+    nothing = result(estimate(claim=None, summit=summit(0.0)))
+    assert nothing.endswith("they show nothing; so many trials could have shown 7.13 at most")
+    endless = attack(bounds=(bound("mechanism-f-dp", 0.0, "model-based", cap=None),))
+    assert result(estimate(endless, claim=None, summit=summit(0.0))).endswith("they show nothing")
+    deaf = attack(could_contradict=False, trials_needed=12_000)
+    told = result(estimate(deaf, summit=summit(0.0)))
+    assert told.endswith("contradict 2.95 by this test even without an error; 12,000 would")
+    never = attack(could_contradict=False)
+    assert result(estimate(never)).endswith("even without an error; no number up to 131,072 would")
+    assert "could not have been" not in result(estimate(deaf, attack()))
     assert "may not hold" in result(estimate(summit=summit(3.0)))
 
 
@@ -215,7 +231,6 @@ def test_a_reversed_attack_is_pointed_out() -> None:
         ("given: -0.5", "threshold -0.5"),
         ("learned on 50% of the scores, tested on the rest", "threshold learned on 50%"),
         ("hits above 31 fixed ranks, weighted", "31 ranks, weighted"),
-        ("70 pairs; valid at any stopping time, 70 pairs", "70 pairs, any stopping time"),
         ("something else", "something else"),
     ],
 )

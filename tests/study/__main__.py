@@ -2,6 +2,7 @@
 
 Coverage: the share of games in which a "lower bound" exceeds the true epsilon, beside its exact 95%
 interval and the nominal level. Tightness: the bound over the epsilon of the pair that was played.
+Levels: the same share summed over all files of few values, law by law.
 Comparison: other tools on the same scores, where they are installed. Conformance: faults found,
 false alarms, and transforms in use. Canaries: bounds of many real runs, by design. The tables
 replace what stands between the markers of docs/estimators.md, docs/conformance.md and
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tests.study.conformance import PARTS
+from tests.study.levels import level_table
 from tests.study.peers import MECHANISM, peers_table
 from tests.study.tables import (
     DELTA,
@@ -30,7 +32,7 @@ from tests.study.tables import (
 from tests.study.two_worlds import two_world_table
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-ESTIMATORS, CANARIES = "estimators", "canaries"
+ESTIMATORS, CANARIES, LEVELS = "estimators", "canaries", "levels"
 
 
 def study(repetitions: int, seed: int, tick: Tick) -> str:
@@ -69,7 +71,7 @@ def write(text: str, part: str) -> None:
     Raises:
         ValueError: If the document does not hold both markers once, in order.
     """
-    documents = {ESTIMATORS: "estimators.md", CANARIES: "attacks.md"}
+    documents = {ESTIMATORS: "estimators.md", LEVELS: "estimators.md", CANARIES: "attacks.md"}
     document = DOCS / documents.get(part, "conformance.md")
     name = "study" if part == ESTIMATORS else f"study {part}"
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -85,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.study", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=200, help="games of each kind")
     parser.add_argument("--seed", type=int, default=0, help="of all randomness")
-    names = (ESTIMATORS, CANARIES, *PARTS)
+    names = (ESTIMATORS, CANARIES, LEVELS, *PARTS)
     parser.add_argument("--part", choices=names, help="this one only", action="append")
     parser.add_argument("--print", action="store_true", help="print only, leave the document")
     arguments = parser.parse_args()
@@ -101,6 +103,8 @@ def main() -> None:
         for part in arguments.part or names:
             if part == ESTIMATORS:
                 text = study(arguments.repetitions, arguments.seed, tick)
+            elif part == LEVELS:  # 8,000 repetitions are every pair of sizes
+                text = level_table(150, max(1, 8000 // arguments.repetitions), tick)
             elif part == CANARIES:
                 text = two_world_table(max(20, arguments.repetitions), arguments.seed, tick)
             else:

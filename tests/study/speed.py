@@ -82,7 +82,7 @@ def _beside(scores: Scores) -> Iterator[tuple[str, float, str, float | None]]:
 
 
 def _made(scores: Scores, share: float) -> Guesses:
-    return Ends(share).guesses(scores, 0)
+    return Ends(share).guesses(scores)
 
 
 def _theirs(scores: Scores) -> dict[str, Callable[[], object]]:

@@ -89,8 +89,8 @@ def _line(words: str, subject: Subject) -> str:
     mechanism = subject.mechanism
     values, member = play_two_world(subject, Runs(models, subject.seeds.two_world))
     scores = [Scores.labelled(row, member) for row in values]
-    plan = plan_game(mechanism, delta, models, models, _LEVEL, subject.seeds.ties)
-    tests = plan.tests(scores, _LEVEL, subject.seeds.ties)
+    plan = plan_game(mechanism, delta, models, models, _LEVEL)
+    tests = plan.tests(scores, _LEVEL)
     bound = max(item.epsilon for item in plan_bounds(plan, tests, delta, _LEVEL))
     pair = pair_curve(mechanism.pair(), mechanism.compositions, delta).epsilon(delta)
     ideal = pair_scores(mechanism, (4000, 4000), np.random.default_rng(0)).auc()

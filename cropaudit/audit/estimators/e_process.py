@@ -74,7 +74,10 @@ class EProcess:
     @property
     def assumes(self) -> str:
         """What must hold for that, in words."""
-        common = "independent games, each world's score of one law; valid at any stopping time"
+        common = (
+            "independent games, each world's score of one law, in an order that knows nothing of "
+            "the scores; valid at any stopping time"
+        )
         if self.family is None:
             return common
         return f"{common}; the delivered mechanism is the configured one at some {self.family.axis}"

@@ -33,6 +33,7 @@ Rejects = Callable[[TradeOff], bool]
 
 _STEP = 1e-3  # of the grid, in the log of the value
 _LOUDER, _QUIETER = 8.0, 100.0  # noise searched: the mechanism's own over and times these
+_COARSE = 32  # steps between a limit and what it limits
 _LEAST = 1e-6  # smallest probability searched
 # How far a curve may lie above the truth, relative in epsilon, up to an index. Far louder members
 # have epsilons in the hundreds: nobody asks for their digits, and they would take half a minute.
@@ -190,6 +191,25 @@ class Family:
             else:
                 loud = middle
         return Rejected(self.epsilon(quiet), self.value(quiet), index=quiet)
+
+    def quietest_standing(self, rejects: Rejects) -> float | None:
+        """Returns the epsilon of a member that is not rejected, not far above those that are.
+
+        It is a limit on what `loudest_rejected` may find, at fewer curves of loud members.
+
+        Returns:
+            None if every member is rejected, or the loudest of the grid.
+        """
+        low, high = self.span
+        if not self.rejected(low, rejects):
+            return 0.0
+        if self.all_rejected(rejects) or self.rejected(high, rejects):
+            return None
+        quiet, loud = self._narrow(rejects, low, high)
+        while loud - quiet > _COARSE:
+            middle = (quiet + loud) // 2
+            quiet, loud = (middle, loud) if self.rejected(middle, rejects) else (quiet, middle)
+        return self.epsilon(loud)
 
     def _narrow(self, rejects: Rejects, low: int, high: int) -> tuple[int, int]:
         """Brackets the change by growing steps from the configured one: far curves cost more.

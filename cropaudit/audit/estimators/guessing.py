@@ -1,9 +1,10 @@
 """Which canaries of one run are guessed, and how: from scores to right guesses.
 
 A policy and its number of guesses are fixed before scores are seen: the number follows from the
-count of canaries and the share alone. Ties are broken by chance. A draw among tied canaries takes
-a hypergeometric number of right ones, so only that number is drawn: nothing here depends on the
-order in which scores came, which may know the coins.
+count of canaries and the share alone. Where only some of several tied canaries are guessed, they
+are those that make the fewest guesses right: any draw among them would make as many right or more,
+so that every test keeps its level for every law of the scores, with nothing drawn. Nothing depends
+on the order in which scores came, which may know the coins.
 """
 
 from dataclasses import dataclass
@@ -31,8 +32,8 @@ class Guessing(Protocol):
     def number(self, canaries: int) -> int:
         """Returns how many of so many canaries are guessed."""
 
-    def guesses(self, scores: Scores, seed: int) -> Guesses:
-        """Returns what guessing brings; ``seed`` breaks ties."""
+    def guesses(self, scores: Scores) -> Guesses:
+        """Returns what guessing brings, at the least of all ways to break ties."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Highest:
     Raises:
         InputError: If the share is not in (0, 1].
 
-    >>> Highest(0.5).guesses(Scores.of([3.0, 1.0], [2.0, 0.0]), seed=0)
+    >>> Highest(0.5).guesses(Scores.of([3.0, 1.0], [2.0, 0.0]))
     Guesses(canaries=4, guesses=2, right=1)
     """
 
@@ -63,12 +64,11 @@ class Highest:
         """Returns how many of so many canaries are guessed."""
         return _number(self.share, canaries, 1)
 
-    def guesses(self, scores: Scores, seed: int) -> Guesses:
-        """Returns what guessing brings; ``seed`` breaks ties."""
+    def guesses(self, scores: Scores) -> Guesses:
+        """Returns what guessing brings, at the least of all ways to break ties."""
         canaries = _canaries(scores)
         count = self.number(canaries)
-        rng = np.random.default_rng(seed)
-        return Guesses(canaries, count, _top(scores.member, scores.nonmember, count).draw(rng))
+        return Guesses(canaries, count, _top(scores.member, scores.nonmember, count).least)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Ends:
     Raises:
         InputError: If the share is not in (0, 1], or, in `guesses`, if there is but one canary.
 
-    >>> Ends(1.0).guesses(Scores.of([3.0, 1.0], [2.0, 0.0]), seed=0)
+    >>> Ends(1.0).guesses(Scores.of([3.0, 1.0], [2.0, 0.0]))
     Guesses(canaries=4, guesses=4, right=2)
     """
 
@@ -100,19 +100,17 @@ class Ends:
         """Returns how many of so many canaries are guessed."""
         return _number(self.share, canaries, 2)
 
-    def guesses(self, scores: Scores, seed: int) -> Guesses:
-        """Returns what guessing brings; ``seed`` breaks ties."""
+    def guesses(self, scores: Scores) -> Guesses:
+        """Returns what guessing brings, at the least of all ways to break ties."""
         canaries = _canaries(scores)
         count = self.number(canaries)
-        rng = np.random.default_rng(seed)
         upper = _top(scores.member, scores.nonmember, count - count // 2)
         lower = _top(-scores.nonmember, -scores.member, count // 2)
-        above = upper.draw(rng)
         if -lower.threshold == upper.threshold:  # the ends meet in one tie: what is left of it
-            members = above - upper.sure
-            others = upper.drawn - members
-            lower = lower.without(others, members)
-        return Guesses(canaries, count, above + lower.draw(rng))
+            # The fewest members above leave the fewest nonmembers below: both are least together.
+            members = upper.least - upper.sure
+            lower = lower.without(upper.drawn - members, members)
+        return Guesses(canaries, count, upper.least + lower.least)
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ class Surest:
     Raises:
         InputError: If the share is not in (0, 1].
 
-    >>> Surest(0.5).guesses(Scores.of([3.0, -0.5], [1.0, -2.0]), seed=0)
+    >>> Surest(0.5).guesses(Scores.of([3.0, -0.5], [1.0, -2.0]))
     Guesses(canaries=4, guesses=2, right=2)
     """
 
@@ -145,15 +143,14 @@ class Surest:
         """Returns how many of so many canaries are guessed."""
         return _number(self.share, canaries, 1)
 
-    def guesses(self, scores: Scores, seed: int) -> Guesses:
-        """Returns what guessing brings; ``seed`` breaks ties."""
+    def guesses(self, scores: Scores) -> Guesses:
+        """Returns what guessing brings, at the least of all ways to break ties."""
         canaries = _canaries(scores)
         count = self.number(canaries)
         called, uncalled = scores.member > 0, scores.nonmember > 0
         right = np.concatenate([scores.member[called], scores.nonmember[~uncalled]])
         wrong = np.concatenate([scores.member[~called], scores.nonmember[uncalled]])
-        rng = np.random.default_rng(seed)
-        return Guesses(canaries, count, _top(np.abs(right), np.abs(wrong), count).draw(rng))
+        return Guesses(canaries, count, _top(np.abs(right), np.abs(wrong), count).least)
 
 
 @dataclass(frozen=True)
@@ -167,14 +164,14 @@ class _Top:
     drawn: int
 
     def without(self, right: int, wrong: int) -> "_Top":
-        """Returns the same after some of the tied ones were taken by another draw."""
+        """Returns the same after some of the tied ones were taken by the other end."""
         left = self.tied_right - right, self.tied_wrong - wrong
         return _Top(self.threshold, self.sure, *left, self.drawn)
 
-    def draw(self, rng: np.random.Generator) -> int:
-        """Returns the number of right ones, those of the tie drawn without replacement."""
-        drawn = rng.hypergeometric(self.tied_right, self.tied_wrong, self.drawn)
-        return self.sure + int(drawn)
+    @property
+    def least(self) -> int:
+        """The number of right ones if the wrong ones of the tie are taken first."""
+        return self.sure + max(0, self.drawn - self.tied_wrong)
 
 
 def _top(right: Array, wrong: Array, count: int) -> _Top:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cropaudit.audit.estimators.evidence import Counts, Found
+from cropaudit.audit.estimators.ladder import extreme, joint_p_value
 from cropaudit.audit.estimators.rate_test import TradeOff, approximate_dp, loudest_of, p_value
 from cropaudit.audit.estimators.yardstick import Yardstick, yardstick
 from cropaudit.audit.result import Validity
@@ -37,6 +38,23 @@ class JointTest:
         order = _order(counts, delta, level)
         return p_value(counts, approximate_dp(claim, delta), level, order)
 
+    def ladder_epsilon(self, tests: Sequence[Counts], delta: float, level: float) -> Found:
+        """Returns the bound of several ranks of one game together, at ``level``."""
+        alone, needed = _extreme(tests, delta, level)
+
+        def rejected(epsilon: float) -> bool:
+            curve = approximate_dp(epsilon, delta)
+            return epsilon <= alone or joint_p_value(needed, curve) <= level
+
+        return Found(largest_epsilon(rejected))
+
+    def ladder_p_value(
+        self, tests: Sequence[Counts], claim: float, delta: float, level: float
+    ) -> float:
+        """Returns the p-value of the claim by several ranks together, in the order of the bound."""
+        _, needed = _extreme(tests, delta, level)
+        return joint_p_value(needed, approximate_dp(claim, delta))
+
     def best(self, tests: Sequence[Counts], delta: float, level: float) -> int:
         """Returns which of several tests rejects the largest epsilon."""
         return best_for_epsilon(tests, delta, level)
@@ -58,6 +76,14 @@ def largest_rejected(counts: Counts, delta: float, level: float) -> float:
     return largest_epsilon(
         lambda epsilon: p_value(counts, approximate_dp(epsilon, delta), level, order) <= level
     )
+
+
+def _extreme(
+    tests: Sequence[Counts], delta: float, level: float
+) -> tuple[float, tuple[Counts, ...]]:
+    """Returns the bound by Bonferroni, and what is as extreme in its order."""
+    alone = max(largest_rejected(test, delta, level / len(tests)) for test in tests)
+    return alone, extreme(tests, approximate_dp(alone, delta), level)
 
 
 def _order(counts: Counts, delta: float, level: float) -> Yardstick | None:

@@ -19,6 +19,7 @@ import numpy as np
 from cropaudit.audit.estimators.evidence import Counts, Found
 from cropaudit.audit.estimators.family import Family, Rejected
 from cropaudit.audit.estimators.joint_test import largest_rejected
+from cropaudit.audit.estimators.ladder import extreme, joint_p_value
 from cropaudit.audit.estimators.rate_test import TradeOff, loudest_of, p_value, rejects
 from cropaudit.audit.estimators.yardstick import Yardstick, yardstick
 from cropaudit.audit.result import Validity
@@ -70,6 +71,27 @@ class MechanismFdp:
 
         return max(value(one) for one in self.family.in_one_order())
 
+    def ladder_epsilon(self, tests: Sequence[Counts], delta: float, level: float) -> Found:
+        """Returns the bound of several ranks of one game together."""
+        found = [_together(one, tests, level) for one in self.family.in_one_order()]
+        least = min(found, key=lambda item: item.epsilon)
+        if least.outside:
+            share = level / len(tests)
+            return Found(max(largest_rejected(t, delta, share) for t in tests), OUTSIDE)
+        return Found(least.epsilon, family_note(self.family, least))
+
+    def ladder_p_value(
+        self, tests: Sequence[Counts], claim: float, delta: float, level: float
+    ) -> float:
+        """Returns the p-value of the member whose epsilon is ``claim``, or a quieter one."""
+        del delta
+
+        def value(one: Family) -> float:
+            needed = _needed(one, tests, _alone(one, tests, level), level)
+            return claim_p_value(one, claim, lambda curve: joint_p_value(needed, curve))
+
+        return max(value(one) for one in self.family.in_one_order())
+
     def best(self, tests: Sequence[Counts], delta: float, level: float) -> int:
         """Returns which of several tests rejects the loudest member."""
         del delta
@@ -80,6 +102,28 @@ def _fixed(family: Family, counts: Counts, level: float) -> Rejected:
     """Returns the loudest member that a fixed threshold rejects, the worlds being in one order."""
     order = _order(family, counts, level)
     return family.loudest_rejected(lambda curve: p_value(counts, curve, level, order) <= level)
+
+
+def _alone(family: Family, tests: Sequence[Counts], level: float) -> Rejected:
+    """Returns the loudest member that some rank rejects at its share of the level."""
+    share = level / len(tests)
+    return family.loudest_rejected(lambda curve: any(rejects(test, curve, share) for test in tests))
+
+
+def _needed(
+    family: Family, tests: Sequence[Counts], alone: Rejected, level: float
+) -> tuple[Counts, ...]:
+    index = family.span[0] if alone.index is None else alone.index
+    return extreme(tests, family.played(index)[0], level)
+
+
+def _together(family: Family, tests: Sequence[Counts], level: float) -> Rejected:
+    """Returns the loudest member that several ranks reject together, the worlds in one order."""
+    alone = _alone(family, tests, level)
+    if alone.outside:
+        return alone
+    needed = _needed(family, tests, alone, level)
+    return family.loudest_rejected(lambda curve: joint_p_value(needed, curve) <= level)
 
 
 def _order(family: Family, counts: Counts, level: float) -> Yardstick:

@@ -15,6 +15,7 @@ from cropaudit.audit.estimators.estimator import CountEstimator
 from cropaudit.audit.estimators.evidence import Counts, Found
 from cropaudit.audit.estimators.family import Family
 from cropaudit.audit.estimators.joint_test import best_for_epsilon
+from cropaudit.audit.estimators.ladder import extreme, joint_p_value
 from cropaudit.audit.estimators.mechanism_fdp import (
     OUTSIDE,
     MechanismFdp,
@@ -23,7 +24,7 @@ from cropaudit.audit.estimators.mechanism_fdp import (
 )
 from cropaudit.audit.estimators.power import FamilyTruth, Truth, smallest_found
 from cropaudit.audit.estimators.rank_sum import RankSum
-from cropaudit.audit.estimators.ranks import telling_hits
+from cropaudit.audit.estimators.ranks import hits_at_ranks
 from cropaudit.audit.estimators.rate_test import TradeOff, likely_hits, p_value
 from cropaudit.audit.estimators.rounding import round_down
 from cropaudit.audit.estimators.scores import Scores
@@ -36,6 +37,8 @@ __all__ = ["Method", "RankSumMethod", "ThresholdMethod", "bound_of", "planned_ra
 
 Best = Callable[[Sequence[Counts], float, float], int]
 ClaimTest = Callable[[Counts, float, float, float], float]
+LadderTest = Callable[[Sequence[Counts], float, float, float], float]
+LadderBound = Callable[[Sequence[Counts], float, float], Found]
 
 
 class Method(Protocol):
@@ -109,10 +112,10 @@ class ThresholdMethod:
 
     def bound(self, scores: Scores, delta: float, level: float, seed: int) -> Bound:
         """Returns the largest bound of all tests, each at its share of the level."""
-        tests = self.tests(scores, delta, level, seed)
-        share = level / len(tests)
-        found = [self.estimator.epsilon(test, delta, share) for test in tests]
-        cap = self._cap(tests, delta, share)
+        ladders = self._ladders(scores, delta, level, seed)
+        share = level / len(ladders)
+        found = [self._found(ladder, delta, share) for ladder in ladders]
+        cap = self._cap(ladders, delta, share)
         return bound_of(
             self.estimator.name,
             self.estimator.validity,
@@ -129,20 +132,29 @@ class ThresholdMethod:
     ) -> float | None:
         """Returns the p-value of "epsilon is at most ``claim``"; none if the estimator has none."""
         of_counts: ClaimTest | None = getattr(self.estimator, "claim_p_value", None)
-        if of_counts is None:
+        of_ladder: LadderTest | None = getattr(self.estimator, "ladder_p_value", None)
+        if of_counts is None or of_ladder is None:
             return None
-        tests = self.tests(scores, delta, level, seed)
-        values = [of_counts(test, claim, delta, level / len(tests)) for test in tests]
-        return min(1.0, len(tests) * min(values))
+        ladders = self._ladders(scores, delta, level, seed)
+        share = level / len(ladders)
+        values = [
+            of_counts(tests[0], claim, delta, share)
+            if len(tests) == 1
+            else of_ladder(tests, claim, delta, share)
+            for tests in ladders
+        ]
+        return min(1.0, len(ladders) * min(values))
 
     def curve_p_value(
         self, scores: Scores, curves: Sequence[TradeOff], delta: float, level: float, seed: int
     ) -> float | None:
         """Returns the p-value of "one of these curves is true"."""
-        tests = self.tests(scores, delta, level, seed)
-        share = level / len(tests)
-        values = [max(p_value(test, curve, share) for curve in curves) for test in tests]
-        return min(1.0, len(tests) * min(values))
+        ladders = self._ladders(scores, delta, level, seed)
+        share = level / len(ladders)
+        values = [
+            max(_curve_p_value(ladder, curve, share) for curve in curves) for ladder in ladders
+        ]
+        return min(1.0, len(ladders) * min(values))
 
     def detectable(
         self, trials: tuple[int, int], truth: Truth, claim: float, level: float
@@ -168,13 +180,36 @@ class ThresholdMethod:
         own: Best | None = getattr(self.estimator, "best", None)
         return (own or best_for_epsilon)(tests, delta, level)
 
-    def _cap(self, tests: Sequence[Counts], delta: float, level: float) -> float | None:
+    def _ladders(
+        self, scores: Scores, delta: float, level: float, seed: int
+    ) -> tuple[tuple[Counts, ...], ...]:
+        """Returns the tests; those of one part stand on each other and are corrected together.
+
+        That takes an estimator that knows their joint law; the others correct by Bonferroni.
+        """
+        if isinstance(self.policy, Ranks) and hasattr(self.estimator, "ladder_epsilon"):
+            return self.policy.ladders(scores)
+        return tuple((test,) for test in self.tests(scores, delta, level, seed))
+
+    def _found(self, ladder: tuple[Counts, ...], delta: float, level: float) -> Found:
+        if len(ladder) == 1:
+            return self.estimator.epsilon(ladder[0], delta, level)
+        together: LadderBound = getattr(self.estimator, "ladder_epsilon")  # noqa: B009
+        return together(ladder, delta, level)
+
+    def _cap(
+        self, ladders: Sequence[tuple[Counts, ...]], delta: float, level: float
+    ) -> float | None:
         """Returns the largest bound that so many trials can give; none if there is no limit.
 
         A family has no limit where scores without an error are beyond its loudest member: short of
         that it may be any member.
         """
-        most = [self.estimator.epsilon(case, delta, level) for t in tests for case in _perfect(t)]
+        most = [
+            self._found(case, delta, level)
+            for ladder in ladders
+            for case in zip(*(_perfect(test) for test in ladder), strict=True)
+        ]
         if any(item.note == OUTSIDE for item in most):
             return None
         return max(item.epsilon for item in most)
@@ -215,14 +250,15 @@ class RankSumMethod:
     name: ClassVar[str] = RankSum.name
     validity: ClassVar[Validity] = RankSum.validity
 
-    def seen(self, scores: Scores, seed: int) -> tuple[RankSum, float]:
+    def seen(self, scores: Scores) -> tuple[RankSum, float]:
         """Returns the test for so many trials, and its statistic."""
-        test = RankSum(self.family, len(scores.member), len(scores.nonmember), seed)
-        return test, test.statistic(telling_hits(scores, test.ranks.tolist(), seed))
+        test = RankSum(self.family, len(scores.member), len(scores.nonmember))
+        return test, test.statistic(hits_at_ranks(scores, test.ranks.tolist()))
 
     def bound(self, scores: Scores, delta: float, level: float, seed: int) -> Bound:
         """Returns the bound; the joint test's on the lowest ranks where no member fits."""
-        test, statistic = self.seen(scores, seed)
+        del seed
+        test, statistic = self.seen(scores)
         rejected = test.loudest_rejected(statistic, level)
         found = Found(rejected.epsilon, family_note(self.family, rejected))
         if rejected.outside:
@@ -238,16 +274,16 @@ class RankSumMethod:
         self, scores: Scores, claim: float, delta: float, level: float, seed: int
     ) -> float | None:
         """Returns the p-value of the member whose epsilon is ``claim``, or a quieter one."""
-        del delta
-        test, seen = self.seen(scores, seed)
+        del delta, seed
+        test, seen = self.seen(scores)
         return claim_p_value(self.family, claim, lambda curve: test.p_value(seen, curve, level))
 
     def curve_p_value(
         self, scores: Scores, curves: Sequence[TradeOff], delta: float, level: float, seed: int
     ) -> float | None:
         """Returns the p-value of "one of these curves is true"."""
-        del delta
-        test, seen = self.seen(scores, seed)
+        del delta, seed
+        test, seen = self.seen(scores)
         return max(test.p_value(seen, curve, level) for curve in curves)
 
     def detectable(
@@ -262,7 +298,7 @@ class RankSumMethod:
         def found(loudness: int) -> bool:
             seen = test.likely(truth.trade_off(loudness))
             return self.family.rejected(
-                index, lambda curve: test.p_value(seen, curve, level) <= level
+                index, lambda curve: test.likely_rejects(seen, curve, level)
             )
 
         return found_epsilon(truth, found)
@@ -323,6 +359,13 @@ def bound_of(
         cap=cap,
         note=note,
     )
+
+
+def _curve_p_value(ladder: Sequence[Counts], curve: TradeOff, level: float) -> float:
+    """Returns the p-value of one curve, by one test or by several ranks together."""
+    if len(ladder) == 1:
+        return p_value(ladder[0], curve, level)
+    return joint_p_value(extreme(ladder, curve, 0.0), curve)
 
 
 def _perfect(test: Counts) -> tuple[Counts, ...]:

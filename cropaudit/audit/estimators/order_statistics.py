@@ -32,7 +32,12 @@ from scipy.special import betainc
 from cropaudit.audit.estimators.evidence import Found, Guesses
 from cropaudit.audit.estimators.family import Family
 from cropaudit.audit.estimators.rate_test import TradeOff
-from cropaudit.audit.estimators.run_fdp import family_bound, outer_polygon, table_of
+from cropaudit.audit.estimators.run_fdp import (
+    Against,
+    family_bound,
+    outer_polygon,
+    table_of,
+)
 from cropaudit.audit.result import Validity
 
 __all__ = [
@@ -155,13 +160,12 @@ class OrderStatistics:
         Raises:
             InputError: If delta is not the family's, or level not in (0, 1).
         """
-        return family_bound(
-            self.family,
-            lambda allowed: p_value(guesses, Sureness.above(allowed)) <= level,
-            guesses,
-            delta,
-            level,
-        )
+        return family_bound(self.family, self.against, guesses, delta, level)
+
+    def against(self, allowed: TradeOff) -> Against:
+        """Returns whether guesses contradict a curve at a level, the canaries being independent."""
+        sureness = Sureness.above(allowed)
+        return lambda guesses, level: p_value(guesses, sureness) <= level
 
 
 def planned_share(

@@ -11,13 +11,26 @@ from typing import Protocol
 from cropaudit.audit.estimators.family import Family
 from cropaudit.audit.estimators.rate_test import TradeOff, approximate_dp
 
-__all__ = ["ApproximateTruth", "FamilyTruth", "Truth", "smallest_found"]
+__all__ = ["NOT_PROBED", "ONLY_NOISE", "ApproximateTruth", "FamilyTruth", "Truth", "smallest_found"]
+
+ONLY_NOISE = "if only the noise is less"
+"""Of which truths it is said that they would be found: the mechanism at less noise, no other."""
+NOT_PROBED = (
+    "a leak in few runs or of few records: one run in a thousand that shows all is not found",
+    "a sampler, a crop or a number of steps that differs from the claim",
+    "what the attack did not look at: other images, patches, outputs or moments of the training",
+)
+"""What no power is claimed for."""
 
 _GRID = 100  # steps of epsilon 1 where no family gives a grid
 
 
 class Truth(Protocol):
     """Trade-off curves on a grid of increasing loudness."""
+
+    @property
+    def words(self) -> str:
+        """Which truths these are, as a condition."""
 
     @property
     def delta(self) -> float:
@@ -45,6 +58,12 @@ class FamilyTruth:
     """The games of a family's members."""
 
     family: Family
+
+    @property
+    def words(self) -> str:
+        """Which truths these are."""
+        noisy = self.family.axis == "noise multiplier"
+        return ONLY_NOISE if noisy else f"if only the {self.family.axis} is larger"
 
     @property
     def delta(self) -> float:
@@ -78,6 +97,11 @@ class ApproximateTruth:
     """Randomised response that shows the bit outright with probability delta."""
 
     delta: float
+
+    @property
+    def words(self) -> str:
+        """Which truths these are."""
+        return "if every run leaks as much as its epsilon and delta allow"
 
     @property
     def span(self) -> tuple[int, int]:

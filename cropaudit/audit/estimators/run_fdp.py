@@ -36,6 +36,7 @@ from cropaudit.audit.result import Validity
 from cropaudit.errors import require
 
 __all__ = [
+    "Against",
     "RunFdp",
     "blow_up_inverse",
     "family_bound",
@@ -48,6 +49,8 @@ __all__ = [
 
 Array = NDArray[np.float64]
 Inverse = Callable[[float], float]
+Against = Callable[[Guesses, float], bool]
+"""Whether guesses contradict a curve at a level."""
 
 _FAR = np.geomspace(1e-18, 1e-6, 150, endpoint=False)  # of a table: rates that hardly matter
 _NEAR = np.geomspace(1e-6, 0.5, 700)  # and those that do
@@ -186,18 +189,17 @@ class RunFdp:
         Raises:
             InputError: If delta is not the family's, or level not in (0, 1).
         """
-        return family_bound(
-            self.family,
-            lambda allowed: rejected(guesses, blow_up_inverse(allowed), level),
-            guesses,
-            delta,
-            level,
-        )
+        return family_bound(self.family, self.against, guesses, delta, level)
+
+    def against(self, allowed: TradeOff) -> Against:
+        """Returns whether guesses contradict a curve at a level, whatever the mechanism."""
+        inverse = blow_up_inverse(allowed)
+        return lambda guesses, level: rejected(guesses, inverse, level)
 
 
 def family_bound(
     family: Family,
-    rejects: Callable[[TradeOff], bool],
+    against: Callable[[TradeOff], Against],
     guesses: Guesses,
     delta: float,
     level: float,
@@ -206,8 +208,8 @@ def family_bound(
 
     Args:
         family: Where it is sought.
-        rejects: Whether the guesses contradict a curve.
-        guesses: For the bound of one-run, which stands in where every member is rejected.
+        against: Returns whether guesses contradict a curve at a level.
+        guesses: What was guessed; the bound of one-run stands in where every member is rejected.
         delta: The family's own.
         level: Of the bound.
 
@@ -216,7 +218,7 @@ def family_bound(
     """
     require(delta == family.delta, "delta", f"the family's {family.delta}", delta)
     require(0 < level < 1, "level", "in (0, 1)", level)
-    found = family.loudest_rejected(rejects)
+    found = family.loudest_rejected(lambda allowed: against(allowed)(guesses, level))
     if found.outside:
         note = "every member is rejected: not of this family; the bound of one-run instead"
         return Found(Steinke().epsilon(guesses, delta, level).epsilon, note)

@@ -86,15 +86,18 @@ class Ranks:
         return f"fixed rank at rates {rates}, side {self.sides}{sign}{corrected}"
 
     def counts(self, scores: Scores, best: Best, seed: int) -> tuple[Counts, ...]:
-        """Returns one test for each different rank, side and sign; ``best`` is not needed."""
-        del best
+        """Returns one test for each different rank, side and sign; nothing else is needed."""
+        del best, seed
+        return tuple(test for ladder in self.ladders(scores) for test in ladder)
+
+    def ladders(self, scores: Scores) -> tuple[tuple[Counts, ...], ...]:
+        """Returns the tests of each side and sign, all ranks among the same scores together."""
         negated = Scores(-scores.member, -scores.nonmember)
         signs = (scores, negated) if self.either_sign else (scores,)
         return tuple(
-            test
+            ranked_counts(side, self._ranks(len(side.nonmember)))
             for signed in signs
             for side in self._told(signed)
-            for test in ranked_counts(side, self._ranks(len(side.nonmember)), seed)
         )
 
     def _told(self, scores: Scores) -> tuple[Scores, ...]:
