@@ -1,6 +1,7 @@
 """What `cropaudit bound` does with its options: checks outputs, asks, draws, prints."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from cropaudit.accounting.accountant import bracket, finite_epsilon
+from cropaudit.accounting.accountant import bracket, told_epsilon
 from cropaudit.accounting.crop_laws import WholeImage
 from cropaudit.accounting.describe import read_mechanisms, to_json
 from cropaudit.accounting.geometry import Crop
@@ -158,25 +159,33 @@ def epsilon_of_file(
         raise InputError(f"mechanism must be given alone with delta, got {name} as well")
     if delta is None:
         raise InputError("delta must be given, got none")
-    mechanisms = read_mechanisms(path)
-    found = bracket(mechanisms, delta)
+    with progress_stages() as stage:
+        stage("Bound", 0)
+        mechanisms = read_mechanisms(path)
+        found = bracket(mechanisms, delta)
     values = {
         "adjacency": mechanisms[0].adjacency,
         "is_bound": all(item.is_bound for item in mechanisms),
         "delta": delta,
-        "epsilon": finite_epsilon(found.upper, delta),
-        "epsilon_lower": found.lower,
+        "epsilon": _number(told_epsilon(found, delta)),
+        "epsilon_lower": _number(found.lower),
         "advantage": operational_risk(found.curve).advantage,
         "mechanisms": json.loads(to_json(mechanisms))["phases"],
     }
     if as_json:
-        print(json.dumps(values, indent=2))
+        print(json.dumps(values, indent=2, allow_nan=False))
         return
     console = Console()
     for key in ("adjacency", "delta", "epsilon", "epsilon_lower", "advantage"):
-        console.print(f"{key.replace('_', ' ')}: {values[key]}", highlight=False)
+        shown = "infinite" if values[key] is None else values[key]
+        console.print(f"{key.replace('_', ' ')}: {shown}", highlight=False)
     if not values["is_bound"]:
         console.print("warning: a short cut, and no bound", style="yellow", highlight=False)
+
+
+def _number(value: float) -> float | None:
+    """Returns a number that JSON has; infinity becomes null."""
+    return value if math.isfinite(value) else None
 
 
 def _swept(

@@ -37,6 +37,7 @@ __all__ = [
     "pair_curve",
     "privacy_curve",
     "round_up",
+    "told_epsilon",
 ]
 
 
@@ -69,9 +70,12 @@ Phases = Composable | Sequence[Composable]
 
 _AGREE = 5e-4  # half of what is promised: then the upper bound itself is off by less
 _GROWTH = 1 / 64  # relative distance of kinks far from zero, at first
-_CELLS = 1 << 22  # of the largest transform
+_CELLS = 1 << 21  # of the largest transform: a second
+_KINKS = 64  # cells of a transform that take as long as one evaluation of a step
 _CHEAP = 1 << 16  # of a transform that takes no time
 _TRIES = 10
+_LEAST_NOISE, _MOST_NOISE = 1e-3, 1e4  # that noise is sought among
+_MOST_EPSILON = 1e12
 _MOST_STEPS = 100_000_000
 
 
@@ -91,13 +95,15 @@ class Bracket:
 
     @property
     def gap(self) -> float:
-        """Largest relative error of the upper bound; infinite if it is."""
+        """Largest relative error of the upper bound; infinite if only that is."""
         if not math.isfinite(self.upper):
-            return math.inf
+            return math.inf if math.isfinite(self.lower) else 0.0
         return (self.upper - self.lower) / self.upper if self.upper > 0 else 0.0
 
 
-def bracket(mechanism: Phases, delta: float, agree: float = _AGREE) -> Bracket:
+def bracket(
+    mechanism: Phases, delta: float, agree: float = _AGREE, decide: float | None = None
+) -> Bracket:
     """Composes a mechanism, or phases one after the other, refined at ``delta``.
 
     Args:
@@ -105,6 +111,7 @@ def bracket(mechanism: Phases, delta: float, agree: float = _AGREE) -> Bracket:
             patch, which is an upper bound if those differ.
         delta: Where the refinement is judged.
         agree: Largest gap between upper and lower bound, relative.
+        decide: Refine no further once this epsilon lies outside of the two bounds.
 
     Raises:
         InputError: If delta is not in (0, 1) or the phases are of different adjacencies.
@@ -119,7 +126,7 @@ def bracket(mechanism: Phases, delta: float, agree: float = _AGREE) -> Bracket:
     require(alike, "phases", "all of patches, or all of an add/remove accountant", len(phases))
     counts = [phase.compositions for phase in phases]
     orders = [list(zip(losses, counts, strict=True)) for losses in zip(*losses_of, strict=True)]
-    return _worst_of(orders, delta, agree)
+    return _worst_of(orders, delta, agree, decide, hidden=True)
 
 
 def privacy_curve(mechanism: Phases, delta: float = 1e-5, agree: float = _AGREE) -> PrivacyCurve:
@@ -146,10 +153,12 @@ def pair_curve(
 def epsilon_at(mechanism: Phases, delta: float) -> float:
     """Returns an upper bound on epsilon at ``delta``, rounded up to six digits.
 
+    Without noise it is infinite, unless the patch is seen with a probability of at most delta.
+
     Raises:
         InputError: If delta is not in (0, 1), or too small for the numerics to bound epsilon.
     """
-    return finite_epsilon(bracket(mechanism, delta).upper, delta)
+    return told_epsilon(bracket(mechanism, delta), delta)
 
 
 def delta_at(mechanism: Phases, epsilon: float, hint: float = 1e-5) -> float:
@@ -196,17 +205,17 @@ def calibrate_noise(mechanism: Phases, delta: float, epsilon: float) -> float:
         epsilon: Target epsilon.
 
     Raises:
-        InputError: If epsilon is not positive or no noise multiplier in [0.01, 10000] attains it.
+        InputError: If epsilon is not positive or no noise multiplier in [0.001, 10000] attains it.
     """
     require(0 < epsilon < math.inf, "target epsilon", "positive and finite", epsilon)
     phases = _phases(mechanism)
 
-    def excess(log_noise: float, agree: float = _AGREE) -> float:
+    def excess(log_noise: float, decide: float | None = None) -> float:
         noisy = [phase.with_noise(math.exp(log_noise)) for phase in phases]
-        upper = bracket(noisy, delta, agree).upper
-        return math.log(max(min(upper, 1e9), 1e-12) / epsilon)
+        upper = bracket(noisy, delta, decide=decide).upper
+        return math.log(max(min(upper, _MOST_EPSILON), 1e-12) / epsilon)
 
-    low, high = _bracket_noise(excess, epsilon)
+    low, high = _bracket_noise(lambda log_noise: excess(log_noise, epsilon), epsilon)
     found = brentq(excess, low, high, xtol=1e-5)
     while excess(found) > 0:  # the root is met from either side: step to the honest one
         found += 1e-5
@@ -222,7 +231,7 @@ def most_steps(mechanism: Composable, delta: float, epsilon: float) -> int:
     require(0 < epsilon < math.inf, "target epsilon", "positive and finite", epsilon)
 
     def allowed(steps: int) -> bool:
-        return bracket(mechanism.with_steps(steps), delta).upper <= epsilon
+        return bracket(mechanism.with_steps(steps), delta, decide=epsilon).upper <= epsilon
 
     if not allowed(1):
         raise InputError(f"target epsilon must be at least that of one step, got {epsilon}")
@@ -256,6 +265,15 @@ def finite_epsilon(epsilon: float, delta: float) -> float:
     return round_up(epsilon)
 
 
+def told_epsilon(found: Bracket, delta: float) -> float:
+    """Returns the upper bound of a bracket as `finite_epsilon` does, or infinity if that is proved.
+
+    Raises:
+        InputError: If the numerics alone make it infinite.
+    """
+    return math.inf if math.isinf(found.lower) else finite_epsilon(found.upper, delta)
+
+
 def _phases(mechanism: Phases) -> tuple[Composable, ...]:
     phases = tuple(mechanism) if isinstance(mechanism, Sequence) else (mechanism,)
     require(bool(phases), "phases", "at least one", 0)
@@ -270,19 +288,35 @@ def _tail(delta: float, steps: int) -> float:
 
 
 def _worst_of(
-    orders: Sequence[Sequence[tuple[StepLoss, int]]], delta: float, agree: float
+    orders: Sequence[Sequence[tuple[StepLoss, int]]],
+    delta: float,
+    agree: float,
+    decide: float | None = None,
+    *,
+    hidden: bool = False,
 ) -> Bracket:
     """Composes each order of the worlds apart and returns the worst of all."""
-    found = [_refined(steps, delta, agree)[0] for steps in orders]
+    found: list[Bracket] = []
+    for steps in orders:
+        # An order that is safer than one before need not be known closer than that.
+        least = max((item.lower for item in found), default=0.0) if hidden else 0.0
+        found.append(_refined(steps, delta, agree, decide, least)[0])
     worst = max(found, key=lambda item: item.upper)
     curve = PrivacyCurve([part for item in found for part in item.curve.parts])
     return Bracket(curve, worst.upper, worst.lower)
 
 
 def _refined(
-    steps: Sequence[tuple[StepLoss, int]], delta: float, agree: float
+    steps: Sequence[tuple[StepLoss, int]],
+    delta: float,
+    agree: float,
+    decide: float | None = None,
+    least: float = 0.0,
 ) -> tuple[Bracket, Lattice]:
-    """Refines the lattice until both bounds agree or the transform would be too large."""
+    """Refines the lattice until both bounds agree, decide, or would take too long.
+
+    An upper bound below ``least`` needs no refinement.
+    """
     tail = _tail(delta, sum(count for _, count in steps))
     lattice = Lattice(_first_width([loss for loss, _ in steps], tail), _GROWTH, tail)
     best: tuple[Bracket, Lattice] | None = None
@@ -295,7 +329,10 @@ def _refined(
         found = Bracket(curve, above.epsilon(delta), lower)
         if best is None or found.upper < best[0].upper:
             best = found, lattice
-        if above.infinity > delta:  # rounding alone; a finer grid has more of it
+        if above.infinity > delta:  # no noise, or rounding; a finer grid has no less of it
+            break
+        decided = decide is not None and not found.lower <= decide < found.upper
+        if decided or found.upper < least:
             break
         # Judged at delta and, for the curve's other end, at epsilon 0 while that is cheap: there
         # one step's profile may be all but a corner, which the lower bound meets slowly.
@@ -307,7 +344,7 @@ def _refined(
             break
         wanted = math.sqrt(wide / agree) if math.isfinite(wide) else 4.0
         factor = min(max(1.15 * wanted, 1.4), 4.0)
-        if len(above.probs) * factor > _CELLS:
+        if max(len(above.probs), _KINKS * lattice.growth**-1) * factor > _CELLS:
             break
         lattice = lattice.finer(factor)
     assert best is not None
@@ -332,28 +369,35 @@ def _first_width(losses: Sequence[StepLoss], tail: float) -> float:
     """
     widths = []
     for loss in losses:
-        reach = max(loss.up.reach(tail), loss.down.reach(tail), 1e-12)
+        reach = max(loss.up.reach(tail), loss.down.reach(tail))
+        if loss.up.infinity() + loss.down.infinity() > 0:
+            # Without noise: the one finite loss that is not zero, if there is one.
+            widths.append(reach if reach > 0 else math.inf)
+            continue
+        reach = max(reach, 1e-12)
         part = from_above(loss, Lattice(reach * 1e-8, 1 / 16, tail))
         at = part.index * part.width
         mean = float(part.probs @ at)
         deviation = math.sqrt(max(float(part.probs @ (at - mean) ** 2), 1e-24))
         least = 2 * reach / _CELLS  # rare losses may be huge beside the deviation
         widths.append(min(max(deviation / 4, least), reach))
-    return min(widths)
+    width = min(widths)
+    return width if math.isfinite(width) else 1.0
 
 
 def _bracket_noise(excess: Callable[[float], float], epsilon: float) -> tuple[float, float]:
     low = high = 0.0
     while excess(high) > 0:
         low, high = high, high + 0.7
-        if high > math.log(1e4):
+        if high > math.log(_MOST_NOISE):
             raise InputError(
-                f"target epsilon must be attainable with noise below 1e4, got {epsilon}"
+                f"target epsilon must be attainable with noise below {_MOST_NOISE:g}, got {epsilon}"
             )
     while low == high or excess(low) < 0:
         high, low = low, low - 0.7
-        if low < math.log(1e-2):
+        if low < math.log(_LEAST_NOISE):
             raise InputError(
-                f"target epsilon must be below what a noise multiplier of 0.01 gives, got {epsilon}"
+                "target epsilon must be below what a noise multiplier of "
+                f"{_LEAST_NOISE:g} gives, got {epsilon}"
             )
     return low, high

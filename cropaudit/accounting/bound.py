@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cropaudit.accounting.accountant import bracket, calibrate_noise, epsilon_at, finite_epsilon
+from cropaudit.accounting.accountant import bracket, calibrate_noise, epsilon_at, told_epsilon
 from cropaudit.accounting.groups import group_epsilon
 from cropaudit.accounting.inclusion import Inclusion
 from cropaudit.accounting.mechanisms import PATCH, AddRemoveRecord, PatchMechanism
@@ -65,7 +65,8 @@ class PatchBound:
         crops: Crops of one image that are clipped apart.
         noise_multiplier: In units of the clipping norm.
         delta: The delta of every epsilon here.
-        epsilon: The bound.
+        epsilon: The bound; infinite without noise, unless the patch is seen with a probability of
+            at most delta.
         epsilon_lower: The composition has at least this epsilon: what discretisation may cost.
         epsilon_without_crop: The same sampler where every window meets the patch.
         epsilon_add_remove: Under another adjacency, adding or removing one whole image, without
@@ -189,7 +190,7 @@ def _bound(
         crops=first.crops,
         noise_multiplier=first.noise_multiplier,
         delta=delta,
-        epsilon=finite_epsilon(found.upper, delta),
+        epsilon=told_epsilon(found, delta),
         epsilon_lower=found.lower,
         epsilon_without_crop=epsilon_at(bare, delta),
         epsilon_add_remove=_add_remove(mechanisms, delta),

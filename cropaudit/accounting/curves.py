@@ -19,6 +19,9 @@ __all__ = ["ComposedLoss", "PrivacyCurve"]
 
 Array = NDArray[np.float64]
 
+_BLOCK = 600.0  # no exponential of more than this is taken
+_LAST_DIGITS = 1e-14  # relative rounding of a loss and its logarithm
+
 
 @dataclass(frozen=True, eq=False)
 class ComposedLoss:
@@ -31,6 +34,7 @@ class ComposedLoss:
         infinity: Probability under P of an infinite loss.
         slack: Zero for an upper bound. For a loss that is dominated, how much its profile may
             still lie above the truth; answers about epsilon and delta then are lower bounds.
+        offset: What is added to every loss.
     """
 
     discretization: float
@@ -38,11 +42,12 @@ class ComposedLoss:
     probs: Array = field(repr=False)
     infinity: float
     slack: float = 0.0
+    offset: float = 0.0
 
     @property
     def start(self) -> float:
         """The first loss."""
-        return self.lower * self.discretization
+        return self.lower * self.discretization + self.offset
 
     @cached_property
     def losses(self) -> Array:
@@ -52,35 +57,71 @@ class ComposedLoss:
     @cached_property
     def upper_p(self) -> Array:
         """P[loss >= losses[i]], with P[loss = infinity] appended."""
-        return np.append(np.cumsum(self.probs[::-1])[::-1] + self.infinity, self.infinity)
+        sums = np.cumsum(self.probs[::-1])[::-1] + self.infinity
+        return np.append(sums * self._safe, self.infinity)
 
     @cached_property
     def log_upper_q(self) -> Array:
         """Log of Q[loss >= losses[i]], with -infinity appended: losses reach hundreds."""
         with np.errstate(divide="ignore"):
-            logs = np.log(self.probs) - self.losses
-        return np.append(np.logaddexp.accumulate(logs[::-1])[::-1], -np.inf)
+            logs = np.log(self._costs / self._safe) - self.losses
+        return np.append(logs, -np.inf)
+
+    @cached_property
+    def _safe(self) -> float:
+        """Factor on the safe side of all rounding below: sums of what is not negative."""
+        sums = 4 * len(self.probs) * (1 + self.discretization)
+        error = float(np.finfo(np.float64).eps) * sums
+        return 1 - error if self.slack > 0 else 1 + error
+
+    @cached_property
+    def _costs(self) -> Array:
+        """e^losses[i] times Q[loss >= losses[i]], which is sum_j>=i probs[j] e^-(j-i) width.
+
+        In blocks within which no exponential overflows; nothing is ever subtracted.
+        """
+        size, width = len(self.probs), self.discretization
+        block = min(max(int(_BLOCK / width), 1), size)
+        count = -(-size // block)
+        falling = np.zeros(count * block)
+        falling[:size] = self.probs[::-1]
+        powers = np.arange(block) * width
+        rows = falling.reshape(count, block)
+        inner = np.cumsum(rows * np.exp(powers), axis=1) * np.exp(-powers)
+        carried, decay = np.zeros(count), math.exp(-block * width)
+        for row in range(1, count):
+            carried[row] = inner[row - 1, -1] + decay * carried[row - 1]
+        inner += carried[:, None] * np.exp(-powers - width)
+        return np.asarray(inner.ravel()[:size][::-1])
+
+    @cached_property
+    def _deltas(self) -> Array:
+        """The divergence at every loss: a sum of falls from one loss to the next."""
+        falls = self._costs[1:] * -math.expm1(-self.discretization)
+        return np.append(np.cumsum(falls[::-1])[::-1], 0.0) + self.infinity
 
     def delta(self, epsilon: float) -> float:
         """Returns the hockey-stick divergence at ``epsilon``."""
         first = int(np.searchsorted(self.losses, epsilon, side="right"))
-        cost = math.exp(min(epsilon + float(self.log_upper_q[first]), 700.0))
-        return min(1.0, max(0.0, float(self.upper_p[first]) - cost - self.slack))
+        found = self.infinity
+        if first < len(self.probs):
+            gap = float(self.losses[first]) - epsilon
+            found = float(self._deltas[first]) - float(self._costs[first]) * math.expm1(-gap)
+        return min(1.0, max(0.0, found * self._safe - self.slack))
 
     def epsilon(self, delta: float) -> float:
         """Returns the smallest epsilon >= 0 whose divergence is at most ``delta``, maybe inf."""
-        delta += self.slack
-        if self.infinity > delta:
+        wanted = (delta + self.slack) / self._safe
+        if self.infinity > wanted:
             return math.inf
-        with np.errstate(over="ignore"):
-            at_loss = self.upper_p[1:] - np.exp(self.losses + self.log_upper_q[1:])
         # The divergence falls as epsilon grows: the answer lies at or before the first loss with
         # divergence at most delta, on the segment where exactly the losses from there on count.
-        first = int(np.argmax(at_loss <= delta))
-        excess = float(self.upper_p[first]) - delta
-        if excess <= 0:
+        first = int(np.argmax(self._deltas <= wanted))
+        cost, excess = float(self._costs[first]), wanted - float(self._deltas[first])
+        if excess >= cost:
             return 0.0
-        return max(0.0, math.log(excess) - float(self.log_upper_q[first]))
+        found = float(self.losses[first]) + math.log1p(-excess / cost)
+        return max(0.0, found + math.copysign(_LAST_DIGITS, self._safe - 1) * abs(found))
 
     def highest_tpr(self, fpr: Array) -> Array:
         """Returns the largest true positive rate at a false positive rate: 1 - f(fpr).

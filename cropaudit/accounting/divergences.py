@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
+from cropaudit.accounting.atoms import Atoms
 from cropaudit.accounting.pairs import MixturePair, StepPair, require_mixture
 from cropaudit.errors import require
 
@@ -33,7 +34,10 @@ class Divergence(Protocol):
         """Returns -d delta / d epsilon, which is not negative."""
 
     def reach(self, tail: float) -> float:
-        """Returns an epsilon whose delta is at most ``tail``."""
+        """Returns an epsilon whose delta is at most ``tail`` above that of infinity."""
+
+    def infinity(self) -> float:
+        """Returns delta at infinity, 0 with any noise: what only world P can show."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,10 @@ class Forward:
         """See `Divergence`."""
         return max(self.pair.quantile_range(tail)[1], 0.0)
 
+    def infinity(self) -> float:
+        """See `Divergence`."""
+        return self.pair.infinity()
+
 
 @dataclass(frozen=True)
 class Worse:
@@ -106,6 +114,10 @@ class Worse:
     def reach(self, tail: float) -> float:
         """See `Divergence`."""
         return max(self.first.reach(tail), self.second.reach(tail))
+
+    def infinity(self) -> float:
+        """See `Divergence`."""
+        return max(self.first.infinity(), self.second.infinity())
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,10 @@ class Revealed:
         """See `Divergence`."""
         return max(part.reach(tail) for part in self.parts)
 
+    def infinity(self) -> float:
+        """See `Divergence`."""
+        return sum(w * p.infinity() for w, p in zip(self.weights, self.parts, strict=True))
+
 
 @dataclass(frozen=True)
 class TopShift:
@@ -147,7 +163,7 @@ class TopShift:
         low: Mean of the part that moves, in world B.
         top: Its mean in world A, above all others.
         rate: Its weight r.
-        sigma: Noise multiplier.
+        sigma: Noise multiplier; 0 for none.
     """
 
     common: tuple[tuple[float, float], ...]
@@ -166,6 +182,8 @@ class TopShift:
         epsilon = np.asarray(epsilon, dtype=np.float64)
         if self.rate == 0:
             return np.zeros_like(epsilon)
+        if self.sigma == 0:
+            return self._atoms().delta(epsilon)
         cut = self._threshold(epsilon)
         means, logs = self._against(epsilon)
         gain = self.rate * np.exp(log_ndtr((self.top - cut) / self.sigma))
@@ -177,6 +195,8 @@ class TopShift:
         epsilon = np.asarray(epsilon, dtype=np.float64)
         if self.rate == 0:
             return np.zeros_like(epsilon)
+        if self.sigma == 0:
+            return self._atoms().slope(epsilon)
         cut = self._threshold(epsilon)
         parts = [*self.common, (self.low, self.rate)]
         tails = [
@@ -190,9 +210,22 @@ class TopShift:
         """See `Divergence`."""
         if self.rate == 0:
             return 0.0
+        if self.sigma == 0:
+            return max(self._atoms().reach()[1], 0.0)
         x = self.top + self.sigma * np.sqrt(2 * np.log(1 / tail))
         above, below = (self._log_density(x, world) for world in (self.top, self.low))
         return max(above - below, 0.0)
+
+    def infinity(self) -> float:
+        """See `Divergence`: nothing else lies at the top."""
+        return self.rate if self.sigma == 0 else 0.0
+
+    def _atoms(self) -> Atoms:
+        means = [mean for mean, _ in self.common]
+        shared = [weight for _, weight in self.common]
+        return Atoms.of(
+            [*means, self.low, self.top], [*shared, 0.0, self.rate], [*shared, self.rate, 0.0]
+        )
 
     def _log_density(self, x: float, moved: float) -> float:
         parts = [*self.common, (moved, self.rate)]

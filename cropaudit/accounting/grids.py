@@ -21,6 +21,10 @@ __all__ = ["GridLoss", "Lattice", "from_above", "from_below"]
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
+_SHORT = 16  # cells: negative losses that reach less far are merged from below
+_ROUNDED = 2 * float(np.finfo(np.float64).eps)  # of a tangent that ends where delta does
+_FAR = 700.0  # e to a larger power would overflow
+
 
 @dataclass(frozen=True)
 class Lattice:
@@ -58,12 +62,14 @@ class GridLoss:
         index: Losses in units of the width, increasing.
         probs: Their probabilities under P.
         infinity: Probability under P of an infinite loss.
+        offset: What is added to every finite loss.
     """
 
     width: float
     index: Indices = field(repr=False)
     probs: Array = field(repr=False)
     infinity: float = 0.0
+    offset: float = 0.0
 
 
 def from_above(loss: StepLoss, lattice: Lattice) -> GridLoss:
@@ -75,15 +81,50 @@ def from_above(loss: StepLoss, lattice: Lattice) -> GridLoss:
 
 def from_below(loss: StepLoss, lattice: Lattice) -> GridLoss:
     """Returns a discrete loss that the step dominates."""
+    up_reach, down_reach = loss.up.reach(lattice.tail), loss.down.reach(lattice.tail)
+    if down_reach < min(_SHORT * lattice.width, up_reach / 4):
+        found = _one_sided(loss.up, lattice)
+        if found is not None:
+            return found
     lines_up = _Tangents.of(loss.up, lattice)
     lines_down = lines_up if loss.down is loss.up else _Tangents.of(loss.down, lattice)
     start = float(min(lines_up.left[0], lines_down.left[0]))
-    while True:
+    for haste in range(64):
         up, down = lines_up.profile(start, lattice), lines_down.profile(start, lattice)
-        most = _most_at_zero(up, down, lattice.width)
-        if start <= most * (1 + 1e-14):
-            return _joined(up, down, lattice.width)
-        start = most  # which may let neighbours stick out, hence once more
+        short = start - _most_at_zero(up, down, lattice.width)
+        if short <= 1e-14 * start:
+            break
+        # A lower start lets neighbours stick out, which are then cut: each time further down.
+        start = max(start - 2**haste * short, 0.0)
+    return _joined(up, down, lattice.width)
+
+
+def _one_sided(half: Divergence, lattice: Lattice) -> GridLoss | None:
+    """Returns a dominated loss that merges all outputs that speak for neither world, or for Q.
+
+    A lattice that suits losses of thousands has no place for negative ones of a hundredth, and no
+    law that the step dominates lies on it. So a tangent in the first cell is followed down to where
+    it meets 1 - e^eps, the least any profile can be: that is the loss -s of all outputs below where
+    it touches, taken as one. The lattice is moved to begin there.
+    """
+    touch = _touches(np.array([lattice.width]))
+    cost = float(half.slope(touch)[0])
+    power, false = float(half.delta(touch)[0]) + cost, cost * math.exp(-float(touch[0]))
+    if not power < 1:
+        return None
+    low = math.log1p(-false) - math.log1p(-power)  # s
+    if not 0 <= low < touch[0]:
+        return None
+    lines = _Tangents.of(half, lattice, -low)
+    start = -math.expm1(-low)
+    if lines.left[0] < start * (1 - 1e-9):  # that tangent falls below zero within its cell
+        return None
+    profile = lines.profile(start, lattice)
+    masses = _masses(profile, lattice.width)
+    beyond = (start - float(profile.delta[1])) * math.exp(low) * _odds(profile, lattice.width)
+    first = math.exp(-low) * max(1 - beyond, 0.0)
+    limit = float(profile.delta[-1])
+    return GridLoss(lattice.width, profile.index, np.append(first, masses), limit, -low)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,45 +148,69 @@ class _Tangents:
     index: Indices
     left: Array
     right: Array
+    limit: float
 
     @classmethod
-    def of(cls, half: Divergence, lattice: Lattice) -> "_Tangents":
-        """Takes the tangents of a divergence."""
-        index = lattice.kinks(half.reach(lattice.tail))
-        ends = index * lattice.width
-        middle, reach = (ends[1:] + ends[:-1]) / 2, np.diff(ends) / 2
-        delta, slope = half.delta(middle), half.slope(middle)
-        with np.errstate(over="ignore", invalid="ignore"):
-            left, right = delta - slope * np.expm1(-reach), delta - slope * np.expm1(reach)
-        # No profile follows a tangent below zero; zero itself is a line below delta as well.
-        follows = right >= 0
-        return cls(index, np.where(follows, left, 0.0), np.where(follows, right, 0.0))
+    def of(cls, half: Divergence, lattice: Lattice, offset: float = 0.0) -> "_Tangents":
+        """Takes the tangents of a divergence between kinks that begin at ``offset``."""
+        index = lattice.kinks(half.reach(lattice.tail) - offset)
+        ends = index * lattice.width + offset
+        before = _touches(np.diff(ends))
+        at, after = ends[:-1] + before, np.diff(ends) - before
+        delta, slope = half.delta(at), half.slope(at)
+        left, right = delta - slope * np.expm1(-before), delta - slope * np.expm1(after)
+        # No profile follows a tangent below delta at infinity, which is a line below it as well.
+        limit = half.infinity()
+        right = np.where(np.abs(right - limit) < _ROUNDED, limit, right)
+        follows = right >= limit
+        ends_at = (np.where(follows, end, limit) for end in (left, right))
+        return cls(index, *ends_at, limit)
 
     def profile(self, start: float, lattice: Lattice) -> _Profile:
-        """Returns kinks at the lower of the two tangents that meet, then convex, zero at last."""
+        """Returns kinks at the lower of the two tangents that meet, then convex, its limit at last."""
         inner = np.minimum(self.right[:-1], self.left[1:])
-        delta = np.concatenate([[start], inner, [0.0]])
+        delta = np.minimum(np.concatenate([[start], inner, [self.limit]]), start)
         kept = _convex(np.asarray(self.index * lattice.width, dtype=np.float64), delta)
         return _Profile(self.index[kept], delta[kept])
+
+
+def _touches(length: Array) -> Array:
+    """Returns where in a cell its tangent is taken: the middle, but near the end of a long one.
+
+    There a tangent, straight in e^eps, would fall below zero long before the cell ends.
+    """
+    return np.maximum(length / 2, length - 0.5)
 
 
 def _convex(at: Array, delta: Array) -> Indices:
     """Returns the points on the largest convex function of e^eps that lies below all points.
 
-    A point above the chord of its neighbours stays above it, as neighbours can only sink: all such
-    points go at once, until none is left.
+    Points are taken from left to right; one that a later one shows to lie above a chord goes. Most
+    often none does.
     """
-    kept = np.arange(len(delta))
-    while len(kept) > 2:
-        value, gaps = delta[kept], np.diff(at[kept])
-        # Distance to the left over distance to the right, both in e^eps.
-        ratio = np.exp(-gaps[1:]) * np.expm1(-gaps[:-1]) / np.expm1(-gaps[1:])
-        chord = (value[:-2] + value[2:] * ratio) / (1 + ratio)
-        high = value[1:-1] > chord * (1 + 1e-12)
-        if not high.any():
-            break
-        kept = np.delete(kept, np.flatnonzero(high) + 1)
-    return kept
+    if len(delta) < 3 or not np.any(_above_chord(at, delta)):
+        return np.arange(len(delta))
+    places, values, kept = at.tolist(), delta.tolist(), [0]
+    for new in range(1, len(values)):
+        while len(kept) > 1:
+            left, middle = kept[-2], kept[-1]
+            gap = places[new] - places[middle]
+            far = math.expm1(gap) if gap < _FAR else math.inf
+            ratio = -math.expm1(places[left] - places[middle]) / far
+            chord = (values[left] + values[new] * ratio) / (1 + ratio)
+            if values[middle] <= chord * (1 + 1e-12):
+                break
+            kept.pop()
+        kept.append(new)
+    return np.asarray(kept)
+
+
+def _above_chord(at: Array, delta: Array) -> NDArray[np.bool_]:
+    """Returns which inner points lie above the chord of their neighbours."""
+    gaps = np.minimum(np.diff(at), _FAR)
+    ratio = -np.expm1(-gaps[:-1]) / np.expm1(gaps[1:])
+    chord = (delta[:-2] + delta[2:] * ratio) / (1 + ratio)
+    return np.asarray(delta[1:-1] > chord * (1 + 1e-12))
 
 
 def _most_at_zero(up: _Profile, down: _Profile, width: float) -> float:

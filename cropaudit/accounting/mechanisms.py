@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 from cropaudit.accounting.counts import averaged
 from cropaudit.accounting.crops_apart import apart_game, apart_loss
 from cropaudit.accounting.divergences import StepLoss
-from cropaudit.accounting.pairs import MixturePair, StepPair
+from cropaudit.accounting.pairs import MixturePair, StepPair, require_noise
 from cropaudit.errors import require
 
 __all__ = [
@@ -37,7 +37,8 @@ class _Base:
     """What every mechanism states.
 
     Attributes:
-        noise_multiplier: Noise deviation in units of the clipping norm, as in Opacus.
+        noise_multiplier: Noise deviation in units of the clipping norm, as in Opacus; 0 for a
+            pipeline without noise, whose epsilon is infinite unless the patch is hardly ever seen.
         sample_rate: Probability that a step uses the record (batch over records).
         inclusion: Worst-case probability that a crop meets the patch; 1 without crops.
         steps: Optimiser steps; for samplers of a fixed order, see there.
@@ -54,7 +55,7 @@ class _Base:
 
     def __post_init__(self) -> None:
         sigma, q, rho = self.noise_multiplier, self.sample_rate, self.inclusion
-        require(0 < sigma < math.inf, "noise multiplier", "positive and finite", sigma)
+        require_noise(sigma)
         require(0 < q <= 1, "sampling rate", "in (0, 1]", q)
         require(0 <= rho <= 1, "inclusion probability", "in [0, 1]", rho)
         require(self.steps >= 1, "steps", "at least 1", self.steps)

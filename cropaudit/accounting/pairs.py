@@ -5,6 +5,7 @@ sum is -1, 0 or +1 there. A step is therefore a pair (P, Q) of mixtures of N(-1,
 N(+1, s^2), whose likelihood ratio P/Q increases. With y = exp(x / s^2), k = exp(-1 / (2 s^2)) and
 a_j = P_j - e^eps Q_j, the hockey-stick divergence is attained above the root of
 a_1 k y^2 + a_0 y + a_-1 k = 0 (the quadratic of the closed form for Poisson sampling with crops).
+Without noise the worlds are the means themselves (`atoms`).
 """
 
 from collections.abc import Sequence
@@ -14,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr
 
+from cropaudit.accounting.atoms import Atoms
 from cropaudit.errors import require
 
-__all__ = ["MixturePair", "StepPair", "Weights", "require_mixture"]
+__all__ = ["MixturePair", "StepPair", "Weights", "require_mixture", "require_noise"]
 
 Weights = tuple[float, float, float]
 Array = NDArray[np.float64]
@@ -24,6 +26,8 @@ Indices = NDArray[np.int64]
 
 _MEANS = np.array([-1.0, 0.0, 1.0])
 _AXIS = 4001  # points on which a loss that rises and falls is followed
+# Between, losses and their squares are numbers; a deviation below is that of no training.
+_LEAST_NOISE, _MOST_NOISE = 1e-4, 1e9
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,11 @@ class StepPair:
     Attributes:
         p: Weights of P on the means -1, 0, +1; they add to one.
         q: Weights of Q.
-        sigma: Noise multiplier.
+        sigma: Noise multiplier; 0 for none.
 
     Raises:
-        InputError: If sigma is not positive and finite, the weights are no distributions, or P/Q is
-            not increasing (then the closed form would not hold).
+        InputError: If sigma is out of range, the weights are no distributions, or P/Q is not
+            increasing (then the closed form would not hold).
     """
 
     p: Weights
@@ -63,6 +67,8 @@ class StepPair:
         Args:
             x: Observations in units of the clipping norm, any shape.
         """
+        if self.sigma == 0:
+            return self._atoms().log_ratio(x)
         return _log_ratio(self.p, self.q, _MEANS, self.sigma, x)
 
     def sample(self, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -80,6 +86,8 @@ class StepPair:
     def delta(self, epsilon: Array) -> Array:
         """Returns the hockey-stick divergence sup_A P(A) - e^epsilon Q(A), any real epsilon."""
         epsilon = np.asarray(epsilon, dtype=np.float64)
+        if self.sigma == 0:
+            return self._atoms().delta(epsilon)
         cut = self._threshold(epsilon)
         gain = np.exp(log_ndtr((_MEANS - cut[..., None]) / self.sigma)) @ np.asarray(self.p)
         cost = self._cost(epsilon, cut)
@@ -89,13 +97,24 @@ class StepPair:
     def slope(self, epsilon: Array) -> Array:
         """Returns -d delta / d epsilon: e^epsilon times Q's mass of the test that attains delta."""
         epsilon = np.asarray(epsilon, dtype=np.float64)
+        if self.sigma == 0:
+            return self._atoms().slope(epsilon)
         return self._cost(epsilon, self._threshold(epsilon))
 
+    def infinity(self) -> float:
+        """Returns the probability under P of an infinite loss, which any noise hides."""
+        return self._atoms().infinity if self.sigma == 0 else 0.0
+
     def quantile_range(self, tail: float) -> tuple[float, float]:
-        """Returns the losses outside of which lies at most ``tail`` of P, on each side."""
+        """Returns finite losses outside of which lies at most ``tail`` of P, on each side."""
+        if self.sigma == 0:
+            return self._atoms().reach()
         reach = 1 + self.sigma * np.sqrt(2 * np.log(1 / tail))
         low, high = self.log_ratio(np.array([-reach, reach]))
         return float(low), float(high)
+
+    def _atoms(self) -> Atoms:
+        return Atoms.of(_MEANS.tolist(), self.p, self.q)
 
     def _cost(self, epsilon: Array, cut: Array) -> Array:
         tails = log_ndtr((_MEANS - cut[..., None]) / self.sigma)
@@ -127,20 +146,34 @@ class StepPair:
 
     def masses_above(self, x: Array) -> tuple[Array, Array]:
         """Returns P[X > x] and Q[X > x]."""
+        if self.sigma == 0:
+            above = (np.asarray(x)[..., None] < _MEANS).astype(np.float64)
+            return above @ np.asarray(self.p), above @ np.asarray(self.q)
         tails = ndtr((_MEANS - np.asarray(x)[..., None]) / self.sigma)
         return tails @ np.asarray(self.p), tails @ np.asarray(self.q)
 
 
 def require_mixture(sigma: float, *worlds: Sequence[float]) -> None:
-    """Refuses noise that is none, and weights that are no distribution.
+    """Refuses noise out of range, and weights that are no distribution.
 
     Raises:
-        InputError: If sigma is not positive and finite or the weights of a world are illegal.
+        InputError: If sigma is out of range or the weights of a world are illegal.
     """
-    require(0 < sigma < np.inf, "noise multiplier", "positive and finite", sigma)
+    require_noise(sigma)
     for weights in worlds:
         legal = min(weights) >= 0 and abs(sum(weights) - 1) < 1e-9
         require(legal, "mixture weights", "non-negative with sum 1", weights)
+
+
+def require_noise(sigma: float) -> None:
+    """Refuses a noise multiplier whose losses are no numbers.
+
+    Raises:
+        InputError: If it is neither 0 nor in the range.
+    """
+    legal = sigma == 0 or _LEAST_NOISE <= sigma <= _MOST_NOISE
+    words = f"0 for none, or from {_LEAST_NOISE:g} to {_MOST_NOISE:g}"
+    require(legal, "noise multiplier", words, sigma)
 
 
 def _log_ratio(
@@ -167,7 +200,7 @@ class MixturePair:
         means: The means, in units of the clipping norm.
         p: Weights of P.
         q: Weights of Q.
-        sigma: Noise multiplier.
+        sigma: Noise multiplier; 0 for none.
     """
 
     means: tuple[float, ...]
@@ -184,6 +217,8 @@ class MixturePair:
 
     def log_ratio(self, x: Array) -> Array:
         """Returns ln P(x)/Q(x); see `StepPair.log_ratio`."""
+        if self.sigma == 0:
+            return self._atoms().log_ratio(x)
         return _log_ratio(self.p, self.q, np.asarray(self.means), self.sigma, x)
 
     def sample(self, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -192,18 +227,29 @@ class MixturePair:
 
     def delta(self, epsilon: Array) -> Array:
         """Returns the hockey-stick divergence at any epsilon >= 0."""
+        if self.sigma == 0:
+            return self._atoms().delta(epsilon)
         gain, cost = self._best_test(epsilon)
         return np.asarray(np.clip(gain - cost, 0.0, 1.0))
 
     def slope(self, epsilon: Array) -> Array:
         """Returns -d delta / d epsilon: e^epsilon times Q's mass of the test that attains delta."""
-        return self._best_test(epsilon)[1]
+        return self._atoms().slope(epsilon) if self.sigma == 0 else self._best_test(epsilon)[1]
+
+    def infinity(self) -> float:
+        """Returns the probability under P of an infinite loss; see `StepPair.infinity`."""
+        return self._atoms().infinity if self.sigma == 0 else 0.0
 
     def quantile_range(self, tail: float) -> tuple[float, float]:
-        """Returns the losses outside of which lies at most ``tail`` of P, on each side."""
+        """Returns finite losses outside of which lies at most ``tail`` of P, on each side."""
+        if self.sigma == 0:
+            return self._atoms().reach()
         away = self.sigma * np.sqrt(2 * np.log(1 / tail))
         loss = self.log_ratio(self._axis(away))
         return float(loss.min()), float(loss.max())
+
+    def _atoms(self) -> Atoms:
+        return Atoms.of(self.means, self.p, self.q)
 
     def _axis(self, away: float) -> Array:
         return np.linspace(min(self.means) - away, max(self.means) + away, _AXIS)

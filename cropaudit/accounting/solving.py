@@ -53,7 +53,7 @@ def largest_batch(pipeline: Pipeline, noise: float, delta: float, epsilon: float
         return pipeline.with_changes(batch=batch)
 
     def allowed(batch: int) -> bool:
-        return bracket(with_batch(batch).mechanism(noise), delta).upper <= epsilon
+        return bracket(with_batch(batch).mechanism(noise), delta, decide=epsilon).upper <= epsilon
 
     found = _largest(allowed, 1, pipeline.records)
     if found is None:
@@ -85,7 +85,7 @@ def largest_crop(pipeline: Pipeline, noise: float, delta: float, epsilon: float)
         return pipeline.with_changes(crop=replace(crop, size=Size(side, side)))
 
     def allowed(side: int) -> bool:
-        return bracket(with_side(side).mechanism(noise), delta).upper <= epsilon
+        return bracket(with_side(side).mechanism(noise), delta, decide=epsilon).upper <= epsilon
 
     found = _largest(allowed, 1, last)
     if found is None:

@@ -40,6 +40,11 @@ def pipeline_warnings(
             "crops of one image that are clipped apart let it move the sum by up to 2KC; averaging "
             "their gradients before clipping keeps that at 2C"
         )
+    if any(mechanism.noise_multiplier == 0 for mechanism in mechanisms):
+        found.append(
+            "without noise nothing is hidden once the patch is seen: epsilon is infinite, unless "
+            "that has a probability of at most delta"
+        )
     if gap > _STATED:
         found.append(f"epsilon may be up to {100 * gap:.2g}% too high: the grid is at its limit")
     if clip_norm is not None and clip_norm != 1:

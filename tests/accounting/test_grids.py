@@ -36,7 +36,7 @@ def exact(loss: StepLoss, epsilon: Array) -> Array:
 
 def profile(grid: GridLoss, epsilon: Array) -> Array:
     """The sum that defines the divergence of a discrete loss."""
-    losses = grid.index * grid.width
+    losses = grid.index * grid.width + grid.offset
     with np.errstate(over="ignore"):
         gains = np.maximum(-np.expm1(epsilon[:, None] - losses), 0.0)
     return np.asarray(gains @ grid.probs) + grid.infinity
@@ -96,7 +96,7 @@ def test_the_step_lies_between(name: str, lattice: Lattice) -> None:
 def test_either_is_a_pair_of_laws(name: str, lattice: Lattice) -> None:
     """Under P they add to one; under Q too, but for what infinite losses leave out."""
     for grid in (from_above(LOSSES[name], lattice), from_below(LOSSES[name], lattice)):
-        losses = grid.index * grid.width
+        losses = grid.index * grid.width + grid.offset
         assert np.all(np.diff(grid.index) > 0)
         assert np.all(grid.probs >= 0)
         assert 0 <= grid.infinity <= lattice.tail + TINY
@@ -216,6 +216,9 @@ class Counted:
 
     def reach(self, tail: float) -> float:
         return self.inner.reach(tail)
+
+    def infinity(self) -> float:
+        return self.inner.infinity()
 
 
 @pytest.mark.parametrize("reach", [1e-9, 0.03, 5.0, 4e4])
