@@ -10,9 +10,11 @@ from cropaudit.audit.conformance.checks import (
     batch_law,
     clipping,
     contract,
+    finite_updates,
     inclusion_rate,
     independence,
     isolation,
+    kept_state,
     label_alignment,
     noise,
     non_interference,
@@ -46,6 +48,8 @@ _CHECKS: dict[str, Callable[[Seen, Claimed], Outcome]] = {
     "noise": noise.check,
     "steps and rate": steps_and_rate.check,
     "update": update.check,
+    "finite updates": finite_updates.check,
+    "kept state": kept_state.check,
     "accountant": accountant.check,
 }
 

@@ -45,18 +45,21 @@ def noisy(rng: np.random.Generator, sigma: float = SIGMA) -> Updates:
         handed=np.zeros((steps, 0)),
         replayed=np.zeros((steps, 0)),
         optimiser="",
+        names=np.array(["one", "other"]),
         layer=np.arange(P) % 2,
         quiet=np.arange(P) >= P // 2,
         scenario=np.full(steps, SCENARIOS.index("mixed")),
         count=np.full(steps, BATCH),
         pull_step=whole,
-        pull_first=whole,
-        pull_second=whole,
+        pull_at=np.zeros((0, 1), dtype=np.int64),
         pull_images=whole,
-        pull_large=whole.astype(bool),
-        buffers=np.zeros(0, dtype=str),
-        buffer_change=empty,
-        buffer_spread=empty,
+        pull_size=empty,
+        broken=np.zeros(0, dtype=str),
+        void=False,
+        kept=np.zeros(0, dtype=str),
+        kept_change=empty,
+        state=np.zeros(0, dtype=str),
+        state_known=True,
         empties_refused=False,
         seconds=1.0,
     )
@@ -95,7 +98,23 @@ def test_a_short_cut_is_named(name: str) -> None:
     shortcut = next(item for item in shortcut_epsilons(MECHANISM, 1e-5) if item.name == name)
     low = finding(Seen(), said(epsilon=round(shortcut.epsilon, 3)))
     assert low.status == "fail"
-    assert f"it is the short cut {name}: {shortcut.why_invalid}" in low.detail
+    assert f"{name}: {shortcut.why_invalid}" in low.detail
+    assert "it is the short cut" in low.detail
+
+
+def test_a_deviation_for_a_multiplier_is_named_and_not_taken_for_another_short_cut() -> None:
+    """At C = 1/2 both give one epsilon, and both are named; at C = 0.7 only the unit does."""
+    half = finding(Seen(), said(epsilon=_absolute(0.5), max_grad_norm=0.5)).detail
+    assert "sensitivity-c: " in half
+    assert "absolute-noise: " in half
+    other = finding(Seen(), said(epsilon=_absolute(0.7), max_grad_norm=0.7)).detail
+    assert "absolute-noise: " in other
+    assert "sensitivity-c" not in other
+
+
+def _absolute(bound: float) -> float:
+    found = {item.name: item.epsilon for item in shortcut_epsilons(MECHANISM, 1e-5, bound)}
+    return round(found["absolute-noise"], 4)
 
 
 def test_several_crops_an_image_are_counted() -> None:

@@ -170,16 +170,17 @@ def _arithmetic(
     null = "the claimed epsilon is one that the claimed mechanism has"
     if epsilon >= low:
         return Tested(null, 1.0, "it is")
-    shortcut = min(
-        shortcut_epsilons(mechanism, claimed.delta),
-        key=lambda item: abs(item.epsilon - epsilon),
-    )
+    near = [
+        f"{item.name}: {item.why_invalid}"
+        for item in shortcut_epsilons(mechanism, claimed.delta, claimed.max_grad_norm)
+        if abs(item.epsilon - epsilon) <= _NAMED * epsilon
+    ]
     words = (
         f"the claimed epsilon {epsilon:.4g} is too small: with the claimed parameters it is "
         f"{low:.4g} to {high:.4g} at delta {claimed.delta:g}"
     )
-    if abs(shortcut.epsilon - epsilon) <= _NAMED * epsilon:
-        words += f"; it is the short cut {shortcut.name}: {shortcut.why_invalid}"
+    if near:
+        words += f"; it is the short cut {', or '.join(near)}"
     return Tested(null, 0.0, words)
 
 
