@@ -10,9 +10,11 @@ from cropaudit.audit.conformance.checks import (
     batch_law,
     clipping,
     contract,
+    finite_updates,
     inclusion_rate,
     independence,
     isolation,
+    kept_state,
     label_alignment,
     noise,
     non_interference,
@@ -50,6 +52,8 @@ _CHECKS: dict[str, _Check] = {
     "noise": noise.check,
     "steps and rate": steps_and_rate.check,
     "update": update.check,
+    "finite updates": finite_updates.check,
+    "kept state": kept_state.check,
     "accountant": accountant.check,
 }
 # Of a whole training, where its own steps tell what a part's probe tells otherwise.

@@ -88,13 +88,14 @@ CHECKS = (
     Check(
         "clipping",
         "each image adds at most C to the sum, and the sum is that of clipped gradients",
-        "no clipping, clipping of the mean, one C for each layer, clipping after accumulation",
+        "no clipping, clipping far above C, of the mean, by layers, after accumulation",
         ("model", "trainer", "pipeline"),
     ),
     Check(
         "noise",
         "noise of the claimed deviation, normal and fresh in each step and coordinate",
-        "no noise, half of it, in the wrong unit, none on empty batches, repeated noise",
+        "no noise, half of it, in the wrong unit, none on empty batches, on some parameters or "
+        "where images pull, steps left out by the loss, repeated noise",
         ("trainer", "pipeline"),
     ),
     Check(
@@ -106,8 +107,20 @@ CHECKS = (
     Check(
         "update",
         "the parameters move by the learning rate times the noisy mean, and by nothing else",
-        "side channels without noise: running statistics, raw averages",
+        "side channels without noise: averages of raw gradients",
         ("trainer", "pipeline"),
+    ),
+    Check(
+        "finite updates",
+        "no image, however odd, leaves weights that are not finite",
+        "losses that are NaN, as of images without a label; overflow; NaN past a clamp of C / norm",
+        ("model", "trainer"),
+    ),
+    Check(
+        "kept state",
+        "nothing but the weights keeps anything of the images: no buffer, nothing in state_dict",
+        "features in a memory bank, running statistics, prototypes averaged without noise",
+        ("model", "trainer"),
     ),
     Check(
         "accountant",

@@ -10,9 +10,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from cropaudit.audit.conformance.checks import clipping, isolation, per_sample_gradients
+from cropaudit.audit.conformance.checks import (
+    clipping,
+    finite_updates,
+    isolation,
+    kept_state,
+    per_sample_gradients,
+)
 from cropaudit.audit.conformance.claimed import Claimed
-from cropaudit.audit.conformance.faults.models import CLEAN, FAULTS, make_groupnorm
+from cropaudit.audit.conformance.faults.models import CLEAN, FAULTS, make_groupnorm, make_prototypes
 from cropaudit.audit.conformance.observe.gradients import Gradients
 from cropaudit.audit.conformance.observe.store import load, save
 from cropaudit.audit.conformance.probes.model import probe_model
@@ -23,7 +29,13 @@ from cropaudit.audit.conformance.worker.user_code import find, made
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CHECKS = (per_sample_gradients.check, isolation.check, clipping.check)
+CHECKS = (
+    per_sample_gradients.check,
+    isolation.check,
+    clipping.check,
+    finite_updates.check,
+    kept_state.check,
+)
 ANY = Subjects(model="m:make")
 
 
@@ -48,6 +60,8 @@ NAMED = {
     "revived-batchnorm": "1 (BatchNorm2d) was delivered frozen by eval(), and .train()",
     "channels-last": "the images are channels_last, and Opacus' unfold2d",
     "batch-loss": "the loss crosses images",
+    "feature-bank": "the model keeps what images show in 1.bank",
+    "prototypes": "one image is in the gradients of later ones",
 }
 
 
@@ -142,9 +156,9 @@ def test_a_wrong_type_and_a_raising_model_end_the_probe():
 
 def test_random_layers_and_refusals_are_inconclusive():
     gradients = probe(make_groupnorm())
-    random = replace(gradients, steady=False)
-    assert per_sample_gradients.check(Seen(gradients=random), Claimed()).undecided
-    assert isolation.check(Seen(gradients=random), Claimed()).undecided
+    random = replace(gradients, steady=False, repeatable=False)
+    for check in (per_sample_gradients.check, isolation.check, kept_state.check):
+        assert check(Seen(gradients=random), Claimed()).undecided
     refused = replace(gradients, refused="RuntimeError: a view was modified inplace")
     assert (
         "inplace=False" in per_sample_gradients.check(Seen(gradients=refused), Claimed()).undecided
@@ -173,6 +187,79 @@ def test_verdicts_follow_the_tolerance(sound, shift, error):
     assert bool(words["per-sample gradients"]) == (error > 1e-8)
     if error > 1e-8:
         assert found.parameters[2] in words["per-sample gradients"][0]
+
+
+class FunctionalDropout(nn.Module):
+    """Draws in its forward pass, without a layer that could be turned off."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+
+    def forward(self, images):
+        return functional.dropout(self.conv(images), training=True)
+
+
+def test_chance_is_told_from_memory():
+    chance, memory = probe(FunctionalDropout()), probe(make_prototypes())
+    assert chance.repeatable
+    assert memory.repeatable
+    assert chance.recalls == 0 < memory.recalls
+    assert list(memory.kept) == ["1.prototype"]
+    assert not any(refuted(chance, Claimed()).values())
+    said = refuted(memory, Claimed())
+    assert "keeps what images show in 1.prototype" in said["kept state"][0]
+    assert not said["isolation"]
+    told = per_sample_gradients.check(Seen(gradients=memory), Claimed()).undecided
+    assert "recalls in 1.prototype" in told
+
+
+class HiddenMemory(nn.Module):
+    """Remembers outside its buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 2, 1), 0.0
+
+    def forward(self, images):
+        found = self.conv(images) + self.last
+        self.last = float(images.mean())
+        return found
+
+
+class WeighedLoss(nn.Module):
+    """Weighs classes by the labels of earlier batches."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(4))
+
+    def forward(self, outputs, masks):
+        masks = masks.clamp(max=3)
+        counts = torch.bincount(masks.flatten(), minlength=4)
+        self.seen = self.seen + counts * (1.0 + torch.arange(4) * float(outputs.mean().detach()))
+        return functional.cross_entropy(outputs, masks)
+
+
+class Counting(nn.Module):
+    """Counts its calls, which holds nothing of the images."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 2, 1))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, images):
+        self.calls = self.calls + 1
+        return self.conv(images)
+
+
+def test_memory_in_attributes_and_in_the_loss_is_found_and_counters_pass():
+    hidden = refuted(probe(HiddenMemory()), Claimed())["kept state"]
+    assert "one image is in the gradients of later ones" in hidden[0]
+    loss = refuted(probe(make_groupnorm(), WeighedLoss()), Claimed())["kept state"]
+    assert "loss.seen" in loss[0]
+    assert not refuted(probe(Counting()), Claimed())["kept state"]
 
 
 def test_nan_is_no_pass(sound):

@@ -1,19 +1,28 @@
 """Trainer checks on simulated steps: false alarms, power, and open claims."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom, norm
 
-from cropaudit.audit.conformance.checks import clipping, noise, update
+from cropaudit.audit.conformance.checks import (
+    clipping,
+    finite_updates,
+    kept_state,
+    noise,
+    update,
+)
 from cropaudit.audit.conformance.claimed import Claimed
-from cropaudit.audit.conformance.observe.updates import Updates
-from cropaudit.audit.conformance.probes.probe_net import ProbeNet, plan_round
+from cropaudit.audit.conformance.observe.updates import SCENARIOS, Updates
+from cropaudit.audit.conformance.probes.ladder import COARSE, NORMS
+from cropaudit.audit.conformance.probes.probe_net import TENSORS, WIDE, ProbeNet, plan_round
 from cropaudit.audit.conformance.seen import Seen
 
-CHECKS = (clipping.check, noise.check, update.check)
+CHECKS = (clipping.check, noise.check, update.check, finite_updates.check, kept_state.check)
 CLAIMED = Claimed(batch=8, noise_multiplier=1.0, max_grad_norm=1.0, learning_rate=0.1)
 # A hundredth of the battery's level: what stands after Holm over some twenty tests.
 SURE = 1e-4
@@ -32,14 +41,13 @@ class Simulated:
         return self.sigma * self.rng.standard_normal(size)
 
     def clipped(self, pull):
-        return 1.0
+        return min(1.0, pull.size)
 
     def total(self, plan, size):
         found = np.zeros(size)
         for pull in plan.pulls:
-            used = [at for at in (pull.first, pull.second) if at >= 0]
-            share = self.clipped(pull) * (pull.ahead - pull.against) / len(used) ** 0.5
-            found[used] += share
+            used = list(pull.coordinates)
+            found[used] += self.clipped(pull) * (pull.ahead - pull.against) / len(used) ** 0.5
         return found
 
     def change(self, noisy, plan):
@@ -49,7 +57,8 @@ class Simulated:
         layer, quiet = ProbeNet.layers(), ProbeNet.quiet()
         plans, start = [], 0
         for index in range(self.rounds):
-            plans += plan_round(index, start, self.base, self.singles, self.large)
+            ladder = [(size, 16) for size in (NORMS[index % 2 :: 2] if index else COARSE)]
+            plans += plan_round(index, start, self.base, self.singles, self.large, ladder)
             start += 300
         rows, velocity = [], 0.0
         for plan in plans:
@@ -58,23 +67,29 @@ class Simulated:
             rows.append(velocity)
         pulls = [(t, pull) for t, plan in enumerate(plans) for pull in plan.pulls]
         none = np.zeros((len(rows), 0))
+        at = np.full((len(pulls), len(TENSORS)), -1)
+        for row, (_, pull) in zip(at, pulls, strict=True):
+            row[: len(pull.tensors)] = pull.coordinates
         return Updates(
             change=np.array(rows, dtype=np.float32).astype(np.float64),
             handed=none,
             replayed=none,
             optimiser="",
+            names=np.array(TENSORS),
             layer=layer,
             quiet=quiet,
             scenario=np.array([plan.scenario for plan in plans]),
             count=np.array([plan.count for plan in plans]),
             pull_step=np.array([t for t, _ in pulls]),
-            pull_first=np.array([p.first for _, p in pulls]),
-            pull_second=np.array([p.second for _, p in pulls]),
+            pull_at=at,
             pull_images=np.array([p.ahead - p.against for _, p in pulls]),
-            pull_large=np.array([p.large for _, p in pulls]),
-            buffers=np.array([], dtype=np.str_),
-            buffer_change=np.array([]),
-            buffer_spread=np.array([]),
+            pull_size=np.array([p.size for _, p in pulls]),
+            broken=np.array([], dtype=np.str_),
+            void=False,
+            kept=np.array([], dtype=np.str_),
+            kept_change=np.array([]),
+            state=np.array([], dtype=np.str_),
+            state_known=True,
             empties_refused=False,
             seconds=1.0,
         )
@@ -91,15 +106,16 @@ def words(updates, claimed=CLAIMED, level=SURE):
 
 
 def test_sound_steps_raise_no_more_alarms_than_the_level():
-    # 200 probes; at 5 % a test alarms in 10 of them, in more than 24 with a chance of 2e-5.
-    counts, smallest = 0, 1.0
-    for seed in range(200):
-        momentum = 0.9 if seed % 4 == 0 else 0.0
-        found = np.concatenate(list(p_values(Simulated(seed, momentum=momentum).run()).values()))
-        counts = counts + (found <= 0.05)
-        smallest = min(smallest, found.min())
-    assert np.all(counts <= 24), counts
-    # 200 probes of 12 tests: a p-value below 1e-7 has a chance of 2e-4.
+    # 80 probes; at 5 % a test alarms in 4 of them, in more than 15 with a chance of 4e-6.
+    counts, smallest = Counter(), 1.0
+    for seed in range(80):
+        updates = Simulated(seed, momentum=0.9 if seed % 4 == 0 else 0.0).run()
+        for check in CHECKS:
+            for test in check(Seen(updates=updates), CLAIMED).tests:
+                counts[test.null] += test.p_value <= 0.05
+                smallest = min(smallest, test.p_value)
+    assert max(counts.values()) <= 15, counts
+    # 80 probes of some 16 tests: a p-value below 1e-7 has a chance of 1.3e-4.
     assert smallest > 1e-7
 
 
@@ -116,6 +132,15 @@ class Off(Simulated):
 class Doubled(Simulated):
     def noise(self, plan, size):
         return 2 * super().noise(plan, size)
+
+
+def test_more_noise_than_claimed_is_told_and_is_no_failure():
+    found = Doubled(seed=3).run()
+    assert not any(words(found).values())
+    told = noise.check(Seen(updates=found), CLAIMED).undecided
+    assert told.startswith("more noise than claimed, no privacy is lost")
+    assert "its deviation is 2 C" in told
+    assert not noise.check(Seen(updates=Simulated(seed=3).run()), CLAIMED).undecided
 
 
 class Skipped(Simulated):
@@ -135,7 +160,10 @@ class Repeated(Simulated):
 
 class EqualLayers(Simulated):
     def noise(self, plan, size):
-        return np.tile(self.rng.standard_normal(size // 2), 2)
+        found = super().noise(plan, size)
+        layer = ProbeNet.layers()
+        found[layer == WIDE[1]] = found[layer == WIDE[0]]
+        return found
 
 
 class Laplace(Simulated):
@@ -145,12 +173,12 @@ class Laplace(Simulated):
 
 class Unclipped(Simulated):
     def clipped(self, pull):
-        return 5e7 if pull.large else 5e5
+        return pull.size / 2
 
 
 class PerLayer(Simulated):
     def clipped(self, pull):
-        return 2**0.5 if pull.layers == 2 else 1.0
+        return min(len(pull.tensors) ** 0.5, pull.size)
 
 
 class SumClipped(Simulated):
@@ -162,6 +190,85 @@ class SumClipped(Simulated):
 class ByOwnSize(Simulated):
     def change(self, noisy, plan):
         return 0.1 * noisy / max(1, plan.count)
+
+
+class ByPasses(Simulated):
+    def change(self, noisy, plan):
+        return super().change(noisy, plan) / (2 if plan.count > 1 else 1)
+
+
+class Weights(Simulated):
+    """No noise for parameters of one dimension."""
+
+    def noise(self, plan, size):
+        narrow = [k for k, name in enumerate(TENSORS) if "bias" in name or "norm" in name]
+        return super().noise(plan, size) * ~np.isin(ProbeNet.layers(), narrow)
+
+
+class Unnamed(Simulated):
+    """No noise for the normalisation."""
+
+    def noise(self, plan, size):
+        norm = [k for k, name in enumerate(TENSORS) if "norm" in name]
+        return super().noise(plan, size) * ~np.isin(ProbeNet.layers(), norm)
+
+
+class LargeOnly(Simulated):
+    """Noise for parameters of a thousand weights and more."""
+
+    def noise(self, plan, size):
+        return super().noise(plan, size) * (np.bincount(ProbeNet.layers())[ProbeNet.layers()] > 999)
+
+
+class Sparse(Simulated):
+    """The loudest coordinates leave without noise."""
+
+    def noise(self, plan, size):
+        total = np.abs(self.total(plan, size))
+        return super().noise(plan, size) * (total <= 0.1 * total.max())
+
+
+class LossGuard(Simulated):
+    def change(self, noisy, plan):
+        return super().change(noisy, plan) * (SCENARIOS[plan.scenario] != "hard")
+
+
+class LossScaled(Simulated):
+    """The learning rate follows the loss of the batch."""
+
+    def change(self, noisy, plan):
+        return super().change(noisy, plan) * (3 if SCENARIOS[plan.scenario] == "hard" else 1)
+
+
+class NormGuard(Simulated):
+    """A batch with an outlier in it is left out, noise and all."""
+
+    def change(self, noisy, plan):
+        return super().change(noisy, plan) * all(pull.size < 1e7 for pull in plan.pulls)
+
+
+class Late(Simulated):
+    """Clips to C what is beyond 10 C."""
+
+    def clipped(self, pull):
+        return 1.0 if pull.size > 10 else pull.size
+
+
+class Bump(Simulated):
+    """Weighs by a factor that is too large between 1.2 and 2 C."""
+
+    def clipped(self, pull):
+        return super().clipped(pull) * (1.6 if 1.2 < pull.size < 2 else 1)
+
+
+class BiasUnclipped(Simulated):
+    def clipped(self, pull):
+        return 3.0 if pull.tensors == (TENSORS.index("encoder.conv.bias"),) else 1.0
+
+
+class MeanBeforeNoise(Simulated):
+    def total(self, plan, size):
+        return 8 * super().total(plan, size) / max(1, plan.count)
 
 
 class Lingering(Simulated):
@@ -181,13 +288,24 @@ class Drifting(Simulated):
 FAULTS = [
     (Halved, "noise", "half of it"),
     (Off, "noise", "no noise at all"),
-    (Doubled, "noise", "safe side"),
-    (Skipped, "noise", "empty batches in layer"),
+    (Skipped, "noise", "8 of 165 steps add no noise: those on empty batches (8 of 8)"),
     (ByMicrobatch, "noise", "times the noise of the others"),
     (Repeated, "noise", "seed the generator once"),
     (EqualLayers, "noise", "the layers get related noise"),
     (Laplace, "noise", "not normal"),
-    (ByOwnSize, "noise", "times the noise of the others"),
+    (ByOwnSize, "noise", "sum and noise are divided by the number of images that came"),
+    (ByPasses, "noise", "Opacus divides by the number of backward passes"),
+    (Weights, "noise", "encoder.conv.bias, encoder.norm.weight, encoder.norm.bias"),
+    (Unnamed, "noise", "encoder.norm.weight, encoder.norm.bias get 0 times"),
+    (LargeOnly, "noise", "get 0 times the noise of the others"),
+    (Sparse, "noise", "coordinates that images pull at need the same noise"),
+    (LossGuard, "noise", "batches whose loss is high (4 of 4)"),
+    (LossScaled, "noise", "batches whose loss is high get 2.99 times the noise"),
+    (NormGuard, "noise", "steps add no noise: those on"),
+    (Late, "clipping", "adds 8"),
+    (Bump, "clipping", "to the sum (C = 1)"),
+    (BiasUnclipped, "clipping", "an image that pulls at encoder.conv.bias adds 2.99 C"),
+    (MeanBeforeNoise, "clipping", "divided by the number of images that came, before the noise"),
     (Unclipped, "clipping", "not clipped"),
     (PerLayer, "clipping", "each layer is clipped by itself"),
     (SumClipped, "clipping", "clip before summing"),
@@ -211,11 +329,11 @@ def test_halved_noise_is_found_at_other_multipliers(sigma):
 
 
 def test_a_small_lack_of_noise_is_found_as_often_as_said():
-    # 8 % less; the stated 99 % reach of this small probe is below that. 20 probes: the chance of
+    # 10 % less; the stated 99 % reach of this small probe is below that. 20 probes: the chance of
     # a miss is at most 1 in 5, the seeds are fixed.
     claimed = replace(CLAIMED, noise_multiplier=1.0)
-    found = [words(Simulated(seed, sigma=0.92).run(), claimed)["noise"] for seed in range(20)]
-    assert sum("0.9" in item for item in found) >= 19
+    found = [words(Simulated(seed, sigma=0.9).run(), claimed)["noise"] for seed in range(20)]
+    assert sum(bool(item) for item in found) >= 19
 
 
 def test_momentum_by_hand_is_named_and_not_condemned():
@@ -227,7 +345,7 @@ def test_momentum_by_hand_is_named_and_not_condemned():
 def test_shares_of_c_for_each_layer_are_sound():
     class Shares(Simulated):
         def clipped(self, pull):
-            return 1.0 if pull.layers == 2 else 0.5**0.5
+            return min((len(pull.tensors) / len(TENSORS)) ** 0.5, pull.size)
 
     assert not any(words(Shares().run()).values())
 
@@ -254,20 +372,157 @@ def test_open_claims_skip_their_tests_only():
 def test_claimed_absence_of_noise_is_exact():
     claimed = replace(CLAIMED, noise_multiplier=0.0)
     assert not any(words(Off().run(), claimed).values())
-    assert "none is claimed" in words(Simulated().run(), claimed)["noise"]
+    assert not any(words(Simulated().run(), claimed).values())
+    assert "no privacy is lost" in noise.check(Seen(updates=Simulated().run()), claimed).undecided
     assert words(PerLayer(sigma=0).run(), claimed)["clipping"]
     assert words(SumClipped(sigma=0).run(), claimed)["clipping"]
 
 
-def test_buffers_of_raw_content_fail_and_counters_pass():
-    found = Simulated().run()
-    names = np.array(["seen", "mean_image"])
-    found = replace(
-        found, buffers=names, buffer_change=np.array([32.0, 1e6]), buffer_spread=np.array([32, 1e6])
+class Dropped(Simulated):
+    """Leaves out images beyond C: adds C at most."""
+
+    def clipped(self, pull):
+        return pull.size if pull.size <= 1 else 0.0
+
+
+class AutoScaled(Simulated):
+    """AUTO-S: C / (norm + 0.01)."""
+
+    def clipped(self, pull):
+        return pull.size / (pull.size + 0.01)
+
+
+class Normalised(Simulated):
+    def clipped(self, pull):
+        return 1.0
+
+
+class NormLimited(Simulated):
+    """clip_grad_norm_ on the noisy gradient."""
+
+    def change(self, noisy, plan):
+        return super().change(noisy * min(1, 20 / np.linalg.norm(noisy)), plan)
+
+
+class Decaying(Simulated):
+    """A schedule by hand: the rate falls tenfold."""
+
+    done = 0
+
+    def change(self, noisy, plan):
+        self.done += 1
+        return super().change(noisy, plan) * 0.99**self.done
+
+
+@pytest.mark.parametrize(
+    ("kind", "check", "said"),
+    [
+        (
+            Simulated,
+            clipping.check,
+            "times the one from which on it is cut (12 % apart from 0.5 to 4",
+        ),
+        (Simulated, clipping.check, "smaller ones grow with their size, larger ones are clipped"),
+        (Dropped, clipping.check, "gradients above C are left out, not clipped: bounded by C"),
+        (AutoScaled, clipping.check, "sizes of its gradient"),
+        (Normalised, clipping.check, "every gradient is scaled to one norm"),
+        (NormLimited, noise.check, "cut to a norm of 0.25 after the noise: post-processing"),
+        (Decaying, noise.check, "multiplied alike, changing slowly"),
+    ],
+)
+def test_other_rules_that_are_sound_pass_and_are_named(kind, check, said):
+    for seed in range(3):
+        found = kind(seed=seed).run()
+        assert not any(words(found).values())
+        assert said in check(Seen(updates=found), CLAIMED).evidence
+
+
+class NormLimitedHalved(NormLimited):
+    def noise(self, plan, size):
+        return super().noise(plan, size) / 2
+
+
+def test_too_little_noise_is_found_behind_a_limit_of_the_norm():
+    assert "half of it" in words(NormLimitedHalved(seed=3).run())["noise"]
+
+
+@pytest.mark.parametrize("cut", [np.sign, lambda noisy: np.clip(noisy, -1, 1)])
+def test_signs_and_values_cut_after_the_noise_are_unclear_by_name(cut):
+    class Cut(Simulated):
+        def change(self, noisy, plan):
+            return super().change(cut(noisy), plan)
+
+    found = Cut().run()
+    assert not any(words(found).values())
+    for check in (noise.check, clipping.check):
+        assert "post-processing" in check(Seen(updates=found), CLAIMED).undecided
+
+
+def test_dividing_by_a_public_batch_size_is_sound():
+    found = ByOwnSize(seed=3).run()
+    claimed = replace(CLAIMED, sampler="fixed")
+    assert not any(words(found, claimed).values())
+    assert (
+        "batches of a public size show nothing"
+        in noise.check(Seen(updates=found), claimed).evidence
     )
-    said = words(found)["update"]
-    assert "mean_image" in said
-    assert "seen (" not in said
+
+
+def test_what_a_poisson_batch_size_shows_costs_privacy():
+    """The average divergence at b / N over b ~ Binomial(N, q) is above that at q: slow oracle."""
+    records, rate, sigma = 100, 0.08, 1.2
+    x = np.linspace(-15, 15, 200_001)
+
+    def divergence(r, gamma):
+        up = (1 - r) * norm.pdf(x, 0, sigma) + r * norm.pdf(x, 1, sigma)
+        down = (1 - r) * norm.pdf(x, 0, sigma) + r * norm.pdf(x, -1, sigma)
+        return np.trapezoid(np.maximum(up - gamma * down, 0), x)
+
+    counts = np.arange(records + 1)
+    weights = binom.pmf(counts, records, rate)
+    known = counts[weights > 1e-12]
+    for gamma in (1.1, 1.3, 1.6):
+        shown = sum(weights[b] * divergence(b / records, gamma) for b in known)
+        assert shown > 1.05 * divergence(rate, gamma)
+
+
+@pytest.mark.parametrize(
+    ("bound", "factor", "said"),
+    [
+        (0.5, 0.5, ("half of it", "a deviation was passed as multiplier")),
+        (0.25, 0.25, ("a deviation was passed as multiplier",)),
+        (2.0, 0.5, ("half of it", "the multiplier was taken for the deviation")),
+    ],
+)
+def test_a_deviation_for_a_multiplier_is_named_beside_what_else_it_may_be(bound, factor, said):
+    found = Simulated(seed=3, sigma=factor).run()
+    found = replace(found, change=bound * found.change)
+    told = words(found, replace(CLAIMED, max_grad_norm=bound))["noise"]
+    assert all(item in told for item in said)
+    assert ("half of it" in told) == ("half of it" in said)
+
+
+def test_state_that_holds_images_fails_by_its_name():
+    found = Simulated().run()
+    names = np.array(["bank"])
+    kept = replace(found, kept=names, kept_change=np.array([1e-9]), state=names)
+    assert "keeps what images show in bank" in words(kept)["kept state"]
+    assert not any(words(replace(found, state=names)).values())
+    assert kept_state.check(Seen(updates=replace(found, state_known=False)), CLAIMED).undecided
+
+
+def test_weights_that_are_not_finite_fail_by_name_and_nothing_else_does():
+    found = replace(Simulated().run(), broken=np.array(["unlabelled"]))
+    said = words(found)
+    assert "an image without a labelled pixel leaves weights" in said.pop("finite updates")
+    assert not any(said.values())
+    none = replace(
+        found,
+        **{n: getattr(found, n)[:1] for n in ("change", "handed", "replayed", "scenario", "count")},
+        **{n: getattr(found, n)[:0] for n in ("pull_step", "pull_at", "pull_images", "pull_size")},
+    )
+    for check in (clipping.check, noise.check, update.check):
+        assert "see finite updates" in check(Seen(updates=none), CLAIMED).undecided
 
 
 def test_without_a_trainer_the_checks_are_skipped():

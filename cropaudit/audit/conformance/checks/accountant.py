@@ -42,7 +42,6 @@ __all__ = ["check", "reconciled"]
 _NAME = "accountant"
 _LEVEL = 1e-4
 _NAMED = 0.02  # relative distance at which a short cut is recognised
-_HALF = 0.5  # at this C noise in the wrong unit is that of half the sensitivity
 _NOISE = 200_000  # samples that suffice for limits of half a per cent
 _FEWEST = 3  # samples
 _STEADY = 1e-6  # relative, by which a noise multiplier may vary over the steps
@@ -275,21 +274,17 @@ def _arithmetic(
     null = "the claimed epsilon is one that the claimed mechanism has"
     if epsilon >= low:
         return Tested(null, 1.0, "it is")
-    shortcut = min(
-        shortcut_epsilons(mechanism, claimed.delta),
-        key=lambda item: abs(item.epsilon - epsilon),
-    )
+    near = [
+        f"{item.name}: {item.why_invalid}"
+        for item in shortcut_epsilons(mechanism, claimed.delta, claimed.max_grad_norm)
+        if abs(item.epsilon - epsilon) <= _NAMED * epsilon
+    ]
     words = (
         f"the claimed epsilon {epsilon:.4g} is too small: with the claimed parameters it is "
         f"{low:.4g} to {high:.4g} at delta {claimed.delta:g}"
     )
-    if abs(shortcut.epsilon - epsilon) <= _NAMED * epsilon:
-        words += f"; it is the short cut {shortcut.name}: {shortcut.why_invalid}"
-        if shortcut.name == "sensitivity-c" and claimed.max_grad_norm == _HALF:
-            words += (
-                f"; or, as C is {_HALF}, the multiplier was divided by C: the accountant takes "
-                "noise in units of C, not its deviation"
-            )
+    if near:
+        words += f"; it is the short cut {', or '.join(near)}"
     return Tested(null, 0.0, words)
 
 

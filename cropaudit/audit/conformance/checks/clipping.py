@@ -1,8 +1,10 @@
 """Does each image add at most C, and is the sum that of clipped gradients?
 
 Of a model: exact, on Opacus' own clipping in float64. Of a trainer: images pull with gradients of
-two sizes, far above any C, alone, apart and in stacks along the same direction. Clipped one by one
-they add the same norm each time; tests are Student's, see `contributions`.
+two sizes, far above any C, alone, apart and in stacks along the same direction, and at each kind of
+parameter. Clipped one by one they add the same norm each time; tests are Student's, see
+`contributions`. Stacks of a ladder of norms from C / 2 on show how gradients near C are weighed:
+any rule is sound by which an image adds C at most.
 """
 
 import math
@@ -16,10 +18,13 @@ from cropaudit.audit.conformance.checks.contributions import (
     noncentral,
     read,
     times,
+    unreadable,
 )
 from cropaudit.audit.conformance.checks.per_sample_gradients import tolerance
+from cropaudit.audit.conformance.checks.rungs import ladder_words, rungs
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.gradients import Gradients
+from cropaudit.audit.conformance.observe.updates import SIZES
 from cropaudit.audit.conformance.outcome import Outcome, Tested
 from cropaudit.audit.conformance.seen import Seen
 
@@ -32,11 +37,13 @@ _OVER = 1e-6
 _PLAINLY = 1e-6
 # Student's deviations that a fault must have to be refuted after correction, 99 times in 100.
 _REACH = 6.1
+_ALIKE = 1.5
 _BATCHES = {
     "single": "alone",
     "distinct": "beside others in other directions",
     "mixed": "beside others along and against it",
     "large": "in batches four times as large",
+    "hard": "whose loss is high",
 }
 
 
@@ -55,13 +62,16 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
             figures["largest clipped norm of C"] = most
             evidence.append(f"Opacus' clipping leaves an image of the model {most:.6f} C at most")
             power.append("in the model any excess is found for sure")
+    unread = ""
     if updates is not None:
         steps = read(updates, claimed)
-        tests += _step_tests(steps, claimed)
-        stack = steps.contribution("both", "stack")
-        figures |= _figures(steps, stack)
-        evidence.append(_evidence(steps, stack, claimed))
-        power.append(_power(steps, stack))
+        unread = unreadable(steps)
+        if not unread:
+            tests += _step_tests(steps, claimed)
+            stack = steps.contribution("both", "stack")
+            figures |= _figures(steps, stack)
+            evidence.append(_evidence(steps, claimed))
+            power.append(_power(steps, stack))
     where = updates.where if updates is not None else model.where if model is not None else ""
     words = "; ".join(evidence)
     return Outcome(
@@ -69,7 +79,7 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
         tests,
         evidence=words,
         power="; ".join(power),
-        undecided="" if updates is not None else undecided,
+        undecided=unread if updates is not None else undecided,
         where=where,
         figures=figures,
     )
@@ -95,11 +105,11 @@ def _step_tests(steps: Steps, claimed: Claimed) -> tuple[Tested, ...]:
     tests = [size]
     if size.p_value > _PLAINLY:
         tests += [_sum_test(steps), *_layer_tests(steps, claimed)]
-    return (*tests, *_bound_tests(steps, claimed))
+    return (*tests, *_bound_tests(steps, claimed), *_ladder_tests(steps, claimed))
 
 
 def _size_test(steps: Steps) -> Tested:
-    small, large = (steps.contribution("both", "stack", large=big) for big in (False, True))
+    small, large = (steps.contribution("both", "stack", size=size) for size in SIZES)
     grows = large.value / small.value if small.value else math.inf
     return Tested(
         "an image with a hundred times the gradient adds no more, both being clipped",
@@ -119,12 +129,41 @@ def _sum_test(steps: Steps) -> Tested:
     worst = min(p_values, key=lambda name: p_values[name])
     ratio = found[worst].value / stack.value if stack.value else math.inf
     biggest = int(steps.seen.count.max())
+    words = (
+        f"what is summed is not each image's clipped gradient: an image {_BATCHES[worst]} adds "
+        f"{times(ratio)} times what it adds among up to {biggest} along the same direction, as "
+        "when the mean or the sum of a batch or microbatch is clipped: clip before summing"
+    )
+    if _by_count(steps):
+        words = (
+            "the sum of clipped gradients is divided by the number of images that came, before "
+            f"the noise: an image alone adds {times(ratio)} times what it adds among {biggest}; "
+            "divide sum and noise by the expected batch size"
+        )
     return Tested(
         "an image adds the same whether alone, beside others or in a stack of equals",
         min(1.0, len(p_values) * p_values[worst]),
-        f"what is summed is not each image's clipped gradient: an image {_BATCHES[worst]} adds "
-        f"{times(ratio)} times what it adds among up to {biggest} along the same direction, as "
-        "when the mean or the sum of a batch or microbatch is clipped: clip before summing",
+        words,
+    )
+
+
+def _by_count(steps: Steps) -> bool:
+    """Returns whether contributions are plainly in proportion to 1 / images of the batch."""
+    seen = steps.seen
+    chosen = steps.chosen("both", "single", "distinct", "mixed", "large", "stack")
+    along, images = steps.along[chosen], seen.pull_images[chosen]
+    count = seen.count[seen.pull_step][chosen]
+    # Of clipped sums or means, images apart and images in a stack tell: only their number counts.
+    groups = [count == n for n in np.unique(count)]
+    found = [float(np.sum(along[g] * images[g]) / max(np.sum(images[g] ** 2), 1)) for g in groups]
+    products = np.array([v * count[g][0] for v, g in zip(found, groups, strict=True)])
+    apart = steps.contribution("both", "large").value
+    stacked = steps.contribution("both", "stack").value
+    return bool(
+        products.size > 1
+        and products.min() > 0
+        and products.max() < _ALIKE * products.min()
+        and apart < 2 * stacked
     )
 
 
@@ -133,49 +172,74 @@ def _layer_tests(steps: Steps, claimed: Claimed) -> tuple[Tested, ...]:
     sigma = claimed.noise_multiplier
     if not sigma or steps.noise == 0:
         return ()
-    both = steps.contribution("both", "stack")
+    every = steps.contribution("all", "everywhere")
     one = steps.contribution("one", "stack in one layer")
-    fits = noncentral(both, steps, sigma)
-    ratio = both.value / one.value if one.value else math.inf
+    fits = noncentral(every, steps, sigma)
+    ratio = every.value / one.value if one.value else math.inf
+    count = len(steps.seen.names)
     return (
         Tested(
-            "an image that pulls at both layers adds no more than one that pulls at one, or no "
+            "an image that pulls at all parameters adds no more than one that pulls at one, or no "
             "more than the noise is made for",
-            max(contrast(both, one, steps), fits),
-            f"each layer is clipped by itself: an image that pulls at two layers adds "
-            f"{times(ratio)} times what one layer's does (sqrt 2 = 1.41 for one C each), and more "
-            "than the noise is made for: clip the norm over all parameters, or to C / sqrt(layers)",
+            max(contrast(every, one, steps), fits),
+            f"each layer is clipped by itself: an image that pulls at all {count} parameters adds "
+            f"{times(ratio)} times what one layer's does (sqrt {count} = {math.sqrt(count):.3g} "
+            "for one C each), and more than the noise is made for: clip the norm over all "
+            "parameters, or each to C / sqrt(layers)",
         ),
     )
 
 
 def _bound_tests(steps: Steps, claimed: Claimed) -> tuple[Tested, ...]:
     """Tests against C itself; noise that grew by the same factor makes up for an excess."""
+    found = {
+        "one image": steps.contribution("both", "stack"),
+        "an image that pulls at one layer": steps.contribution("one", "stack in one layer"),
+        "an image that pulls at all parameters": steps.contribution("all", "everywhere"),
+        "an image alone": steps.contribution("both", "single"),
+    }
+    found |= {
+        f"an image that pulls at {name}": steps.contribution("one", "parameter", layer=layer)
+        for layer, name in enumerate(steps.seen.names)
+    }
+    found = {words: one for words, one in found.items() if one.weight}
+    return _within_bound(steps, claimed, found, "no image adds more than C")
+
+
+def _ladder_tests(steps: Steps, claimed: Claimed) -> tuple[Tested, ...]:
+    found = {
+        f"an image whose gradient has a norm of {times(rung.norm)} {rung.unit}": rung.added
+        for rung in rungs(steps, claimed)
+    }
+    return _within_bound(steps, claimed, found, "no image of a norm near C adds more than C")
+
+
+def _within_bound(
+    steps: Steps, claimed: Claimed, found: dict[str, Contribution], null: str
+) -> tuple[Tested, ...]:
+    """Tests each contribution against C, and against what the noise is made for."""
     bound, sigma = claimed.max_grad_norm, claimed.noise_multiplier
-    if bound is None or steps.unit is None:
+    known = bound is not None and steps.unit is not None
+    if not found or not (known or sigma):
         return ()
-    limit = Contribution(bound / steps.unit, math.inf)
-    found = _kinds(steps)
-    p_values = []
-    for one in found:
-        excess = contrast(one, limit, steps)
+    limit = Contribution(math.inf, math.inf)
+    if bound is not None and steps.unit is not None:
+        limit = Contribution(bound / steps.unit, math.inf)
+    p_values = {}
+    for words, one in found.items():
+        excess = contrast(one, limit, steps) if known else 0.0
         made_up = noncentral(one, steps, sigma) if sigma and steps.noise else 0.0
-        p_values.append(max(excess, made_up))
-    most = max(one.value for one in found) / limit.value
+        p_values[words] = max(excess, made_up)
+    worst = min(p_values, key=lambda words: (p_values[words], -found[words].value))
+    size = found[worst].value
+    much = f"{times(size / limit.value)} C" if known else f"{times(size / steps.noise)} x noise"
+    named = f" = {bound:g}" if bound is not None else ""
     return (
         Tested(
-            f"no image adds more than C = {bound:g}, or the noise grew as well",
-            min(1.0, len(found) * min(p_values)),
-            f"one image adds {times(most)} C to the sum (C = {bound:g})",
+            f"{null}{named}, or the noise grew as well",
+            min(1.0, len(found) * p_values[worst]),
+            f"{worst} adds {much} to the sum (C{named}): clip each image's whole gradient to C",
         ),
-    )
-
-
-def _kinds(steps: Steps) -> tuple[Contribution, ...]:
-    return (
-        steps.contribution("both", "stack"),
-        steps.contribution("one", "stack in one layer"),
-        steps.contribution("both", "single"),
     )
 
 
@@ -186,17 +250,14 @@ def _figures(steps: Steps, stack: Contribution) -> dict[str, float]:
     return figures
 
 
-def _evidence(steps: Steps, stack: Contribution, claimed: Claimed) -> str:
-    one = steps.contribution("one", "stack in one layer").value
-    words = "one image adds the same whether its gradient is huge or a hundred times that"
-    if steps.unit is not None and claimed.max_grad_norm is not None:
-        most = max(stack.value, one) * steps.unit / claimed.max_grad_norm
-        words = f"one image adds {most:.4f} C, however large its gradient"
-    else:
-        words += " (learning rate, batch or C are not claimed, so not compared with C)"
+def _evidence(steps: Steps, claimed: Claimed) -> str:
+    ladder = rungs(steps, claimed)
+    words = ladder_words(steps, claimed, ladder)
     if not claimed.noise_multiplier:
         words += "; clipping by layers could not be told, as no noise is claimed"
-    elif one and abs(stack.value / one - 1) > 5 * _error(steps, stack):
+    every = steps.contribution("all", "everywhere")
+    one = steps.contribution("one", "stack in one layer")
+    if every.value > _ALIKE * one.value > 0:
         words += "; layers are clipped apart, to shares that add up to C"
     return words
 
@@ -208,13 +269,15 @@ def _error(steps: Steps, stack: Contribution) -> float:
 def _power(steps: Steps, stack: Contribution) -> str:
     if steps.noise == 0 or stack.value <= 0:
         return "without noise the trainer's contributions are exact, and any excess is found"
-    noise = steps.noise / stack.value
+    noise, layers = steps.noise / stack.value, math.sqrt(len(steps.seen.names)) - 1
     single = noise / math.sqrt(max(steps.contribution("both", "single").weight, 1.0))
     return (
-        f"in the trainer, one C a layer (41 % too much) is found where the noise multiplier is "
-        f"below {0.41 / (_REACH * _error(steps, stack) / noise):.0f}, an excess over C of "
+        f"in the trainer, one C a layer is found where the noise multiplier is "
+        f"below {layers / (_REACH * _error(steps, stack) / noise):.0f}, an excess over C of "
         f"{100 * _REACH * _error(steps, stack):.2g} % for sure (99 of 100 probes), and clipping of "
-        f"sums in {100 * _found(1 / single):.0f} of 100"
+        f"sums in {100 * _found(1 / single):.0f} of 100; not seen: norms between those measured, "
+        "rules that look at anything but an image's gradient and its neighbours' or its loss, and "
+        f"parameters of other names than {', '.join(steps.seen.names)}"
     )
 
 

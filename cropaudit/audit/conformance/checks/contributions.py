@@ -7,21 +7,36 @@ of contributions are of Student's law, exactly.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtr
 
+from cropaudit.audit.conformance.checks.scales import Scale, rms, saturated, scale_of
 from cropaudit.audit.conformance.claimed import Claimed
-from cropaudit.audit.conformance.observe.updates import SCENARIOS, Updates
+from cropaudit.audit.conformance.observe.updates import SCENARIOS, SIZES, Updates
 
-__all__ = ["SLACK", "Contribution", "Steps", "contrast", "noncentral", "read", "recall", "times"]
+__all__ = [
+    "FEW_STEPS",
+    "SLACK",
+    "Contribution",
+    "Steps",
+    "contrast",
+    "noncentral",
+    "read",
+    "recall",
+    "times",
+    "unreadable",
+]
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-Kind = Literal["both", "one"]
+Kind = Literal["both", "one", "all"]
+# Coordinates of a pull: at both wide parameters, at one parameter, or at every one.
+_DEGREES: dict[Kind, tuple[int, int]] = {"one": (1, 1), "both": (2, 2), "all": (3, 1000)}
 
 # What rounding in float32 may do to a sum of some hundred terms, relative to it.
 SLACK = 1e-4
@@ -29,6 +44,7 @@ _MOMENTUM = (0.05, 0.999)
 _MOMENTUM_SIGNS = 8.0
 _MOMENTUM_AGREES = 0.1
 _DECIMALS = 2
+FEW_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,9 @@ class Steps:
         source: Where it was read, in words.
         noise: Deviation of the noise in it.
         freedom: Degrees of freedom of that.
+        scale: What multiplies noise and images alike, step by step; taken out of ``mean``.
+        limited: Whether coordinates are cut to a largest value.
+        noised: Parameters whose noise is not far below that of the others.
     """
 
     seen: Updates
@@ -65,48 +84,84 @@ class Steps:
     source: str
     noise: float
     freedom: int
+    scale: Scale
+    limited: bool = False
+    noised: tuple[int, ...] = ()
 
-    @property
+    @cached_property
     def quiet(self) -> Array:
         """The noise alone, (T, Q)."""
         return self.mean[:, self.seen.quiet]
 
+    @cached_property
+    def live(self) -> Flags:
+        """Steps that did anything, (T,); all if none bears noise."""
+        found: Flags = np.any(self.quiet != 0, axis=1)
+        return found if found.any() else np.ones_like(found)
+
+    @cached_property
+    def along(self) -> Array:
+        """What stands along each pull, (N,)."""
+        return self.pulled(self.mean)
+
+    @cached_property
+    def alone(self) -> Array:
+        """The noise of the steps that did anything, in parameters that are noised, (T', Q')."""
+        layers = self.seen.layer[self.seen.quiet]
+        return self.quiet[np.ix_(self.live, np.isin(layers, self.noised))]
+
     def pulled(self, matrix: Array, later: int = 0) -> Array:
         """Returns what stands along each pull, (N,), ``later`` steps after it."""
         seen = self.seen
-        at = np.minimum(seen.pull_step + later, len(seen) - 1)
-        first = np.where(seen.pull_first >= 0, matrix[at, seen.pull_first], 0.0)
-        second = np.where(seen.pull_second >= 0, matrix[at, seen.pull_second], 0.0)
-        both = (seen.pull_first >= 0) & (seen.pull_second >= 0)
-        found: Array = (first + second) / np.where(both, math.sqrt(2), 1.0)
-        return found
+        step = np.minimum(seen.pull_step + later, len(seen) - 1)
+        found = np.zeros(len(step))
+        for column in seen.pull_at.T:
+            found += np.where(column >= 0, matrix[step, column], 0.0)
+        return found / np.sqrt(seen.degree)
+
+    def chosen(
+        self, kind: Kind, *scenarios: str, size: float | None = None, layer: int | None = None
+    ) -> Flags:
+        """Returns the pulls of some kind, scenarios, size and, if of one parameter, that one."""
+        least, most = _DEGREES[kind]
+        degree = self.seen.degree
+        chosen: Flags = (degree >= least) & (degree <= most) & self._within(scenarios)
+        # A step that is left out is a finding of its own, and says nothing of contributions.
+        chosen &= self.live[self.seen.pull_step]
+        if size is not None:
+            chosen &= self.seen.pull_size == size
+        if layer is not None:
+            chosen &= self.seen.layer[self.seen.pull_at[:, 0]] == layer
+        return chosen
 
     def contribution(
-        self, kind: Kind, *scenarios: str, large: bool | None = None, matrix: Array | None = None
+        self,
+        kind: Kind,
+        *scenarios: str,
+        size: float | None = None,
+        layer: int | None = None,
+        matrix: Array | None = None,
     ) -> Contribution:
         """Returns what one image adds, by least squares over all pulls of some scenarios.
 
         Args:
-            kind: Of images that pull at both layers, or at one.
+            kind: Of images that pull at one parameter, at both wide ones, or at all.
             *scenarios: Of `SCENARIOS`.
-            large: Of images of that size only.
+            size: Of images of that size only.
+            layer: Of images that pull at that parameter only.
             matrix: In place of the mean, (T, P).
         """
-        chosen = self._of_kind(kind) & self._within(scenarios)
-        if large is not None:
-            chosen &= self.seen.pull_large == large
-        along = self.pulled(self.mean if matrix is None else matrix)
-        return _least_squares(along[chosen], self.seen.pull_images[chosen])
-
-    def _of_kind(self, kind: Kind) -> Flags:
-        both: Flags = (self.seen.pull_first >= 0) & (self.seen.pull_second >= 0)
-        return both if kind == "both" else ~both
+        chosen = self.chosen(kind, *scenarios, size=size, layer=layer)
+        along = self.along if matrix is None else self.pulled(matrix)
+        spread = 0.0 if matrix is not None else self.scale.error**2 / (self.noise**2 or 1.0)
+        return _least_squares(along[chosen], self.seen.pull_images[chosen], spread)
 
     def _within(self, scenarios: tuple[str, ...]) -> Flags:
         wanted = [SCENARIOS.index(name) for name in scenarios]
         return np.isin(self.seen.scenario[self.seen.pull_step], wanted)
 
 
+@lru_cache(maxsize=2)
 def read(seen: Updates, claimed: Claimed) -> Steps:
     """Reads the noisy mean: what the optimiser was handed, else the change of the weights.
 
@@ -115,6 +170,8 @@ def read(seen: Updates, claimed: Claimed) -> Steps:
     """
     batch, rate = claimed.batch, claimed.learning_rate
     momentum = 0.0
+    if len(seen) < FEW_STEPS:
+        return Steps(seen, seen.change, None, 0.0, "", 0.0, 1, Scale.none(len(seen)))
     if seen.handed.shape[1] and not _noised_beside(seen):
         mean, unit = -seen.handed, float(batch) if batch else None
         source = f"the gradients that {seen.optimiser} was handed"
@@ -122,10 +179,14 @@ def read(seen: Updates, claimed: Claimed) -> Steps:
         mean, unit = seen.change, batch / rate if batch and rate else None
         mean, momentum = _without_momentum(seen)
         source = "the change of the weights"
+    scale = scale_of(seen, mean, batch)
+    if scale.kind in ("norm", "time"):
+        unit = None
+    mean = mean / scale.factor[:, None]
     # Which way a class's logit is pushed is the loss's affair.
-    draft = _measured(seen, mean, unit, momentum, source)
-    facing = draft.contribution("both", "stack").value
-    return _measured(seen, -mean, unit, momentum, source) if facing < 0 else draft
+    draft = _measured(seen, mean, unit, momentum, source, scale)
+    facing = draft.contribution("both", "stack", "single", "ladder").value
+    return _measured(seen, -mean, unit, momentum, source, scale) if facing < 0 else draft
 
 
 def contrast(one: Contribution, other: Contribution, steps: Steps) -> float:
@@ -163,11 +224,13 @@ def recall(steps: Steps, matrix: Array) -> Contribution:
     """Returns what is left of an image's pull one step later, along what nobody pulls at then."""
     seen = steps.seen
     busy = np.zeros(matrix.shape, dtype=np.bool_)
-    for coordinate in (seen.pull_first, seen.pull_second):
+    for coordinate in seen.pull_at.T:
         there = coordinate >= 0
         busy[seen.pull_step[there], coordinate[there]] = True
     last = seen.pull_step + 1 >= len(seen)
+    # The pulls of the next step touch none of a pull's coordinates.
     free = (steps.pulled(busy.astype(np.float64), later=1) == 0) & ~last
+    free &= seen.pull_size >= SIZES[0]
     return _least_squares(steps.pulled(matrix, later=1)[free], seen.pull_images[free])
 
 
@@ -177,16 +240,33 @@ def times(value: float) -> str:
 
 
 def _measured(
-    seen: Updates, mean: Array, unit: float | None, momentum: float, source: str
+    seen: Updates, mean: Array, unit: float | None, momentum: float, source: str, scale: Scale
 ) -> Steps:
     quiet = mean[:, seen.quiet]
-    noise = float(np.sqrt(np.mean(quiet**2)))
-    return Steps(seen, mean, unit, momentum, source, noise, quiet.size)
+    # Parameters that are noised by far less are a finding of their own, and no measure of noise.
+    layers = seen.layer[seen.quiet]
+    squares = np.array([np.mean(quiet[:, layers == k] ** 2) for k in np.unique(layers)])
+    noised = tuple(np.unique(layers)[4 * squares >= np.median(squares)].tolist())
+    limited = saturated(mean, seen.quiet)
+    draft = Steps(seen, mean, unit, momentum, source, 0.0, 1, scale, limited, noised)
+    return replace(draft, noise=rms(draft.alone), freedom=draft.alone.size)
 
 
-def _least_squares(along: Array, images: NDArray[np.int64]) -> Contribution:
-    weight = float(np.sum(images.astype(np.float64) ** 2))
-    return Contribution(float(np.sum(images * along)) / weight if weight else 0.0, weight)
+def _least_squares(along: Array, images: NDArray[np.int64], spread: float = 0.0) -> Contribution:
+    """Fits along = value * images.
+
+    Args:
+        along: Shape (n,).
+        images: Likewise.
+        spread: Variance of a step's factor over that of its noise, per squared value.
+    """
+    if not np.any(images):
+        return Contribution(0.0, 0.0)
+    count = images.astype(np.float64)
+    value = float(np.sum(count * along) / np.sum(count**2))
+    variance = 1 + spread * (value * count) ** 2
+    weight = float(np.sum(count**2 / variance))
+    return Contribution(float(np.sum(count * along / variance)) / weight, weight)
 
 
 def _noised_beside(seen: Updates) -> bool:
@@ -204,7 +284,7 @@ def _without_momentum(seen: Updates) -> tuple[Array, float]:
     if total == 0:
         return change, 0.0
     echo = float(np.sum(before * after)) / total
-    rough = _measured(seen, change, None, 0.0, "")
+    rough = _measured(seen, change, None, 0.0, "", Scale.none(len(change)))
     pull = rough.contribution("both", "stack", "single", "distinct", "large", "mixed")
     kept = recall(rough, change).value / pull.value if pull.value else 0.0
     certain = abs(echo) * math.sqrt(before.size) > _MOMENTUM_SIGNS
@@ -213,3 +293,16 @@ def _without_momentum(seen: Updates) -> tuple[Array, float]:
         return change, 0.0
     momentum = round(echo, _DECIMALS)
     return np.concatenate([change[:1], change[1:] - momentum * change[:-1]]), momentum
+
+
+def unreadable(steps: Steps) -> str:
+    """Returns why noise and contributions cannot be told from the steps; empty if they can."""
+    if len(steps.seen) < FEW_STEPS:
+        return "the steps left weights that are not finite (see finite updates): nothing was read"
+    if steps.limited:
+        return (
+            "the update is cut to a largest value, coordinate by coordinate, or is a sign: of a "
+            "noisy sum that is post-processing and costs no privacy, but neither noise nor "
+            "contributions can be read behind it: hand the step before it to the probe"
+        )
+    return ""

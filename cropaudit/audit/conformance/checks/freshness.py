@@ -22,7 +22,9 @@ def fresh_test(steps: Steps) -> Tested:
     """Tests steps against each other, layers against each other, and neighbours in a layer."""
     rows = steps.quiet[np.any(steps.quiet != 0, axis=1)]
     layers = steps.seen.layer[steps.seen.quiet]
-    first, second = rows[:, layers == 0], rows[:, layers == 1]
+    # The two largest parameters, which are of one shape.
+    one, other = np.sort(np.argsort(np.bincount(layers), kind="stable")[-2:])
+    first, second = rows[:, layers == one], rows[:, layers == other]
     shared = min(first.shape[1], second.shape[1])
     across = _correlation(first[:, :shared].ravel(), second[:, :shared].ravel())
     near = [_neighbours(part) for part in (first, second)]

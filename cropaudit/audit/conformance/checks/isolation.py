@@ -24,8 +24,8 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
     found = seen.gradients
     if found is None:
         return Outcome(NAME, skipped="no model was given")
-    if not found.steady:
-        words = "the model gives two outputs for one batch: turn its random layers off to compare"
+    if not found.repeatable:
+        words = "the model gives two outputs for one batch from one state and one seed"
         return Outcome(NAME, undecided=words, where=found.where)
     allowed = tolerance(found)
     moves = _moves(found)
@@ -90,7 +90,8 @@ def _moves(found: Gradients) -> tuple[_Move, ...]:
         ),
         _Move(
             "gradient shift",
-            found.gradient_shift,
+            # Opacus' two passes share neither state nor seed.
+            found.gradient_shift if found.steady else math.nan,
             "Opacus' gradient of an image does not depend on the others",
             f"changing the others moves the per-sample gradient of an image by "
             f"{found.gradient_shift:.2g}",

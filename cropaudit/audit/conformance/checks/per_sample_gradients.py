@@ -11,7 +11,7 @@ from cropaudit.audit.conformance.observe.gradients import Gradients
 from cropaudit.audit.conformance.outcome import Outcome, Tested
 from cropaudit.audit.conformance.seen import Seen
 
-__all__ = ["check", "tolerance"]
+__all__ = ["check", "tolerance", "unsteady_words"]
 
 NAME = "per-sample gradients"
 _TOLERANCE = 1e-8
@@ -27,8 +27,7 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
     if found.refused:
         return Outcome(NAME, undecided=_refusal(found), where=found.where)
     if not found.steady:
-        words = "the model gives two outputs for one batch: turn its random layers off to compare"
-        return Outcome(NAME, undecided=words, where=found.where)
+        return Outcome(NAME, undecided=unsteady_words(found), where=found.where)
     allowed = tolerance(found)
     if found.shift_training > allowed:
         words = "the model mixes images (see isolation): no image has a gradient of its own"
@@ -53,6 +52,16 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
 def tolerance(found: Gradients) -> float:
     """Returns what rounding may do: little in float64, more where only float32 could be run."""
     return _TOLERANCE_SINGLE if found.single else _TOLERANCE
+
+
+def unsteady_words(found: Gradients) -> str:
+    """Says why the model gives two outputs for one batch: by memory, or by chance."""
+    if found.recalls > 0:
+        kept = f" in {', '.join(found.kept)}" if found.kept.size else ""
+        return (
+            f"the model recalls{kept} what it was shown before (see kept state): nothing compares"
+        )
+    return "the model gives two outputs for one batch: turn its random layers off to compare"
 
 
 def _words(found: Gradients, worst: int, allowed: float) -> str:

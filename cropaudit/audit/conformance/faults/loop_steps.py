@@ -8,7 +8,18 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-__all__ = ["BATCH", "BOUND", "RATE", "SIGMA", "LoopStep", "MomentumStep", "Step", "VmapStep"]
+__all__ = [
+    "BATCH",
+    "BOUND",
+    "RATE",
+    "SIGMA",
+    "AutoScaledStep",
+    "DroppingStep",
+    "LoopStep",
+    "MomentumStep",
+    "Step",
+    "VmapStep",
+]
 
 Step = Callable[[Tensor, Tensor], Any]
 
@@ -17,6 +28,7 @@ BOUND = 1.0
 RATE = 0.1
 BATCH = 16
 _MOMENTUM = 0.9
+_STABLE = 0.01
 # Keeps a gradient of 0 from dividing by 0.
 _TINY = 1e-12
 
@@ -82,6 +94,24 @@ class VmapStep(LoopStep):
         found = vmap(grad(loss), in_dims=(None, 0, 0))(weights, images, masks)
         rows: Tensor = torch.cat([part.flatten(1) for part in found.values()], dim=1)
         return rows
+
+
+class AutoScaledStep(LoopStep):
+    """By hand with AUTO-S: each gradient is scaled by C / (norm + a little)."""
+
+    def clipped(self, rows: Tensor) -> Tensor:
+        """Returns the rows, each of norm below C."""
+        found: Tensor = rows * self.bound / (rows.norm(dim=1, keepdim=True) + _STABLE)
+        return found
+
+
+class DroppingStep(LoopStep):
+    """By hand, with what is above C left out."""
+
+    def clipped(self, rows: Tensor) -> Tensor:
+        """Returns the rows, each of norm C at most."""
+        kept: Tensor = rows * (rows.norm(dim=1, keepdim=True) <= self.bound)
+        return kept
 
 
 class MomentumStep(LoopStep):

@@ -21,10 +21,12 @@ __all__ = [
     "make_batchnorm",
     "make_batchnorm_kept_frozen",
     "make_convolutions",
+    "make_feature_bank",
     "make_frozen_batchnorm",
     "make_ghost",
     "make_groupnorm",
     "make_mended_pspnet",
+    "make_prototypes",
 ]
 
 CLASSES = 4
@@ -79,6 +81,16 @@ def make_mended_pspnet() -> nn.Module:
     return build_model("pspnet", CLASSES, _SEED)
 
 
+def make_feature_bank() -> nn.Module:
+    """Returns one that pushes the features of each batch into a buffer, as memory banks do."""
+    return _small(_FeatureBank())
+
+
+def make_prototypes() -> nn.Module:
+    """Returns one that subtracts a running average of the features of earlier batches."""
+    return _small(_Prototypes())
+
+
 def batch_loss(outputs: Tensor, masks: Tensor) -> Tensor:
     """Averages over the labelled pixels of the whole batch: images share the denominator."""
     return functional.cross_entropy(outputs, masks, ignore_index=IGNORE)
@@ -93,6 +105,36 @@ class _FrozenBatchNorm(nn.BatchNorm2d):
 
     def train(self, mode: bool = True) -> "_FrozenBatchNorm":
         return super().train(False)
+
+
+class _FeatureBank(nn.Module):
+    """Hands its input on, and keeps its mean."""
+
+    bank: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("bank", torch.zeros(_WIDTH))
+
+    def forward(self, features: Tensor) -> Tensor:
+        self.bank = features.detach().mean(dim=(0, 2, 3)).to(self.bank.dtype)
+        return features
+
+
+class _Prototypes(nn.Module):
+    """Subtracts what earlier batches looked like."""
+
+    prototype: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("prototype", torch.zeros(_WIDTH))
+
+    def forward(self, features: Tensor) -> Tensor:
+        found = features - self.prototype.to(features.dtype)[:, None, None]
+        mean = features.detach().mean(dim=(0, 2, 3)).to(self.prototype.dtype)
+        self.prototype = 0.9 * self.prototype + 0.1 * mean
+        return found
 
 
 def _small(norm: nn.Module) -> nn.Module:
@@ -140,6 +182,18 @@ FAULTS: tuple[Fault, ...] = (
         "the loss is divided by the labelled pixels of the whole batch",
         "isolation",
         Subjects(model=f"{_HERE}:make_groupnorm", loss=f"{_HERE}:batch_loss"),
+    ),
+    _of(
+        "feature-bank",
+        "the features of each batch are pushed into a buffer, which the checkpoint holds",
+        "kept state",
+        Subjects(model=f"{_HERE}:make_feature_bank"),
+    ),
+    _of(
+        "prototypes",
+        "a running average of the features of earlier batches moves the features of later ones",
+        "kept state",
+        Subjects(model=f"{_HERE}:make_prototypes"),
     ),
 )
 

@@ -22,6 +22,8 @@ from cropaudit.audit.conformance.faults.loop_steps import (
     BOUND,
     RATE,
     SIGMA,
+    AutoScaledStep,
+    DroppingStep,
     LoopStep,
     MomentumStep,
     Step,
@@ -34,7 +36,10 @@ __all__ = [
     "CLEAN",
     "OpacusStep",
     "make_adam",
+    "make_auto_scaled",
+    "make_dropping",
     "make_ghost",
+    "make_limited",
     "make_loop",
     "make_loop_momentum",
     "make_microbatches",
@@ -178,6 +183,30 @@ def make_loop_momentum(model: nn.Module) -> Step:
     return MomentumStep(model)
 
 
+def make_limited(model: nn.Module) -> Step:
+    """Opacus, and the norm of the noisy gradient is limited before the weights move."""
+    step = OpacusStep(model)
+
+    def limiting(images: Tensor, masks: Tensor) -> None:
+        step.optimizer.zero_grad()
+        step.backward(images, masks)
+        if step.optimizer.pre_step():
+            nn.utils.clip_grad_norm_(model.parameters(), BOUND)
+            step.optimizer.original_optimizer.step()
+
+    return limiting
+
+
+def make_auto_scaled(model: nn.Module) -> Step:
+    """By hand, scaled by C / (norm + 0.01) as in AUTO-S, never more than C."""
+    return AutoScaledStep(model)
+
+
+def make_dropping(model: nn.Module) -> Step:
+    """By hand, images with gradients above C are left out, so that one adds C at most."""
+    return DroppingStep(model)
+
+
 _HERE = "cropaudit.audit.conformance.faults.trainers"
 CLAIMED = Claimed(
     batch=BATCH, noise_multiplier=SIGMA, max_grad_norm=BOUND, learning_rate=RATE, sampler="poisson"
@@ -199,4 +228,7 @@ CLEAN: tuple[Fault, ...] = (
     _of("loop-step", make_loop),
     _of("vmap-step", make_vmap),
     _of("loop-momentum", make_loop_momentum),
+    _of("limited-norm", make_limited),
+    _of("auto-scaled", make_auto_scaled),
+    _of("dropping", make_dropping),
 )

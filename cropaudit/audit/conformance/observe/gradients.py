@@ -25,7 +25,11 @@ class Gradients:
             in units of C.
         refused: Why Opacus gave no per-sample gradients; empty if it did.
         mode: Opacus' grad-sample mode.
-        steady: Whether the same batch gave the same outputs twice.
+        steady: Whether the same batch gave the same outputs twice in a row.
+        repeatable: Whether it did so from the same state and the same seed.
+        kept: Names of buffers, and all else in the state, that hold something of the images after
+            a pass forward and back, text (m,).
+        recalls: How far the output for a batch moves, relative, with what was shown before.
         stilled: Classes of random layers (dropout) that were turned off, text.
         shift_delivered: How far the output for image 0 moves, relative, when the other images
             change, in the model as delivered.
@@ -52,6 +56,9 @@ class Gradients:
     refused: str
     mode: str
     steady: bool
+    repeatable: bool
+    kept: NDArray[np.str_]
+    recalls: float
     stilled: str
     shift_delivered: float
     shift_training: float

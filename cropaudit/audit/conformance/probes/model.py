@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.gradients import Gradients
+from cropaudit.audit.conformance.probes.memory import recall
 from cropaudit.audit.conformance.probes.mixing import Mixing, follow
 from cropaudit.audit.conformance.probes.per_sample import Compared, compare, unwrapped
 from cropaudit.audit.conformance.probes.user_loss import UserLoss, cross_entropy, main_output
@@ -80,9 +81,10 @@ def _probed(
     stilled = _still(delivered)
     training = copy.deepcopy(plain).to(dtype).train()
     _still(training)
-    as_delivered = follow(copy.deepcopy(delivered), guard, batch.images, batch.others)
-    as_trained = follow(copy.deepcopy(training), guard, batch.images, batch.others)
+    as_delivered = follow(delivered, guard, batch.images, batch.others)
+    as_trained = follow(training, guard, batch.images, batch.others)
     compared = _compared(training, mode, batch, claimed.max_grad_norm)
+    memory = recall(training, batch.loss, guard, (batch.images, batch.others), batch.masks)
     return Gradients(
         parameters=np.array(compared.parameters, dtype=np.str_),
         kinds=np.array(compared.kinds, dtype=np.str_),
@@ -93,6 +95,9 @@ def _probed(
         refused=compared.refused,
         mode=mode,
         steady=as_delivered.steady and as_trained.steady,
+        repeatable=as_delivered.repeatable and as_trained.repeatable,
+        kept=np.array(memory.kept, dtype=np.str_),
+        recalls=memory.recalls,
         stilled=", ".join(stilled),
         shift_delivered=as_delivered.shift,
         shift_training=as_trained.shift,

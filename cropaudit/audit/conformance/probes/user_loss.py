@@ -1,5 +1,6 @@
 """The user's loss as a sum over images, whatever its reduction, and whether images cross in it."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,17 @@ class UserLoss:
         alone = self._call(one, mask)
         twice = self._call(_joined(one, one), torch.cat([mask, mask]))
         self.reduction = _reduction(alone, twice)
+
+    def fresh(self) -> "UserLoss":
+        """Returns one whose loss is a copy, with a state of its own."""
+        found = copy.copy(self)
+        found._loss = copy.deepcopy(self._loss)
+        return found
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The loss, if it is a module."""
+        return self._loss if isinstance(self._loss, nn.Module) else None
 
     def total(self, outputs: Any, masks: Tensor) -> Tensor:
         """Returns the sum of the images' losses; times their number for a mean."""
