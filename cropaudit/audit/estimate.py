@@ -16,6 +16,7 @@ from cropaudit.audit.estimators.methods import Method
 from cropaudit.audit.estimators.power import NOT_PROBED, ApproximateTruth, FamilyTruth, Truth
 from cropaudit.audit.estimators.rate_test import approximate_dp
 from cropaudit.audit.estimators.scores import Scores
+from cropaudit.audit.estimators.thresholds import Ranks
 from cropaudit.audit.method_choice import choose_methods
 from cropaudit.audit.question import Question
 from cropaudit.audit.reach import could_contradict, trials_needed
@@ -27,6 +28,7 @@ from cropaudit.errors import InputError
 __all__ = ["estimate"]
 
 _POINTS = 200
+_FEW = 8  # different scores, at most, that are called few
 
 
 def estimate(tables: Sequence[ScoreTable], question: Question) -> Estimate:
@@ -152,9 +154,20 @@ def _attack(table: ScoreTable, question: Question, attacks: int) -> AttackEstima
 def _bound(method: Method, scores: Scores, question: Question) -> Bound:
     found = method.bound(scores, question.delta, question.level, question.seed)
     trials = len(scores.member), len(scores.nonmember)
-    note = f"all scores are alike; {found.note}" if scores.alike else found.note
+    note = "; ".join(text for text in (_ties(method, scores), found.note) if text)
     detectable = _detectable(method, trials, question)
     return found.model_copy(update={"detectable": detectable, "note": note})
+
+
+def _ties(method: Method, scores: Scores) -> str:
+    """Says where a cut at a rank is likely to fall into a tie, which then tells nothing."""
+    if scores.alike:
+        return "all scores are alike"
+    ranks = isinstance(getattr(method, "policy", None), Ranks)
+    values = len(np.unique(np.concatenate([scores.member, scores.nonmember])))
+    if not ranks or values > _FEW:
+        return ""
+    return f"scores of {values} values: a threshold given beforehand may tell more"
 
 
 def _free_p_value(primary: Method, scores: Scores, question: Question) -> float | None:

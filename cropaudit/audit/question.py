@@ -47,7 +47,7 @@ class Question:
     policy: Policy | None = None
     trials: Trials = "independent"
     two_sided: bool = False
-    seed: int = field(default_factory=lambda: secrets.randbits(31))
+    seed: int = field(default_factory=lambda: secrets.randbits(31), compare=False)
 
     def __post_init__(self) -> None:
         require(0 <= self.delta < 1, "delta", "in [0, 1)", self.delta)

@@ -31,7 +31,7 @@ def perfect(canaries: int, seed: int) -> Scores:
     return Scores.labelled(values, bits)
 
 
-@pytest.mark.parametrize("canaries", [40, 64, 96, 200])
+@pytest.mark.parametrize("canaries", [40, 64, 200])
 def test_perfect_scores_of_one_run_contradict_the_claim(canaries: int) -> None:
     """Guesses of 5% and 2% of them never could; 3 right of 3 say nothing."""
     method = choose_methods(ONE_RUN, (canaries // 2, canaries // 2)).primary
@@ -55,7 +55,7 @@ def test_a_stated_epsilon_is_contradicted_by_64_perfect_scores() -> None:
 
 def test_plans_look_at_numbers_and_the_claim_alone() -> None:
     family = Family(POISSON, 1e-5)
-    for canaries in (10, 64, 1000):
+    for canaries in (10, 300):
         shares = planned_shares(canaries, family, 0.05)
         assert shares == planned_shares(canaries, Family(POISSON, 1e-5), 0.05)
         assert all(0 < share <= 1 for share in shares)
@@ -70,18 +70,18 @@ def test_uneven_coins_are_reckoned_with() -> None:
 
 
 def test_null_planned_guesses_keep_the_level() -> None:
-    """120 runs of 64 independent canaries of the claimed pair at level .1; false-failure 1e-5."""
+    """60 runs of 64 independent canaries of the claimed pair at level .1; false-failure 1e-5."""
     from scipy.stats import binom
 
     asked = replace(ONE_RUN, confidence=0.9)
     method = choose_methods(asked, (32, 32)).primary
     rng, above = np.random.default_rng(3), 0
-    for _ in range(120):
+    for _ in range(60):
         members = int(rng.binomial(64, 0.5))
         scores = pair_scores(POISSON, (members, 64 - members), rng)
         value = method.p_value(scores, asked.null or 0.0, 1e-5, 0.1, 0)
         above += value is not None and value <= 0.1
-    assert above <= binom.isf(1e-5, 120, 0.1)
+    assert above <= binom.isf(1e-5, 60, 0.1)
 
 
 def test_too_few_canaries_say_so_and_how_many_would_do() -> None:
@@ -125,10 +125,10 @@ def test_caps_of_a_family_are_not_exceeded_and_are_near() -> None:
 
 
 def test_backward_is_forward_told_from_the_nonmembers() -> None:
-    """An identity, estimator by estimator; the numbers of trials keep their names."""
+    """An identity, estimator by estimator; what is said of the power has its condition."""
     few = PoissonPatch(1.0, 0.1, 0.3, 10)
-    scores = pair_scores(few, (100, 80), np.random.default_rng(5))
-    bits = np.r_[np.ones(100, bool), np.zeros(80, bool)]
+    scores = pair_scores(few, (60, 50), np.random.default_rng(5))
+    bits = np.r_[np.ones(60, bool), np.zeros(50, bool)]
     forward = ScoreTable("", np.r_[scores.member, scores.nonmember], bits)
     backward = ScoreTable("", -forward.values, ~bits)
     asked = Question(mechanism=few, order="forward", seed=1)
@@ -141,18 +141,8 @@ def test_backward_is_forward_told_from_the_nonmembers() -> None:
     assert told.free_p_value == turned.free_p_value
     assert told.inversions == turned.inversions
     assert one.summit == other.summit
-    assert (turned.members, turned.nonmembers) == (80, 100)
+    assert (turned.members, turned.nonmembers) == (50, 60)
     assert turned.auc == pytest.approx(told.auc)
-    assert np.allclose(turned.roc.fpr, 1 - np.array(told.roc.tpr)[::-1])
-
-
-def test_what_would_be_found_is_said_with_its_condition() -> None:
-    scores = pair_scores(POISSON, (60, 60), np.random.default_rng(0))
-    bits = np.r_[np.ones(60, bool), np.zeros(60, bool)]
-    found = estimate(
-        [ScoreTable("", np.r_[scores.member, scores.nonmember], bits)],
-        Question(mechanism=POISSON, order="forward"),
-    )
-    assert found.power_holds == "if only the noise is less"
-    told = "\n".join(summary_lines(found))
-    assert "found with 90% power if only the noise is less; not probed: a leak in few runs" in told
+    assert one.power_holds == "if only the noise is less"
+    words = "\n".join(summary_lines(one))
+    assert "found with 90% power if only the noise is less; not probed: a leak in few runs" in words

@@ -131,9 +131,11 @@ def test_table_says_it_in_words(cropaudit: Run, gaussian: Path) -> None:
 
 
 def test_a_claim_that_is_not_contradicted(here: Run, gaussian: Path) -> None:
-    done = here("estimate", gaussian, "--claim", 11)
+    done = here("estimate", gaussian, "--claim", 4.5)
     assert done.returncode == 0
     assert "Result: claim not contradicted; the scores show" in done.stdout
+    deaf = " ".join(here("estimate", gaussian, "--claim", 11).stdout.split())
+    assert "2,000 trials could not contradict 11.0 by this test even without an error" in deaf
 
 
 def test_arrays_and_a_mechanism(cropaudit: Run, tmp_path: Path) -> None:
