@@ -179,6 +179,21 @@ def test_steps_alone_are_counted() -> None:
     assert reconciled(Seen(batches=same), said()) is None
 
 
+def test_epochs_that_drop_their_last_batch_are_counted_as_they_begin() -> None:
+    """24 batches of 10 out of 25 records are 12 epochs of 2, where 3 would be in a whole one."""
+    rng = np.random.default_rng(0)
+    order = [rng.permutation(25)[:20] for _ in range(12)]
+    step = np.repeat(np.arange(24), 10)
+    batches = Batches(
+        25, np.concatenate(order), step, np.full(12, 2), updates=24, source="pipeline"
+    )
+    claimed = said(sampler="shuffle", batch=10, records=25, steps=24, epochs=8)
+    parts = Seen(draws=crop_draws(rng, 4000), updates=noisy(rng), batches=batches)
+    made = reconciled(parts, claimed)
+    assert made is not None
+    assert made.steps == 12
+
+
 def test_the_certificate_encloses_the_claimed_epsilon() -> None:
     rng = np.random.default_rng(1)
     made = reconciled(seen(rng), said())

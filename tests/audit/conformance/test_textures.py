@@ -1,12 +1,14 @@
 """Images that say who they are: windows read back after flips, padding and changes of colour."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from cropaudit.accounting.geometry import Size
 from cropaudit.audit.conformance.observe.draws import PADDING_MODES
 from cropaudit.audit.conformance.probes.textures import Textures
-from cropaudit.audit.conformance.probes.worlds import TexturedImages, World
+from cropaudit.audit.conformance.probes.worlds import TexturedImages, World, pieces_of
 
 SIZE, RECORDS, CROP, PATCH = Size(48, 64), 40, 32, Size(8, 8)
 DATA = TexturedImages(SIZE, RECORDS, PATCH, World())
@@ -75,3 +77,14 @@ def test_labels_are_legal(classes: int, ignored: bool) -> None:
     data = TexturedImages(SIZE, 12, PATCH, World(classes=classes, ignored=ignored))
     seen = np.unique(np.concatenate([data[i][1].numpy().ravel() for i in range(12)]))
     assert set(seen.tolist()) == {*range(classes), *([255] if ignored else [])}
+
+
+def test_pieces_of_photographs_stand_in_every_second_patch(camvid_root: Path) -> None:
+    pieces = pieces_of(camvid_root, PATCH, RECORDS + 1)
+    data = TexturedImages(SIZE, RECORDS, PATCH, World(), pieces)
+    image, mask = (part.numpy() for part in data[4])
+    top, left = data.place(4)
+    assert (image[:, top : top + 8, left : left + 8] == pieces[4][0]).all()
+    assert mask.max() == 255
+    assert ((mask < 11) | (mask == 255)).all()
+    assert (data[5][0] == DATA[5][0]).all()

@@ -78,6 +78,10 @@ def faulty(name: str, rng: np.random.Generator) -> Training:
         rows = 0.5 * rng.uniform(-(3**0.5), 3**0.5, (STEPS, P))
     elif name == "setting":
         return replace(found, noise_multiplier=np.r_[np.ones(STEPS - 1), 0.5])
+    elif name == "second phase":  # plain steps after the private ones
+        read = np.r_[np.ones(30), np.full(10, np.nan)]
+        handed = np.repeat([[1.0], [0.0]], [30, 10], axis=0)
+        return replace(found, noise=rows[:30], noise_multiplier=read, handed=handed)
     return replace(found, noise=rows)
 
 
@@ -90,6 +94,7 @@ def faulty(name: str, rng: np.random.Generator) -> Training:
         ("repeated", "1 pairs of steps add the same"),
         ("uniform", "not normal"),
         ("setting", "multiplier is 0.5 in 1 of 40 steps"),
+        ("second phase", "10 of 40 steps are made by an optimiser that is none of Opacus'"),
     ],
 )
 def test_faults_of_noise_are_found_by_their_names(name: str, words: str) -> None:

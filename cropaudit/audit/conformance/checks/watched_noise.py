@@ -44,7 +44,8 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
     if sigma is None and delivered <= _NOTHING:
         words = "no step adds any noise, and no noise multiplier is claimed to compare with"
         return Outcome(NAME, undecided=words, where=training.where)
-    tests = [] if sigma is None else [size(found, sigma), _settings(training, sigma)]
+    tests = [_bare(training)]
+    tests += [] if sigma is None else [size(found, sigma), _settings(training, sigma)]
     if delivered > _NOTHING:
         tests += [
             same(found, training.tensor, training.names.tolist()),
@@ -56,6 +57,7 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
         tests=tuple(tests),
         evidence=_evidence(training, found, delivered, sigma),
         power=_power(found),
+        undecided=_partly(training),
         differs=_more(found, delivered, sigma),
         where=training.where,
         figures={"delivered noise multiplier": delivered, "noisy steps": float(len(found))},
@@ -148,6 +150,30 @@ def _unseen(training: Training, claimed: Claimed) -> Outcome:
         why = why if training.finite else "gradients or weights are not finite"
     words = f"{why}, so that the noise cannot be told from gradients; give the update as --trainer"
     return Outcome(NAME, unmeasured=words, where=training.where)
+
+
+def _others(training: Training) -> NDArray[np.bool_]:
+    """Returns which steps no optimiser of Opacus made."""
+    others: NDArray[np.bool_] = ~np.isfinite(training.noise_multiplier)
+    return others
+
+
+def _bare(training: Training) -> Tested:
+    others = _others(training)[: len(training.handed)]
+    silent = others & ~training.handed.any(axis=1) if training.handed.size else others & False
+    return Tested(
+        "no step is made without noise beside those of Opacus",
+        0.0 if silent.any() else 1.0,
+        f"{int(silent.sum())} of {len(training)} steps are made by an optimiser that is none of "
+        "Opacus', with a gradient of exactly 0 where no image pulls: without noise",
+    )
+
+
+def _partly(training: Training) -> str:
+    others = int(_others(training).sum())
+    if not others:
+        return ""
+    return f"{others} of {len(training)} steps are made by an optimiser that is none of Opacus'"
 
 
 def _settings(training: Training, sigma: float) -> Tested:

@@ -117,6 +117,7 @@ class TrainingDiary:
         self._own: WatchedNet | None = None
         self._twin: Twin | None = None
         self._now = _Row()
+        self._privates: dict[int, Any] = {}
         self._labels: NDArray[np.int64] | None = None
 
     def adopt(self, net: WatchedNet) -> None:
@@ -168,19 +169,19 @@ class TrainingDiary:
         held = self._held(optimizer)
         if not held:
             return
-        if not self.told:
-            self.private = _private_around(optimizer)
-            if not self.rows and len(held) == len(self._start):
-                self._begin(held)
+        if not self.told and not self.rows and len(held) == len(self._start):
+            self._begin(held)
+        private = self._around(optimizer)
+        self.private = self.private or private
         self.told, self._weights = True, held
         self._now = row = _Row(count=sum(len(batch.images) for batch in self._pending))
         rate = float(optimizer.param_groups[0].get("lr", np.nan))
-        row.settings = (*_settings(self.private), rate)
+        row.settings = (*_settings(private), rate)
         whole = len(held) == len(self._start) and self._own is not None
         if whole:
             handed = _flat([_gradient(p) for p in held.values()])
             self.finite &= bool(np.isfinite(handed).all())
-            self._read_sum(row, handed)
+            self._read_sum(row, handed, private)
             if len(self.rows) < _ROWS:
                 row.handed = handed[self._tensor() == list(held).index(QUIET)]
             if self._twin is None:
@@ -256,14 +257,20 @@ class TrainingDiary:
         order = list(self._start) or list(found)
         return {name: found[name] for name in order if name in found}
 
-    def _read_sum(self, row: _Row, handed: Array) -> None:
+    def _around(self, optimizer: Optimizer) -> Any:
+        """Returns Opacus' optimiser around this one, looked for once; none of a plain one."""
+        if id(optimizer) not in self._privates:
+            self._privates[id(optimizer)] = _private_around(optimizer)
+        return self._privates[id(optimizer)]
+
+    def _read_sum(self, row: _Row, handed: Array, private: Any) -> None:
         """Takes the noise from Opacus' sum, and holds the sum against each image's gradient."""
         summed = [getattr(p, "summed_grad", None) for p in self._weights.values()]
         batch, norm = row.settings[2], row.settings[1]
-        if self.private is None or any(part is None for part in summed):
+        if private is None or any(part is None for part in summed):
             return
-        mean = getattr(self.private, "loss_reduction", "mean") == "mean"
-        pieces = int(getattr(self.private, "accumulated_iterations", 1) or 1) if mean else 1
+        mean = getattr(private, "loss_reduction", "mean") == "mean"
+        pieces = int(getattr(private, "accumulated_iterations", 1) or 1) if mean else 1
         total = _flat([part for part in summed if part is not None])
         if len(self.rows) < _ROWS and (not mean or np.isfinite(batch)):
             row.noise = handed * (batch * pieces if mean else 1) - total

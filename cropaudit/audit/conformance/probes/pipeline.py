@@ -28,7 +28,7 @@ from cropaudit.audit.conformance.probes.diary import Shown, TrainingDiary
 from cropaudit.audit.conformance.probes.loader import records_for
 from cropaudit.audit.conformance.probes.reading import Reader
 from cropaudit.audit.conformance.probes.watched_net import CHANNELS, WatchedNet
-from cropaudit.audit.conformance.probes.worlds import LABELS, TexturedImages, World
+from cropaudit.audit.conformance.probes.worlds import LABELS, TexturedImages, World, pieces_of
 from cropaudit.audit.conformance.subjects import Subjects
 from cropaudit.audit.conformance.worker.guard import Guard, UserError
 from cropaudit.audit.conformance.worker.seeding import seed_all
@@ -89,6 +89,8 @@ class _Runs:
         self._size, self.patch = claimed.image, claimed.patch.size
         self.records = records_for(claimed)
         self._classes, self._world = _TRIALS[0][0], World()
+        folder = subjects.data
+        self._pieces = [] if folder is None else pieces_of(folder, self.patch, self.records + 1)
 
     def first(self) -> TrainingDiary:
         """Runs it with the outputs and labels that its loss takes."""
@@ -119,7 +121,7 @@ class _Runs:
     def dataset(self, **changed: bool) -> TexturedImages:
         """Returns the images of another world."""
         world = replace(self._world, **changed)
-        return TexturedImages(self._size, self.records, self.patch, world)
+        return TexturedImages(self._size, self.records, self.patch, world, self._pieces)
 
 
 @contextmanager

@@ -42,6 +42,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 _CALLS, _NEAR_CALLS, _PAIRS = 2400, 600, 480
 _GUARD = 900.0  # seconds after which no more samples are drawn, and their number is too small
+_NO_PHOTOGRAPHS = ("loader", "model", "trainer")
 _QUICK = 5  # a trial takes one in so many
 _READ = 8  # calls of which one at least must be read for masks to be believed to hold codes
 _UNTOUCHED = 5  # calls in which inputs are compared with themselves
@@ -88,6 +89,10 @@ class Prober:
             "model": self._model,
             "trainer": self._trainer,
         }
+        if self._subjects.data is not None:
+            blind = [name for name in _NO_PHOTOGRAPHS if getattr(self._subjects, name)]
+            words = "the photographs of data are not used by the probe of the {}"
+            self.contract["notes"] += [words.format(name) for name in blind]
         for subject, probe in probes.items():
             spec = getattr(self._subjects, subject)
             if spec:
