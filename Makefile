@@ -29,6 +29,7 @@ bench: $(STAMP)
 
 study: $(STAMP)
 	$(BIN)/python -m tests.study
+	$(BIN)/python -m tests.study.models
 
 format: $(STAMP)
 	$(BIN)/ruff format .
