@@ -337,7 +337,7 @@ def test_bound_of_rounds_down_and_says_all() -> None:
     assert bound_of("x", "exact", "", Found(0.0), None, 0.0, 0.1, "").note == ""
 
 
-def test_the_best_of_several_tests_is_reported_at_its_share() -> None:
+def test_several_ranks_are_no_worse_than_the_best_at_its_share() -> None:
     rng = np.random.default_rng(5)
     scores = Scores.of(rng.normal(size=80) + 1.5, rng.normal(size=80))
     rates = (0.3, 0.1, 0.02)
@@ -346,10 +346,12 @@ def test_the_best_of_several_tests_is_reported_at_its_share() -> None:
         ThresholdMethod(JointTest(), Ranks((rate,))).bound(scores, DELTA, 0.02, 0).epsilon
         for rate in rates
     ]
-    assert together.epsilon == max(alone)
-    values = [
-        ThresholdMethod(JointTest(), Ranks((rate,))).p_value(scores, 0.5, DELTA, 0.02, 0)
-        for rate in rates
-    ]
+    assert together.epsilon >= max(alone) > 0.5
     found = ThresholdMethod(JointTest(), Ranks(rates)).p_value(scores, 0.5, DELTA, 0.06, 0)
-    assert found == pytest.approx(3 * min(value for value in values if value is not None))
+    assert found is not None
+    assert found <= 0.06
+    # Two signs stand on no common law: Bonferroni between them, the best one reported.
+    signs = Ranks((0.3,), either_sign=True)
+    both = ThresholdMethod(JointTest(), signs).bound(scores, DELTA, 0.06, 0)
+    one = ThresholdMethod(JointTest(), Ranks((0.3,))).bound(scores, DELTA, 0.03, 0)
+    assert both.epsilon == one.epsilon

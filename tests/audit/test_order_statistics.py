@@ -142,10 +142,10 @@ def test_p_values_are_uniform_under_the_best_guesser() -> None:
     """
     rng, games, sureness = np.random.default_rng(11), 2000, Sureness.above(gaussian(1.0))
     right = []
-    for game in range(games):
+    for _ in range(games):
         bits = rng.integers(2, size=80)
         scores = rng.normal(size=80) + bits - 0.5
-        right.append(Surest(0.25).guesses(Scores.labelled(scores, bits), game).right)
+        right.append(Surest(0.25).guesses(Scores.labelled(scores, bits)).right)
     for least in (18, 20):
         tail = p_value(Guesses(80, 20, least), sureness)
         seen = int((np.array(right) >= least).sum())

@@ -145,10 +145,10 @@ def test_coverage_of_scores_with_ties() -> None:
     False-failure rate at most 1e-4 (Binomial(600, .1)).
     """
     rng, above = np.random.default_rng(4), 0
-    for game in range(600):
+    for _ in range(600):
         bits = rng.integers(2, size=120)
         scores = np.where(rng.random(120) < 1 / (1 + math.e), 1 - bits, bits)
-        guesses = Ends(1 / 3).guesses(Scores.labelled(scores, bits), seed=game)
+        guesses = Ends(1 / 3).guesses(Scores.labelled(scores, bits))
         above += Steinke().epsilon(guesses, 0.0, 0.1).epsilon > 1.0
     assert above <= binom.isf(1e-4, 600, 0.1)
 

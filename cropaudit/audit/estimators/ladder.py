@@ -69,8 +69,10 @@ def joint_p_value(needed: Sequence[Counts], curve: TradeOff) -> float:
         needed: As `extreme` returns them.
         curve: Largest true positive rates by false positive rates.
     """
-    alone = sum(p_value(test, curve) for test in needed)
-    return min(1.0, max(alone - _repeated(needed, curve), 0.0))
+    alone = [p_value(test, curve) for test in needed]
+    # Some rank is reached at least as often as any one of them, whatever rounding says.
+    together = sum(alone) - _repeated(needed, curve)
+    return min(1.0, max(together, *alone, 0.0))
 
 
 def _fewest(test: Counts, curve: TradeOff, allowed: float) -> Counts | None:
