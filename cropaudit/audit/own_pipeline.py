@@ -71,9 +71,7 @@ def own_conformance(subject: Subject, claim: StatedClaim) -> Conformance:
         for item in battery.findings
     )
     found = reconciled(seen, claimed)  # at the level of the check that quotes it: one interval
-    # Without noise it has no end: the accountant's check says so.
-    known = found is not None and math.isfinite(found.epsilon_low)
-    delivered = _delivered(found, claim.epsilon) if found is not None and known else None
+    delivered = None if found is None else _delivered(found, claim.epsilon)
     return Conformance(level=battery.level, checks=checks, delivered=delivered)
 
 
