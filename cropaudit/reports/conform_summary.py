@@ -1,6 +1,7 @@
 """The conformance battery for a terminal, as a mapping for JSON, and as JUnit XML."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,7 +55,8 @@ def _document(finding: Finding) -> dict[str, Any]:
         "nulls": list(finding.nulls),
         "power": outcome.power,
         "where": outcome.where,
-        "figures": dict(outcome.figures),
+        # An epsilon without noise has no end, which JSON has no number for.
+        "figures": {k: v if math.isfinite(v) else None for k, v in outcome.figures.items()},
     }
 
 

@@ -70,6 +70,8 @@ def png() -> bytes:
 OUTCOMES = {
     "pass": Outcome("non-interference", (Null("null", 1.0, ""),), "measured"),
     "inconclusive": Outcome("non-interference", (Null("null", 1.0, ""),), undecided="too few"),
+    "not measured": Outcome("noise", (Null("null", 1.0, ""),), unmeasured="nothing to see"),
+    "differs": Outcome("noise", (Null("null", 1.0, ""),), differs="more noise than claimed"),
     "fail": Outcome(
         "non-interference",
         (Null("null", 0.0, "a leak of [1] & <2>"),),
@@ -194,6 +196,10 @@ def test_checks_and_faults_are_listed(here: Run) -> None:
         ("pass", ("--strict",), 0),
         ("inconclusive", (), 0),
         ("inconclusive", ("--strict",), 3),
+        ("not measured", (), 0),
+        ("not measured", ("--strict",), 3),
+        ("differs", (), 0),
+        ("differs", ("--strict",), 3),
         ("fail", (), 1),
         ("fail", ("--strict",), 1),
     ],
@@ -205,6 +211,7 @@ def test_exit_codes(
     done = here("--transform", "a:b", *options)
     assert (done.returncode, done.stderr) == (code, "")
     first = {"pass": "Pass: 1", "inconclusive": "Inconclusive:", "fail": "FAIL: non-inter"}
+    first |= {"not measured": "not measured: noise", "differs": "loses no privacy: noise"}
     assert first[status] in done.stdout
 
 

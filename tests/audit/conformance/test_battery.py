@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 
 import numpy as np
 import pytest
@@ -100,6 +101,15 @@ def test_statuses_in_order_of_what_matters() -> None:
     assert Battery(found, 0.05, claim()).verdict == "fail"
     assert Battery(found[1:], 0.05, claim()).verdict == "inconclusive"
     assert Battery(found[4:], 0.05, claim()).verdict == "pass"
+    null = Null("null", 1.0, "")
+    more = [
+        Outcome("blind", (null,), unmeasured="no noise seen", undecided="few", differs="more"),
+        Outcome("more", (null,), differs="more noise"),
+    ]
+    blind = decide(more, 0.05)
+    assert [item.status for item in blind] == ["not measured", "differs"]
+    assert Battery(blind, 0.05, claim()).verdict == "inconclusive"
+    assert Battery(blind[1:], 0.05, claim()).verdict == "differs"
     assert Battery(found, 0.05, claim()).finding("fails") is found[0]
 
 
@@ -158,6 +168,14 @@ def test_json_holds_every_check_and_only_json_values() -> None:
     assert again["pictures"] == {"a/leak-1.png": "caption"}
     keys = {"check", "status", "detail", "p_value", "nulls", "power", "where", "figures"}
     assert all(set(item) == keys for item in again["checks"])
+
+
+def test_json_has_no_number_for_an_epsilon_without_end() -> None:
+    endless = Outcome("accountant", (Null("null", 0.0, ""),), figures={"delivered_low": math.inf})
+    document = battery_document(Battery(decide([endless], 0.01), 0.01, claim()), {})
+    assert json.loads(json.dumps(document, allow_nan=False))["checks"][0]["figures"] == {
+        "delivered_low": None
+    }
 
 
 def test_junit_counts_failures_and_skipped_checks() -> None:

@@ -58,7 +58,8 @@ def check_clipping(seen: Seen, claimed: Claimed) -> Outcome:
     norms = training.max_grad_norm
     tests = [_finite(training), _sum(error, raw, norm, norms)]
     known = np.isfinite(error)
-    at_work = int((norm[known] > norms[known]).sum())
+    unclipped = _unclipped(known, int((norm[known] > norms[known]).sum()), norms)
+    other = _other_bound(norms, claimed.max_grad_norm)
     return Outcome(
         name,
         tests=tuple(tests),
@@ -69,8 +70,8 @@ def check_clipping(seen: Seen, claimed: Claimed) -> Outcome:
         ),
         power=f"an image that adds {_NEAR:g} C too much in any step is found for sure, for the "
         "raw norms that occurred",
-        undecided=_unclipped(known, at_work, norms),
-        differs=_other_bound(norms, claimed.max_grad_norm),
+        undecided=f"{unclipped}; {other}".removesuffix("; ") if unclipped else "",
+        differs=other,
         where=training.where,
         figures={"largest error in units of C": float(np.nanmax(error)), "C": float(norms.max())},
     )
