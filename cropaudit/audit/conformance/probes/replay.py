@@ -18,6 +18,7 @@ import random
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -94,12 +95,14 @@ def _generators(found: Any) -> list[Any]:
     seen = {id(item) for item in waiting}
     while waiting and len(seen) < _MOST:
         item = waiting.popleft()
-        if isinstance(item, _GENERATORS) and not isinstance(item, random.SystemRandom):
+        # Of its type, not by isinstance: an object may answer that with a warning.
+        kind = type(item)
+        if issubclass(kind, _GENERATORS) and not issubclass(kind, random.SystemRandom):
             held.append(item)
             continue
         for other in gc.get_referents(item):
             # Classes and modules lead to all of every library.
-            if id(other) not in seen and not isinstance(other, type | type(sys)):
+            if id(other) not in seen and not issubclass(type(other), type | ModuleType):
                 seen.add(id(other))
                 waiting.append(other)
     return held
