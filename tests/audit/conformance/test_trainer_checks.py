@@ -271,6 +271,13 @@ class MeanBeforeNoise(Simulated):
         return 8 * super().total(plan, size) / max(1, plan.count)
 
 
+class SignBeforeNoise(Simulated):
+    """The sign of the clipped sum, noised for one image: many images add no more than one."""
+
+    def total(self, plan, size):
+        return np.sign(super().total(plan, size))
+
+
 class Lingering(Simulated):
     kept = 0.0
 
@@ -305,6 +312,7 @@ FAULTS = [
     (Late, "clipping", "adds 8"),
     (Bump, "clipping", "to the sum (C = 1)"),
     (BiasUnclipped, "clipping", "an image that pulls at encoder.conv.bias adds 2.99 C"),
+    (SignBeforeNoise, "clipping", "what is summed is not each image's clipped gradient"),
     (MeanBeforeNoise, "clipping", "divided by the number of images that came, before the noise"),
     (Unclipped, "clipping", "not clipped"),
     (PerLayer, "clipping", "each layer is clipped by itself"),
@@ -440,6 +448,13 @@ def test_other_rules_that_are_sound_pass_and_are_named(kind, check, said):
 class NormLimitedHalved(NormLimited):
     def noise(self, plan, size):
         return super().noise(plan, size) / 2
+
+
+def test_images_left_out_are_no_more_noise_where_the_scale_is_open():
+    found = Dropped(seed=1).run()
+    for claimed in (CLAIMED, replace(CLAIMED, learning_rate=None)):
+        assert not noise.check(Seen(updates=found), claimed).undecided
+        assert not any(words(found, claimed).values())
 
 
 def test_too_little_noise_is_found_behind_a_limit_of_the_norm():
