@@ -34,6 +34,7 @@ from cropaudit.audit.conformance.checks.residuals import (
     pulled_shares,
     quiet_shares,
 )
+from cropaudit.audit.conformance.checks.rungs import rungs
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.updates import SCENARIOS
 from cropaudit.audit.conformance.outcome import Outcome, Tested
@@ -113,6 +114,8 @@ def _more_words(steps: Steps, claimed: Claimed) -> str:
     *counted, single = _kinds(steps)
     if contrast(single, counted[0], steps) < _PLAINLY:
         counted.append(single)
+    # Where large gradients are left out, images near C are those that add the most.
+    counted += [rung.added for rung in rungs(steps, claimed)]
     more = max(_more(kind, steps, sigma) for kind in counted)
     if claimed.max_grad_norm is not None and steps.unit is not None:
         more = max(more, _more_than(steps, sigma * claimed.max_grad_norm / steps.unit))

@@ -83,13 +83,14 @@ def scale_of(seen: Updates, mean: Array, batch: int | None) -> Scale:
         return none
     logs = np.log(sizes)
     variance = 1 / (2 * quiet.shape[1])
-    if _same(logs, np.zeros(len(logs)), variance) > _PLAINLY:
-        return none
     error = float(np.sqrt(variance))
+    # Noise alone has no two norms alike: such a limit shows even where it hardly varies.
     norms = np.linalg.norm(mean, axis=1)
     if np.sum(norms >= norms.max() * (1 - _SAME_NORM)) >= _EQUAL_NORMS:
         words = f"cut to a norm of {norms.max():.3g} after the noise"
-        return _shared(seen, mean, Scale("norm", sizes, error, words=words)) or none
+        return Scale("norm", sizes / sizes[0], error, words=words)
+    if _same(logs, np.zeros(len(logs)), variance) > _PLAINLY:
+        return none
     counts = seen.count.astype(np.float64)
     if _same(logs, counts, variance) > _PLAINLY:
         found = {c: float(np.exp(np.mean(logs[counts == c]))) for c in np.unique(counts)}

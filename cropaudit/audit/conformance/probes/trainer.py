@@ -145,7 +145,7 @@ class _Run:
         # Only Poisson sampling draws empty batches.
         empties = claimed.sampler == "poisson"
         least, most = (_QUICK_ROUNDS, _QUICK_ROUNDS) if subjects.quick else _ROUNDS
-        images, used = images_of(sigma), 0
+        images, used = images_of(sigma) // (2 if subjects.quick else 1), 0
         for index in range(most):
             ladder = [(size, images) for size in self._ladder(index, claimed)]
             plans = plan_round(index, used, base, singles, _LARGE * base, ladder)
