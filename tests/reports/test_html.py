@@ -4,11 +4,13 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from cropaudit.audit.result import AuditReport
+from cropaudit.accounting.names import SamplerName
+from cropaudit.audit.result import AuditReport, Check, Claim, Validity, Verdict
 from cropaudit.errors import InputError
 from cropaudit.reports.html import render_html
 from cropaudit.reports.store import canonical_json, sha256
@@ -346,3 +348,48 @@ def test_texts_and_strokes_have_contrast_in_both_modes(html: str) -> None:
         strokes -= {"#ffffff", "#101418"}
         assert len(strokes) >= 3
         assert min(contrast(stroke, colours["paper"]) for stroke in strokes) >= 3
+
+
+CHOICES = [
+    *(("claim", "kind", value) for value in get_args(Claim.model_fields["kind"].annotation)),
+    *(("claim", "sampler", value) for value in get_args(SamplerName)),
+    *(
+        ("verdict", "status", value)
+        for value in get_args(Verdict.model_fields["status"].annotation)
+    ),
+    *(("verdict", "ground", value) for value in ("assumption-free", "given the family", "none")),
+    *(("headline", "validity", value) for value in get_args(Validity)),
+    *(("controls", "status", value) for value in get_args(Check.model_fields["status"].annotation)),
+]
+
+
+@pytest.mark.parametrize(("part", "field", "value"), CHOICES)
+def test_every_choice_of_the_document_is_rendered(
+    report: AuditReport, render: Render, part: str, field: str, value: str
+) -> None:
+    """A word that the page does not know would lose the page once everything was played."""
+    plain = report.model_dump()
+    for row in plain[part] if isinstance(plain[part], list | tuple) else [plain[part]]:
+        row[field] = value
+    html = render(AuditReport.model_validate(plain))
+    assert Outline(html).open == []
+    assert "Ground of the verdict:</strong> none" not in html
+
+
+def test_the_verdict_says_what_was_attacked_and_what_the_claim_is_worth(
+    report: AuditReport, render: Render
+) -> None:
+    utility = report.utility.model_copy(update={"miou": 0.02})
+    box = render(report.model_copy(update={"utility": utility})).split("</section>")[0]
+    for words in (
+        "What was attacked:",
+        "Black box, final model</strong>: the real model: ε ≥ 0, could have shown 3.99 at",
+        "What the claim is worth:",
+        "this model learned nothing: mIoU 0.020 is no better than 0.021",
+        "Not probed",
+        "Crops that react to &lt;content&gt;.",
+        "if only the noise is less",
+        "for 2,175 images + 800 canaries",
+        "ε ≤ 11.7 for the 2,175 images without the canaries",
+    ):
+        assert words in box, words

@@ -195,9 +195,7 @@ def test_every_value_reaches_its_report(
 ) -> None:
     for constant, few in (("_WINDOWS", 300), ("_NEAR", 60), ("_REPLAYS", 10), ("_STEPS", 60)):
         monkeypatch.setattr(own_pipeline, constant, few)
-    if (
-        name != "poisson"
-    ):  # half of a tiny audit's time, and no key's value makes a difference to it
+    if name != "poisson":  # no key's value makes a difference to it, and it takes half of the time
         monkeypatch.setattr(run, "detectable_epsilon", lambda *_: 99.0)
     config = config_of(name, tmp_path, weights if name == "frozen" else None)
     kept: dict[str, bytes] = {}
