@@ -18,6 +18,7 @@ from cropaudit.accounting.composition import compose_losses, compose_powers
 from cropaudit.accounting.curves import ComposedLoss, PrivacyCurve
 from cropaudit.accounting.divergences import StepLoss
 from cropaudit.accounting.grids import GridLoss, Lattice, from_above, from_below
+from cropaudit.accounting.mechanisms import MOST_PHASES
 from cropaudit.accounting.pairs import MixturePair, StepPair
 from cropaudit.accounting.searching import last_allowed
 from cropaudit.errors import InputError, require
@@ -125,7 +126,7 @@ def bracket(
     alike = len({len(losses) for losses in losses_of}) == 1
     require(alike, "phases", "all of patches, or all of an add/remove accountant", len(phases))
     counts = [phase.compositions for phase in phases]
-    orders = [list(zip(losses, counts, strict=True)) for losses in zip(*losses_of, strict=True)]
+    orders = [_merged(losses, counts) for losses in zip(*losses_of, strict=True)]
     return _worst_of(orders, delta, agree, decide, hidden=True)
 
 
@@ -277,9 +278,18 @@ def told_epsilon(found: Bracket, delta: float) -> float:
 def _phases(mechanism: Phases) -> tuple[Composable, ...]:
     phases = tuple(mechanism) if isinstance(mechanism, Sequence) else (mechanism,)
     require(bool(phases), "phases", "at least one", 0)
+    require(len(phases) <= MOST_PHASES, "phases", f"at most {MOST_PHASES}", len(phases))
     adjacencies = sorted({phase.adjacency for phase in phases})
     require(len(adjacencies) == 1, "phases", "of one adjacency", " and ".join(adjacencies))
     return phases
+
+
+def _merged(losses: Sequence[StepLoss], counts: Sequence[int]) -> list[tuple[StepLoss, int]]:
+    """Returns the steps of phases, those that are alike as one phase."""
+    found: dict[StepLoss, int] = {}
+    for loss, count in zip(losses, counts, strict=True):
+        found[loss] = found.get(loss, 0) + count
+    return list(found.items())
 
 
 def _tail(delta: float, steps: int) -> float:
@@ -344,7 +354,8 @@ def _refined(
             break
         wanted = math.sqrt(wide / agree) if math.isfinite(wide) else 4.0
         factor = min(max(1.15 * wanted, 1.4), 4.0)
-        if max(len(above.probs), _KINKS * lattice.growth**-1) * factor > _CELLS:
+        cost = max(len(above.probs), _KINKS / lattice.growth) * len(steps)
+        if cost * factor > _CELLS:
             break
         lattice = lattice.finer(factor)
     assert best is not None

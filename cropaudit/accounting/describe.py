@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cropaudit.accounting.mechanisms import Mechanism
+from cropaudit.accounting.mechanisms import MOST_PHASES, Mechanism
 from cropaudit.accounting.registry import MECHANISMS
-from cropaudit.errors import InputError, require
+from cropaudit.errors import InputError, require, shown
 
 __all__ = ["from_json", "read_mechanisms", "to_json"]
 
 _FORMAT = "cropaudit-mechanisms-1"
+_MOST_BYTES = 1 << 20  # as many phases as are composed take a tenth of it
+_LARGEST = 1e300  # a whole number beyond is no number of the computations
 
 
 def to_json(mechanisms: Sequence[Mechanism]) -> str:
@@ -39,10 +41,11 @@ def from_json(text: str) -> tuple[Mechanism, ...]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"mechanism file must be JSON, got {error}") from None
     legal = isinstance(found, dict) and found.get("format") == _FORMAT
-    require(legal, "mechanism file", f"of format {_FORMAT}", _shown(found))
+    require(legal, "mechanism file", f"of format {_FORMAT}", found)
     phases = found.get("phases")
     if not isinstance(phases, list) or not phases:
-        raise InputError(f"mechanism file must hold a list of phases, got {_shown(phases)}")
+        raise InputError(f"mechanism file must hold a list of phases, got {shown(phases)}")
+    require(len(phases) <= MOST_PHASES, "phases", f"at most {MOST_PHASES}", len(phases))
     return tuple(_phase(item) for item in phases)
 
 
@@ -53,6 +56,8 @@ def read_mechanisms(path: Path) -> tuple[Mechanism, ...]:
         InputError: If it cannot be read or is not that.
     """
     try:
+        size = path.stat().st_size
+        require(size <= _MOST_BYTES, "mechanism file", f"of at most {_MOST_BYTES} bytes", size)
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"mechanism file {path} must be readable text, got {error}") from None
@@ -60,10 +65,10 @@ def read_mechanisms(path: Path) -> tuple[Mechanism, ...]:
 
 
 def _phase(item: Any) -> Mechanism:
-    if not isinstance(item, dict) or item.get("kind") not in MECHANISMS:
-        kind = item.get("kind") if isinstance(item, dict) else _shown(item)
-        raise InputError(f"mechanism kind must be one of {', '.join(MECHANISMS)}, got {kind}")
-    kind = MECHANISMS[item["kind"]]
+    named = item.get("kind") if isinstance(item, dict) else item
+    legal = isinstance(item, dict) and isinstance(named, str) and named in MECHANISMS
+    require(legal, "mechanism kind", f"one of {', '.join(MECHANISMS)}", named)
+    kind = MECHANISMS[named]
     values = {key: value for key, value in item.items() if key not in ("kind", "adjacency")}
     fields = {field.name: field for field in dataclasses.fields(kind)}
     unknown = sorted(set(values) - set(fields))
@@ -79,10 +84,6 @@ def _phase(item: Any) -> Mechanism:
 def _require_type(key: str, value: Any) -> None:
     whole = key in ("steps", "crops", "epochs")
     fits = isinstance(value, int) if whole else isinstance(value, int | float)
-    fits = (fits and not isinstance(value, bool)) or (key == "epochs" and value is None)
-    require(fits, key, "a whole number" if whole else "a number", _shown(value))
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value) if not isinstance(value, str) else value
-    return text if len(text) <= 60 else text[:57] + "..."
+    fits = fits and not isinstance(value, bool) and abs(value) <= _LARGEST
+    fits = fits or (key == "epochs" and value is None)
+    require(fits, key, "a whole number" if whole else "a number", value)

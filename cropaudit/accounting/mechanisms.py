@@ -30,6 +30,10 @@ __all__ = [
 
 PATCH = "patch substitution: one image differs inside one patch, pixels and labels"
 RECORD = "add or remove one whole image"
+MOST_PHASES = 200
+"""Phases that one composition may have."""
+
+_MOST_STEPS, _MOST_CROPS = 10**9, 256
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class _Base:
         require(0 < q <= 1, "sampling rate", "in (0, 1]", q)
         require(0 <= rho <= 1, "inclusion probability", "in [0, 1]", rho)
         require(self.steps >= 1, "steps", "at least 1", self.steps)
+        require(self.steps <= _MOST_STEPS, "steps", f"at most {_MOST_STEPS}", self.steps)
 
     @property
     def record_rate(self) -> float:
@@ -109,6 +114,7 @@ class _Patch(_Base):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.crops >= 1, "crops", "at least 1", self.crops)
+        require(self.crops <= _MOST_CROPS, "crops", f"at most {_MOST_CROPS}", self.crops)
 
     @property
     def record_rate(self) -> float:
@@ -190,7 +196,9 @@ class _Ordered(_Patch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.epochs is None or self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        if self.epochs is not None:
+            require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+            require(self.epochs <= _MOST_STEPS, "epochs", f"at most {_MOST_STEPS}", self.epochs)
 
     def rate(self) -> float:
         """Returns 1: a composed step is one that uses the record."""

@@ -24,6 +24,9 @@ from cropaudit.errors import InputError, require
 __all__ = ["Coverage", "NameCoverage", "ObjectBox", "coverage", "object_inclusions", "read_objects"]
 
 _SHARES = (0.5, 0.9, 1.0)
+_MOST_BYTES = 1 << 30  # of a file; a million boxes take a tenth
+_LONGEST = 1000  # letters of a name
+_FARTHEST = 1e9  # coordinate of a box, in pixels
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,19 @@ def read_objects(
     """
     source = Path(path)
     try:
+        size = source.stat().st_size
+        require(size <= _MOST_BYTES, f"objects {path}", f"of at most {_MOST_BYTES} bytes", size)
         values = json.loads(source.read_text("utf-8"))
+    except InputError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"objects {path} must be a JSON file: {reason}") from None
     legal = "a mapping of image paths to lists of objects"
     fits = isinstance(values, dict) and all(isinstance(item, list) for item in values.values())
     require(fits, f"objects {path}", legal, type(values).__name__)
+    for image in values:
+        _require_name(image, f"image path in {path}")
     given = image_sizes or {}
     return tuple(
         found
@@ -170,6 +179,12 @@ def object_inclusions(objects: Sequence[ObjectBox], crop: CropLaw) -> NDArray[np
     return found
 
 
+def _require_name(name: str, where: str) -> None:
+    """Refuses what no file of text could hold: lone surrogates, or pages of letters."""
+    legal = len(name) <= _LONGEST and not any("\ud800" <= letter <= "\udfff" for letter in name)
+    require(legal, where, f"text of at most {_LONGEST} letters", name)
+
+
 def _known(item: ObjectBox) -> Size:
     if item.image_size is None:
         raise InputError(
@@ -186,15 +201,24 @@ def _beside(folder: Path, image: str) -> Size | None:
     places = [parts, *((*parts[:at], "images", *parts[at:]) for at in range(len(parts)))]
     for place in places:
         path = folder.joinpath(*place)
-        if path.is_file():
+        if _is_file(path):
             return image_size(path)
     return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for any file
+        return False
 
 
 def _boxes(image: str, size: Size | None, item: Any, where: str) -> Iterator[ObjectBox]:
     require(isinstance(item, dict), where, "a mapping", type(item).__name__)
     name = item.get("name", item.get("category"))
-    require(isinstance(name, str | int), where, "named by name or category", name)
+    whole = isinstance(name, int) and abs(name) < _FARTHEST
+    require(isinstance(name, str) or whole, where, "named by name or category", name)
+    _require_name(str(name), f"name of {where}")
     boxes = [key for key in ("xywh", "xyxy") if item.get(key) is not None]
     require(len(boxes) == 1, where, "given one box, as xywh or xyxy", " and ".join(boxes) or "none")
     keys = [(boxes[0], str(name))] + [("face_xyxy", "face")] * (item.get("face_xyxy") is not None)
@@ -207,7 +231,8 @@ def _boxes(image: str, size: Size | None, item: Any, where: str) -> Iterator[Obj
 def _corners(values: Any, key: str, where: str, image: Size | None) -> tuple[int, int, int, int]:
     """Returns left, top, right and bottom (half-open), rounded outwards and cut to the image."""
     numbers = isinstance(values, list) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values
+        isinstance(v, int | float) and not isinstance(v, bool) and abs(v) <= _FARTHEST
+        for v in values
     )
     legal = f"given four numbers as {key}, right and bottom beyond left and top"
     require(numbers and len(values) == 4, where, legal, values)

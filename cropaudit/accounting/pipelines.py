@@ -67,6 +67,12 @@ class Pipeline:
         ways = get_args(Clipped)
         require(self.clipped in ways, "clipped", f"one of {', '.join(ways)}", self.clipped)
         require(self.crops_per_image >= 1, "crops per image", "at least 1", self.crops_per_image)
+        if self.clipped == "apart" and self.crops_per_image > 1:
+            # Crops that share one flip do not meet the patch independently of each other; where
+            # borders are equal a flip makes no difference to any of them.
+            legal = not _lopsided(self.crop, self.images)
+            words = "0 where borders differ and several crops of an image are clipped apart"
+            require(legal, "flip", words, "more")
         if self.augmentation is not None:
             given = self.augmentation
             require(0 < given < math.inf, "augmentation noise", "positive and finite", given)
@@ -155,6 +161,15 @@ class Pipeline:
     def with_changes(self, **changes: object) -> "Pipeline":
         """Returns the same pipeline but for some attributes."""
         return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def _lopsided(crop: CropLaw, images: tuple[Size, ...]) -> bool:
+    """Whether flips before the crop change how likely a window is to meet a place."""
+    if not isinstance(crop, Crop):
+        return False
+    borders = [crop.borders(image) for image in images]
+    across = crop.horizontal_flip > 0 and any(item.left != item.right for item in borders)
+    return across or (crop.vertical_flip > 0 and any(b.top != b.bottom for b in borders))
 
 
 # A sweep or a search asks many pipelines with the same images, crop and patch.

@@ -200,7 +200,7 @@ def pipeline(**changes: object) -> Pipeline:
         ({"steps": 0}, 1e-5, 1.0, None, "steps must be at least 1, got 0"),
         ({"epochs": 3}, 1e-5, 1.0, None, "steps or epochs must be given, and not both"),
         ({}, 1.0, 1.0, None, r"delta must be in \(0, 1\), got 1.0"),
-        ({}, 1e-5, 0.0, None, "noise multiplier must be positive and finite, got 0.0"),
+        ({}, 1e-5, -1.0, None, "noise multiplier must be 0 for none, or from .*, got -1.0"),
         ({}, 1e-5, None, -1.0, "target epsilon must be positive and finite, got -1.0"),
         ({}, 1e-5, None, None, "noise multiplier or target epsilon must be given"),
         ({}, 1e-5, 1.0, 1.0, "and not both"),
