@@ -266,7 +266,7 @@ def level_table(sizes: int, stride: int, tick: Callable[[str], None]) -> str:
             ]
     for epsilon in EPSILONS:
         found = [
-            (one_run_level(n, epsilon), n) for n in range(2, 2 * sizes + 1, max(1, stride // 10))
+            (one_run_level(n, epsilon), n) for n in range(2, 2 * sizes + 1, max(1, stride // 100))
         ]
         tick(f"one-run, epsilon {epsilon:g}")
         level, at = max(found)
