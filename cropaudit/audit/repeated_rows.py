@@ -21,6 +21,7 @@ _TIED = 5  # values of many digits that tie, each in one world
 _ALONE = 0.9  # share of them that keeps to one world
 _COPIED = 12  # different rows that all come equally often: by chance in 2^-11 of discrete files
 _DIGITS = 6  # up to so many, a score may be rounded and tie
+_PARTS = 200  # a score may be a share of so many: of windows, of reference models
 _FINEST = 2.0**-23  # relative spacing of float32
 _CURE = (
     "copies are no trials of their own; take them out, or give --repeats-are-independent if each "
@@ -48,6 +49,7 @@ class RepeatWatch:
         """Starts with no game."""
         self._seen: dict[float, int] = {}
         self._tied: dict[float, bool] = {}
+        self._exact: dict[float, bool] = {}
         self._games, self._coarse = 0, True
 
     def add(self, score: float, bit: int) -> None:
@@ -61,10 +63,10 @@ class RepeatWatch:
         before = self._seen.get(score, 0)
         self._seen[score] = before | world
         value = np.array([score])
-        if _exact(value)[0]:
-            return
         self._coarse = self._coarse and bool(_float32(value)[0])
-        if before:
+        if before and score not in self._exact:
+            self._exact[score] = bool(_exact(value)[0])
+        if before and not self._exact[score]:
             self._tied[score] = before | world != 3
             alone = sum(self._tied.values())
             if _too_many(len(self._tied), alone, self._games, self._coarse):
@@ -84,7 +86,7 @@ def _repeats(values: Array, member: NDArray[np.bool_]) -> str:
     total = np.bincount(where.ravel(), weights=counts)
     fine = ~_exact(scores)
     tied, alone = fine & (total > 1), fine & (total > 1) & (worlds == 1)
-    coarse = bool(_float32(scores[fine]).all())
+    coarse = bool(_float32(scores).all())
     if _too_many(int(tied.sum()), int(alone.sum()), values.size, coarse):
         first = scores[np.flatnonzero(tied)[0]]
         return f"{int(tied.sum())} scores of many digits more than once ({first:g} the first)"
@@ -98,13 +100,24 @@ def _too_many(tied: int, alone: int, trials: int, coarse: bool) -> bool:
 
 
 def _exact(values: Array) -> NDArray[np.bool_]:
-    """Whether values may tie for a reason: rounded to few digits, zero, infinite."""
+    """Whether values may tie for a reason: rounded to few digits, shares of few, infinite."""
     sizes = np.where(np.isfinite(values) & (values != 0), np.abs(values), 1.0)
     places = np.clip(_DIGITS - 1 - np.floor(np.log10(sizes)), -290, 290)
     few = np.where(np.isfinite(values), values, 0.0) * 10.0**places
     # What was rounded and then stored in float32 is off by as much.
     slack = np.where(_float32(values), _FINEST / 2 * 10**_DIGITS, 1e-7)
-    return np.asarray(np.abs(few - np.round(few)) <= slack)
+    exact = np.asarray(np.abs(few - np.round(few)) <= slack)
+    rest = values[~exact]
+    near, shared = (
+        np.where(_float32(rest), _FINEST, 1e-13) * np.abs(rest),
+        np.zeros(rest.size, bool),
+    )
+    for parts in range(2, _PARTS if rest.size else 0):
+        with np.errstate(over="ignore", invalid="ignore"):
+            shares = rest * parts
+            shared |= np.abs(shares - np.round(shares)) <= near * parts
+    exact[~exact] = shared
+    return exact
 
 
 def _float32(values: Array) -> NDArray[np.bool_]:
