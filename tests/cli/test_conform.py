@@ -6,6 +6,7 @@ exit codes, files and words. Everything that is refused is refused before any co
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,11 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 # Whole runs.
 
 
+def only_progress(words: str) -> bool:
+    """Returns whether nothing was said but, on a busy machine, how long it has been at work."""
+    return all(re.match(r"\[\d+ ", line) for line in words.splitlines())
+
+
 @pytest.fixture(scope="module")
 def failed(cropaudit: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One run on a leaky crop: images of 96x128, a picture folder, a JUnit file, JSON."""
@@ -117,7 +123,8 @@ def failed(cropaudit: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 def test_a_leak_fails_with_its_cause_and_place(failed: dict[str, Any]) -> None:
     done: CompletedProcess[str] = failed["done"]
-    assert (done.returncode, done.stderr) == (1, "")
+    assert done.returncode == 1
+    assert only_progress(done.stderr)
     document = json.loads(done.stdout)
     assert document["verdict"] == "fail"
     assert document["failed"] == ["non-interference"]
@@ -159,7 +166,8 @@ def test_junit_holds_every_check(failed: dict[str, Any]) -> None:
 
 def test_a_sound_mutant_passes_in_words(cropaudit: Run) -> None:
     done = cropaudit("conform", "--mutant", "clean-padding")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert only_progress(done.stderr)
     text = " ".join(done.stdout.split())
     assert "Pass: 6 checks (a sound pipeline fails anywhere" in text
     assert "FAIL" not in text
