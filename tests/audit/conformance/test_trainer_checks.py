@@ -137,10 +137,10 @@ class Doubled(Simulated):
 def test_more_noise_than_claimed_is_told_and_is_no_failure():
     found = Doubled(seed=3).run()
     assert not any(words(found).values())
-    told = noise.check(Seen(updates=found), CLAIMED).undecided
+    told = noise.check(Seen(updates=found), CLAIMED).differs
     assert told.startswith("more noise than claimed, no privacy is lost")
     assert "its deviation is 2 C" in told
-    assert not noise.check(Seen(updates=Simulated(seed=3).run()), CLAIMED).undecided
+    assert not noise.check(Seen(updates=Simulated(seed=3).run()), CLAIMED).differs
 
 
 class Skipped(Simulated):
@@ -381,7 +381,7 @@ def test_claimed_absence_of_noise_is_exact():
     claimed = replace(CLAIMED, noise_multiplier=0.0)
     assert not any(words(Off().run(), claimed).values())
     assert not any(words(Simulated().run(), claimed).values())
-    assert "no privacy is lost" in noise.check(Seen(updates=Simulated().run()), claimed).undecided
+    assert "no privacy is lost" in noise.check(Seen(updates=Simulated().run()), claimed).differs
     assert words(PerLayer(sigma=0).run(), claimed)["clipping"]
     assert words(SumClipped(sigma=0).run(), claimed)["clipping"]
 
@@ -453,7 +453,7 @@ class NormLimitedHalved(NormLimited):
 def test_images_left_out_are_no_more_noise_where_the_scale_is_open():
     found = Dropped(seed=1).run()
     for claimed in (CLAIMED, replace(CLAIMED, learning_rate=None)):
-        assert not noise.check(Seen(updates=found), claimed).undecided
+        assert not noise.check(Seen(updates=found), claimed).differs
         assert not any(words(found, claimed).values())
 
 

@@ -82,7 +82,7 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
         tests,
         evidence=_evidence(steps, claimed),
         power=_power(steps),
-        undecided=_more_words(steps, claimed),
+        differs=_more_words(steps, claimed),
         where=updates.where,
         figures={"noise multiplier": _multiplier(steps)},
     )

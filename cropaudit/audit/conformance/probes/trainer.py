@@ -274,8 +274,9 @@ class _Run:
         self._kept = moved(here[0], filled[0]) | moved(here[1], filled[1])
         if not moved(here[0], harder[0], rounding=True):
             self._kept = moved(here[1], harder[1], rounding=True) | self._kept
-        if not moved(one[0], other[0]):
-            self._kept = moved(one[1], other[1]) | self._kept
+        # What cancels does so up to rounding.
+        if not moved(one[0], other[0], rounding=True):
+            self._kept = moved(one[1], other[1], rounding=True) | self._kept
 
     def _state_after(
         self, seed: int, base: int, kind: str
