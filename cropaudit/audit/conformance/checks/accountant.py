@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from cropaudit.accounting.accountant import bracket
+from cropaudit.accounting.digits import format_lower, format_upper
 from cropaudit.accounting.geometry import Size
 from cropaudit.accounting.inclusion import inclusion
 from cropaudit.accounting.mechanisms import PatchMechanism
@@ -82,7 +83,9 @@ def check(seen: Seen, claimed: Claimed) -> Outcome:
     epsilon = claimed.epsilon if claimed.epsilon is not None else ends.upper
     figures = {"claimed": epsilon, "recomputed_low": ends.lower, "recomputed_high": ends.upper}
     tests = [_arithmetic(stated.mechanism, claimed, epsilon, ends.lower, ends.upper)]
-    evidence = [f"epsilon {ends.upper:.4g} from the claimed parameters, claimed {epsilon:.4g}"]
+    evidence = [
+        f"epsilon {_high(ends.upper)} from the claimed parameters, claimed {_high(epsilon)}"
+    ]
     found = _reconciled(stated, whole, claimed, _LEVEL)
     if found is not None:
         tests.append(_reconciliation(found, epsilon))
@@ -140,7 +143,7 @@ class _Measured:
         found = self.certificate
         parts = ", ".join(item.words for item in found.limits)
         return (
-            f"delivered epsilon {found.epsilon_low:.4g} to {found.epsilon_high:.4g} with "
+            f"delivered epsilon {_low(found.epsilon_low)} to {_high(found.epsilon_high)} with "
             f"{1 - found.level:.2%} confidence over {found.steps} compositions ({parts})"
         )
 
@@ -291,7 +294,7 @@ def _arithmetic(
 def _reconciliation(found: _Measured, epsilon: float) -> Tested:
     null = "what was measured gives no more than the claimed epsilon"
     exceeded = found.certificate.epsilon_low > epsilon
-    words = f"delivered epsilon exceeds the claimed {epsilon:.4g}: {found.words}"
+    words = f"delivered epsilon exceeds the claimed {_high(epsilon)}: {found.words}"
     if not found.complete:
         limits = ", ".join(item.words for item in found.certificate.limits)
         limits = limits or f"{found.certificate.steps} compositions"
@@ -303,6 +306,14 @@ def _reconciliation(found: _Measured, epsilon: float) -> Tested:
     windows = any(item.name == "inclusion probability" for item in found.certificate.limits)
     void = (DEPENDENT, MOVING) if windows else ()
     return Tested(null, _LEVEL if exceeded else 1.0, words, void_if=void)
+
+
+def _low(epsilon: float) -> str:
+    return format_lower(epsilon) if math.isfinite(epsilon) else "infinity"
+
+
+def _high(epsilon: float) -> str:
+    return format_upper(epsilon) if math.isfinite(epsilon) else "infinity"
 
 
 def _power(found: _Measured | None, epsilon: float) -> str:
