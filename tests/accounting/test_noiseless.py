@@ -143,7 +143,9 @@ def test_one_phase_without_noise_decides() -> None:
 
 @pytest.mark.parametrize("sigma", [1e-9, 9e-5, -0.0001, 1e10, math.inf, math.nan])
 def test_noise_that_is_no_number_to_compute_with_is_named(sigma: float) -> None:
-    with pytest.raises(InputError, match="noise multiplier must be 0 for none, or from 0.0001 to"):
+    with pytest.raises(
+        InputError, match=r"noise multiplier must be 0 for none, or from 0\.0001 to"
+    ):
         PoissonPatch(sigma, 0.1, 0.3, 10)
 
 
