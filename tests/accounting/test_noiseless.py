@@ -16,6 +16,7 @@ from cropaudit.accounting.accountant import (
     calibrate_noise,
     delta_at,
     epsilon_at,
+    epsilon_over_steps,
     most_steps,
     pair_bracket,
 )
@@ -147,6 +148,11 @@ def test_noise_that_is_no_number_to_compute_with_is_named(sigma: float) -> None:
         InputError, match=r"noise multiplier must be 0 for none, or from 0\.0001 to"
     ):
         PoissonPatch(sigma, 0.1, 0.3, 10)
+
+
+def test_epsilon_over_steps_becomes_infinite_once_the_patch_may_be_seen() -> None:
+    found = epsilon_over_steps(PoissonPatch(0.0, 1e-3, 1e-3, 1), 1e-5, [1, 9, 11, 1000])
+    assert found == [0.0, 0.0, math.inf, math.inf]
 
 
 def test_noise_of_zero_survives_a_file() -> None:
