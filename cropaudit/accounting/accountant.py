@@ -193,7 +193,8 @@ def epsilon_over_steps(mechanism: Composable, delta: float, steps: Sequence[int]
         unique = sorted(set(counts))
         found = dict(zip(unique, compose_powers(part, unique), strict=True))
         worst = [max(w, found[n].epsilon(delta)) for w, n in zip(worst, counts, strict=True)]
-    return [finite_epsilon(value, delta) for value in worst]
+    seen = any(loss.up.infinity() + loss.down.infinity() > 0 for loss in mechanism.losses())
+    return [v if seen and math.isinf(v) else finite_epsilon(v, delta) for v in worst]
 
 
 def calibrate_noise(mechanism: Phases, delta: float, epsilon: float) -> float:

@@ -29,13 +29,16 @@ class Atoms:
     def of(cls, means: Sequence[float], p: Sequence[float], q: Sequence[float]) -> "Atoms":
         """Merges means that coincide, and leaves out what neither world reaches."""
         places, at = np.unique(np.asarray(means, dtype=np.float64), return_inverse=True)
-        p_at, q_at = (np.bincount(at, np.asarray(w), len(places)) for w in (p, q))
+        p_at, q_at = (
+            np.asarray(np.bincount(at, np.asarray(w), len(places)), dtype=np.float64)
+            for w in (p, q)
+        )
         held = (p_at > 0) | (q_at > 0)
         return cls(places[held], p_at[held], q_at[held])
 
     @property
     def losses(self) -> Array:
-        """ln P/Q at each place: infinite either way where one world never is."""
+        """The log of P/Q at each place: infinite either way where one world never is."""
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.p) - np.log(self.q))
 

@@ -132,7 +132,7 @@ def _finished(product: _Product, low: int, above: bool) -> ComposedLoss:
     width = parts[0][0].width
     if above:
         return ComposedLoss(width, low, probs, min(lost + wrong, 1.0), offset=offset)
-    return ComposedLoss(width, low, probs, lost, wrong, offset)
+    return ComposedLoss(width, low, probs, max(lost, 0.0), wrong, offset)
 
 
 def _window(parts: Sequence[GridLoss], counts: Sequence[Sequence[int]]) -> tuple[int, int]:

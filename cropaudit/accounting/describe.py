@@ -65,7 +65,7 @@ def read_mechanisms(path: Path) -> tuple[Mechanism, ...]:
 
 
 def _phase(item: Any) -> Mechanism:
-    named = item.get("kind") if isinstance(item, dict) else item
+    named: Any = item.get("kind") if isinstance(item, dict) else item
     legal = isinstance(item, dict) and isinstance(named, str) and named in MECHANISMS
     require(legal, "mechanism kind", f"one of {', '.join(MECHANISMS)}", named)
     kind = MECHANISMS[named]

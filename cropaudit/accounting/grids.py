@@ -163,11 +163,11 @@ class _Tangents:
         limit = half.infinity()
         right = np.where(np.abs(right - limit) < _ROUNDED, limit, right)
         follows = right >= limit
-        ends_at = (np.where(follows, end, limit) for end in (left, right))
-        return cls(index, *ends_at, limit)
+        lines = (np.where(follows, left, limit), np.where(follows, right, limit))
+        return cls(index, *lines, limit=limit)
 
     def profile(self, start: float, lattice: Lattice) -> _Profile:
-        """Returns kinks at the lower of the two tangents that meet, then convex, its limit at last."""
+        """Returns kinks at the lower of two tangents that meet, made convex, its limit at last."""
         inner = np.minimum(self.right[:-1], self.left[1:])
         delta = np.minimum(np.concatenate([[start], inner, [self.limit]]), start)
         kept = _convex(np.asarray(self.index * lattice.width, dtype=np.float64), delta)

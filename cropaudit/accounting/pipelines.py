@@ -70,9 +70,9 @@ class Pipeline:
         if self.clipped == "apart" and self.crops_per_image > 1:
             # Crops that share one flip do not meet the patch independently of each other; where
             # borders are equal a flip makes no difference to any of them.
-            legal = not _lopsided(self.crop, self.images)
+            alike = not _lopsided(self.crop, self.images)
             words = "0 where borders differ and several crops of an image are clipped apart"
-            require(legal, "flip", words, "more")
+            require(alike, "flip", words, "more")
         if self.augmentation is not None:
             given = self.augmentation
             require(0 < given < math.inf, "augmentation noise", "positive and finite", given)

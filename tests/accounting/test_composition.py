@@ -12,6 +12,7 @@ from dp_accounting.pld import privacy_loss_distribution as pld
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.fft import rfft
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
@@ -25,7 +26,7 @@ from cropaudit.accounting.accountant import (
     pair_curve,
     privacy_curve,
 )
-from cropaudit.accounting.composition import compose_losses, compose_powers
+from cropaudit.accounting.composition import compose_losses, compose_powers, transform_rounding
 from cropaudit.accounting.curves import ComposedLoss
 from cropaudit.accounting.grids import GridLoss, Lattice, from_above
 from cropaudit.accounting.mechanisms import (
@@ -146,6 +147,32 @@ def test_rounding_that_is_charged_covers_the_rounding_of_a_long_composition() ->
     surplus = float(np.maximum(found.probs - want, 0).sum())
     assert missing <= found.infinity
     assert surplus <= found.infinity < 1e-10
+
+
+@pytest.mark.parametrize("size", [2, 27, 125, 1 << 10, 3 * 5 * 2**6, 1 << 14])
+def test_every_value_of_a_transform_is_as_near_as_is_charged(size: int) -> None:
+    """Against sums with phases exact to the last digit, from sines of the first octant."""
+    rng = np.random.default_rng(size)
+    held = rng.choice(size, min(size, 40), replace=False)
+    weights = rng.dirichlet(np.full(len(held), 0.3))
+    x = np.zeros(size, dtype=np.longdouble)
+    x[held] = weights
+    found = rfft(x)
+    pi = np.longdouble("3.14159265358979323846264338327950288")
+    for k in rng.choice(len(found), min(len(found), 60), replace=False):
+        # Whole turns go exactly; what is left loses two roundoffs of a half turn.
+        turns = (held.astype(object) * int(k)) % size
+        angle = np.array([2 * pi * np.longdouble(t) / size for t in turns])
+        real, imaginary = (weights * np.cos(angle)).sum(), -(weights * np.sin(angle)).sum()
+        off = math.hypot(float(found[k].real - real), float(found[k].imag - imaginary))
+        assert off <= transform_rounding(size) + 16 * float(np.finfo(np.longdouble).eps)
+
+
+@pytest.mark.parametrize("steps", [1, 77, 40_000])
+def test_the_charge_for_rounding_stays_far_below_any_delta_of_interest(steps: int) -> None:
+    part = GridLoss(1e-3, np.array([-1, 0, 1]), np.array([0.3, 0.4, 0.3]))
+    found = compose_losses([(part, steps)], above=True)
+    assert 0 < found.infinity < 1e-14 * (10 + 20 * steps)
 
 
 def mechanisms(least: float = 0.05) -> st.SearchStrategy[Mechanism]:

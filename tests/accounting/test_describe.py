@@ -67,15 +67,51 @@ def changed(**changes: object) -> str:
         (changed(kind="magic"), "mechanism kind must be one of poisson, .*, got magic"),
         (changed(inclusion=2), r"inclusion probability must be in \[0, 1\], got 2"),
         (changed(steps=1.5), "steps must be a whole number, got 1.5"),
-        (changed(steps=True), "steps must be a whole number, got true"),
+        (changed(steps=True), "steps must be a whole number, got True"),
         (changed(noise_multiplier="1"), "noise_multiplier must be a number, got 1"),
         (changed(colour=1), "mechanism keys must be among"),
+        (changed(kind=["poisson"]), "mechanism kind must be one of poisson, .*, got .'poisson'."),
+        (changed(kind={"a": 1}), "mechanism kind must be one of poisson"),
+        (changed(kind=None), "mechanism kind must be one of poisson, .*, got None"),
+        (json.dumps({**GOOD, "phases": [7]}), "mechanism kind must be one of poisson, .*, got 7"),
+        (changed(noise_multiplier=10**400), "noise_multiplier must be a number, got a whole"),
+        (changed(steps=10**400), "steps must be a whole number, got a whole number of 1329 bits"),
+        (changed(steps=10**30), "steps must be at most 1000000000, got 1000"),
+        (changed(crops=10**9), "crops must be at most 256, got 1000000000"),
+        (changed(noise_multiplier=1e-200), "noise multiplier must be 0 for none, or from"),
+        (changed(kind="x" * 100_000), "mechanism kind must be one of"),
+        (changed(kind="\ud800"), "mechanism kind must be one of"),
+        ("[" * 100_000, "mechanism file must be JSON"),
+        ('{"format": ' + "[" * 400 + "]" * 400 + "}", "mechanism file must be of format"),
+        (
+            json.dumps({**GOOD, "phases": GOOD["phases"] * 201}),
+            "phases must be at most 200, got 201",
+        ),
     ],
 )
 def test_bad_files_are_refused_by_one_line(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         from_json(text)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 2000
+    str(caught.value).encode()
+
+
+def test_many_phases_alike_are_one_and_many_apart_still_have_an_answer(tmp_path: Path) -> None:
+    """Thousands of phases gave no answer; two hundred get a coarser one."""
+    path = tmp_path / "m.json"
+    alike = [PoissonPatch(1.0, 0.1, 0.3, 10)] * 200
+    path.write_text(to_json(alike))
+    assert (
+        bracket(read_mechanisms(path), 1e-5).upper == bracket(alike[0].with_steps(2000), 1e-5).upper
+    )
+    apart = [PoissonPatch(1.0 + 0.01 * number, 0.1, 0.3, 10) for number in range(60)]
+    found = bracket(apart, 1e-5)
+    assert bracket(PoissonPatch(1.59, 0.1, 0.3, 600), 1e-5).lower <= found.upper
+    assert 0 < found.lower <= bracket(PoissonPatch(1.0, 0.1, 0.3, 600), 1e-5).upper
+    path.write_text(" " * (1 << 20) + to_json(alike))
+    with pytest.raises(InputError, match="mechanism file must be of at most 1048576 bytes"):
+        read_mechanisms(path)
 
 
 def test_missing_keys_and_files(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from cropaudit.accounting.divergences import (
     TopShift,
     Worse,
 )
+from cropaudit.accounting.groups import GroupStep
 from cropaudit.accounting.mechanisms import FixedSizePatch, PoissonPatch
 from cropaudit.accounting.pairs import MixturePair, StepPair
 from cropaudit.errors import InputError
@@ -326,7 +327,7 @@ def test_swapped_and_both_ways() -> None:
         (lambda: TopShift(((1.0, 0.5),), -1.0, 1.0, 0.5, 1.0), "means must be below the top 1.0"),
         (lambda: TopShift(((0.0, 0.5),), 1.0, 1.0, 0.5, 1.0), "means must be below the top"),
         (lambda: TopShift(((0.0, 0.6),), -1.0, 1.0, 0.5, 1.0), "non-negative with sum 1"),
-        (lambda: TopShift(((0.0, 0.5),), -1.0, 1.0, 0.5, 0.0), "noise multiplier must be"),
+        (lambda: TopShift(((0.0, 0.5),), -1.0, 1.0, 0.5, -1.0), "noise multiplier must be"),
         (lambda: Revealed((0.5, 0.6), ()), "weights must be non-negative with sum 1"),
         (lambda: MixturePair((0.0,), (1.0,), (0.9,), 1.0), "mixture weights must be"),
         (lambda: MixturePair((0.0,), (1.0,), (1.0,), math.inf), "noise multiplier must be"),
@@ -359,3 +360,37 @@ def test_samples_follow_the_densities(pair: StepPair | MixturePair) -> None:
         assert kstest(sample, law).pvalue > 1e-5
         spread = sample.std() / math.sqrt(len(sample))
         assert abs(sample.mean() - np.dot(weights, means)) < 4.6 * spread  # 4e-6 each
+
+
+def corner(loss: StepLoss) -> float:
+    """Total variation and twice the best test's mass under the other world, just above zero."""
+    at = np.array([1e-12])
+    return float(loss.up.delta(at)[0] + 2 * loss.up.slope(at)[0])
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    st.sampled_from([0.0, 0.05, 0.3, 1.0, 5.0]),
+    st.floats(0.01, 1),
+    st.floats(0.01, 1),
+    st.integers(1, 4),
+)
+def test_the_symmetrised_profile_is_convex_at_zero(
+    sigma: float, q: float, rho: float, crops: int
+) -> None:
+    """P(L>0) + Q(L>0) <= 1 for the order that wins: else no pair would have the profile."""
+    kinds = [
+        PoissonPatch(sigma, q, rho, 1, crops=crops),
+        FixedSizePatch(sigma, q, rho, 1, crops=crops),
+    ]
+    for mechanism in kinds:
+        assert corner(mechanism.losses()[0]) <= 1 + 1e-9
+    for base in (PoissonPatch(sigma, q, rho, 1), FixedSizePatch(sigma, max(q, 0.1), rho, 1)):
+        assert corner(GroupStep(base, crops, 10).losses()[0]) <= 1 + 1e-9
+
+
+def test_a_single_order_may_break_what_the_larger_one_keeps() -> None:
+    """The condition is no matter of course: the order that loses can have a sum above 1."""
+    pair = FixedSizePatch(0.3, 0.3, 0.3, 1).pair()
+    sums = [corner(StepLoss.both_ways(Forward(one))) for one in (pair, pair.mirrored())]
+    assert min(sums) < 1 < max(sums)

@@ -16,6 +16,7 @@ from cropaudit.accounting.accountant import (
     calibrate_noise,
     delta_at,
     epsilon_at,
+    epsilon_over_steps,
     most_steps,
     pair_bracket,
 )
@@ -143,8 +144,15 @@ def test_one_phase_without_noise_decides() -> None:
 
 @pytest.mark.parametrize("sigma", [1e-9, 9e-5, -0.0001, 1e10, math.inf, math.nan])
 def test_noise_that_is_no_number_to_compute_with_is_named(sigma: float) -> None:
-    with pytest.raises(InputError, match="noise multiplier must be 0 for none, or from 0.0001 to"):
+    with pytest.raises(
+        InputError, match=r"noise multiplier must be 0 for none, or from 0\.0001 to"
+    ):
         PoissonPatch(sigma, 0.1, 0.3, 10)
+
+
+def test_epsilon_over_steps_becomes_infinite_once_the_patch_may_be_seen() -> None:
+    found = epsilon_over_steps(PoissonPatch(0.0, 1e-3, 1e-3, 1), 1e-5, [1, 9, 11, 1000])
+    assert found == [0.0, 0.0, math.inf, math.inf]
 
 
 def test_noise_of_zero_survives_a_file() -> None:

@@ -77,6 +77,13 @@ def test_pictures_that_are_absent_have_no_size(tmp_path: Path) -> None:
             {"a": [{"name": "x", "xywh": [0, 0, 1, 1], "face_xyxy": [9, 9, 10, 10]}]},
             "face_xyxy of object 0 of a in .* must be within the image 4x4",
         ),
+        ({"a": [{"name": "x", "xywh": [0, 0, 1, 10**400]}]}, "must be given four numbers as xywh"),
+        ({"a": [{"name": "x", "xyxy": [0, 0, 1, 1e300]}]}, "must be given four numbers as xyxy"),
+        ({"a": [{"name": 10**400, "xyxy": [0, 0, 1, 1]}]}, "must be named by name or category"),
+        ({"a": [{"name": "\ud800", "xyxy": [0, 0, 1, 1]}]}, "must be text of at most 1000 letters"),
+        ({"a": [{"name": "x" * 5000, "xyxy": [0, 0, 1, 1]}]}, "must be text of at most 1000"),
+        ({"b" * 5000: []}, "image path in .* must be text of at most 1000 letters"),
+        ({"\udfff": []}, "image path in .* must be text of at most 1000 letters"),
         ({"../a": []}, r"image path must be relative and within its folder, got \.\./a"),
         ({"/a": []}, "image path must be relative and within its folder, got /a"),
     ],
@@ -93,6 +100,11 @@ def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(InputError, match=r"x\.json must be a JSON file"):
         read_objects(tmp_path / "x.json")
+    (tmp_path / "x.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"x\.json must be a JSON file"):
+        read_objects(tmp_path / "x.json")
+    longest = written(tmp_path, {"c" * 900: [{"name": "x", "xyxy": [0, 0, 1, 1]}]})
+    assert read_objects(longest)[0].image_size is None  # longer than any file's name
     (tmp_path / "a.png").write_text("no picture")
     with pytest.raises(InputError, match=r"a\.png must be a whole"):
         read_objects(written(tmp_path, {"a.png": []}))

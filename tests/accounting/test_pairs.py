@@ -96,8 +96,8 @@ def test_log_ratio_is_the_density_ratio_and_increases() -> None:
 def test_ratio_that_falls_is_refused() -> None:
     with pytest.raises(InputError, match="increasing ratio"):
         StepPair((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), 1.0)
-    with pytest.raises(InputError, match="noise multiplier must be positive"):
-        StepPair((1.0, 0.0, 0.0), (1.0, 0.0, 0.0), 0.0)
+    with pytest.raises(InputError, match="noise multiplier must be 0 for none"):
+        StepPair((1.0, 0.0, 0.0), (1.0, 0.0, 0.0), -1.0)
 
 
 def planar_delta(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cropaudit.accounting.accountant import bracket
 from cropaudit.accounting.bound import Phase, Pipeline, bound, bound_phases
 from cropaudit.accounting.crop_laws import ResizedCrop
-from cropaudit.accounting.geometry import Crop, PixelMask, Rectangle, Several, Size
+from cropaudit.accounting.geometry import Borders, Crop, PixelMask, Rectangle, Several, Size
 from cropaudit.accounting.mechanisms import (
     AddRemoveRecord,
     CyclicPatch,
@@ -302,9 +302,9 @@ def test_illegal_texts_are_refused_with_the_form(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("poisson:noise=0,q=0.1,rho=0.3,steps=1", "noise multiplier must be positive and finite"),
-        ("poisson:noise=inf,q=0.1,rho=0.3,steps=1", "noise multiplier must be positive"),
-        ("poisson:noise=nan,q=0.1,rho=0.3,steps=1", "noise multiplier must be positive"),
+        ("poisson:noise=-1,q=0.1,rho=0.3,steps=1", "noise multiplier must be 0 for none, or from"),
+        ("poisson:noise=inf,q=0.1,rho=0.3,steps=1", "noise multiplier must be 0 for none, or from"),
+        ("poisson:noise=nan,q=0.1,rho=0.3,steps=1", "noise multiplier must be 0 for none, or from"),
         ("poisson:noise=1,q=0,rho=0.3,steps=1", r"sampling rate must be in \(0, 1\], got 0.0"),
         ("poisson:noise=1,q=1.1,rho=0.3,steps=1", r"sampling rate must be in \(0, 1\]"),
         ("poisson:noise=1,q=0.1,rho=-0.1,steps=1", r"inclusion probability must be in \[0, 1\]"),
@@ -440,3 +440,22 @@ def test_opacus_rate_of_a_loader_that_drops_its_last_batch() -> None:
     dropped = pipeline(batch=30, drop_last=True).mechanism(1.0)
     assert (kept.sample_rate, dropped.sample_rate) == (0.3, 1 / 3)
     assert pipeline(batch=30, sampler="fixed", drop_last=True).mechanism(1.0).sample_rate == 0.3
+
+
+def test_flips_that_crops_clipped_apart_might_share_are_refused_where_they_matter() -> None:
+    """A shared flip makes hits dependent if the borders of opposite sides differ."""
+    values = {
+        "images": (Size(20, 20),),
+        "patch": Rectangle(Size(3, 3)),
+        "sampler": "poisson",
+        "batch": 2,
+        "records": 10,
+        "steps": 3,
+        "crops_per_image": 2,
+    }
+    uneven = Crop(Size(8, 8), Borders(0, 0, 4, 0), horizontal_flip=0.5)
+    even = Crop(Size(8, 8), Borders(0, 0, 4, 4), horizontal_flip=0.5)
+    with pytest.raises(InputError, match="flip must be 0 where borders differ and several crops"):
+        Pipeline(crop=uneven, clipped="apart", **values)
+    for crop, clipped in ((even, "apart"), (uneven, "together")):
+        assert Pipeline(crop=crop, clipped=clipped, **values).worst().probability > 0

@@ -56,7 +56,10 @@ def test_table_says_the_same(cropaudit: Run) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--noise", "0"], "noise multiplier must be positive and finite, got 0.0"),
+        (
+            ["--noise", "-1"],
+            "noise multiplier must be 0 for none, or from 0.0001 to 1e+09, got -1.0",
+        ),
         (["--noise", "1", "--delta", "1"], "delta must be in (0, 1), got 1.0"),
         (["--noise", "1", "--crop", "2000"], "crop must be at most the padded image 1024x2048"),
         (["--noise", "1", "--patch", "2000"], "patch must be at most the image 1024x2048"),
