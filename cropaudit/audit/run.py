@@ -65,6 +65,8 @@ def run_audit(
     start = time.perf_counter()
     stage("Data, canaries and bounds", 0)
     subject = prepare_subject(config)
+    if subject.photographs.files:
+        stage(f"Read {subject.photographs.files}", 0)
     claim = state_claim(config.claim, subject.mechanism, config.game.delta)
     pairs = scoring_pairs(subject.mechanism)
     refuse_mixture(subject.mechanism, subject.sampling, pairs, claim.mechanism)

@@ -40,6 +40,7 @@ class SegmentationData:
         names: One name per image, for reports.
         source: Where the images come from, in words.
         origins: The files of the first so many images; `origin` answers for any of them.
+        files: What was found where they come from, used and left out, in one line; of scenes "".
     """
 
     images: tuple[Tensor, ...]
@@ -48,6 +49,7 @@ class SegmentationData:
     names: tuple[str, ...]
     source: str
     origins: tuple[Origin | None, ...] = ()
+    files: str = ""
 
     def __len__(self) -> int:
         return len(self.images)

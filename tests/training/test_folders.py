@@ -113,7 +113,7 @@ def test_pairs_of_another_ending_beside_jpeg_are_read(tmp_path: Path, end: str) 
     data = load_folder(tmp_path)
     assert len(data.train) + len(data.validation) == 12
     assert all(mask.tolist() == [[0] * 8 + [1] * 8] * 12 for mask in data.train.masks)
-    assert "12 images with masks found, 9 trained on, 3 validate" in data.files
+    assert "12 images with masks found, 9 trained on, 3 validate" in data.train.files
 
 
 def test_pictures_in_sub_folders_are_read_beside_others(tmp_path: Path) -> None:
@@ -169,9 +169,9 @@ def test_what_is_left_out_is_told_in_one_line(tmp_path: Path) -> None:
     for split, stem in (("train", "a"), ("val", "b"), ("test", "c"), ("test", "d")):
         _write(tmp_path, stem, split)
     (tmp_path / "images" / "train" / "notes.txt").write_text("x")
-    line = load_folder(tmp_path).files
+    line = load_folder(tmp_path).train.files
     assert line.endswith("; left out: images/*.txt (1), images/test (2), masks/test (2)")
-    assert load_folder(_whole(tmp_path / "whole")).files.endswith("1 trained on, 1 validate")
+    assert load_folder(_whole(tmp_path / "whole")).train.files.endswith("1 trained on, 1 validate")
 
 
 def _whole(root: Path) -> Path:

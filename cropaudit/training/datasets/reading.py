@@ -29,17 +29,10 @@ _MADE_UP = 3  # ids without a name that nowhere fill an area; fewer may be thin 
 
 @dataclass(frozen=True, eq=False)
 class FolderSplits:
-    """A data set's images to train on and to validate with, over the same classes.
-
-    Attributes:
-        train: To train on.
-        validation: To validate with.
-        files: What was found, what is used and what is left out, in one line.
-    """
+    """A data set's images to train on and to validate with, over the same classes."""
 
     train: SegmentationData
     validation: SegmentationData
-    files: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +110,10 @@ def read_splits(
     _refuse_smoothed(items, listing)
     classes = listing.classes(frozenset[int]().union(*(item.ids for item in items)))
     middle = len(thinned[0])
+    files = _files(listing, words, middle, len(items) - middle)
     return FolderSplits(
-        train=_data(items[:middle], classes, f"{words}, training split"),
-        validation=_data(items[middle:], classes, f"{words}, validation split"),
-        files=_files(listing, words, middle, len(items) - middle),
+        train=_data(items[:middle], classes, f"{words}, training split", files),
+        validation=_data(items[middle:], classes, f"{words}, validation split", files),
     )
 
 
@@ -193,7 +186,9 @@ def _path_in(root: Path, path: Path) -> str:
     return f"{root.resolve().name}/{path.relative_to(root).as_posix()}"
 
 
-def _data(items: Sequence[_Labelled], classes: ClassMap, source: str) -> SegmentationData:
+def _data(
+    items: Sequence[_Labelled], classes: ClassMap, source: str, files: str
+) -> SegmentationData:
     masks = tuple(torch.from_numpy(classes.apply(item.mask)) for item in items)
     if all(bool((mask == IGNORE).all()) for mask in masks):
         raise InputError(f"{source} must label at least one pixel, got none labelled")
@@ -204,4 +199,5 @@ def _data(items: Sequence[_Labelled], classes: ClassMap, source: str) -> Segment
         names=tuple(item.name for item in items),
         source=source,
         origins=tuple(item.origin for item in items),
+        files=files,
     )
