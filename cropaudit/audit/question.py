@@ -57,6 +57,9 @@ class Question:
         require(self.seed >= 0, "seed", "at least 0", self.seed)
         if self.mechanism is not None:
             require(self.delta > 0, "delta", "in (0, 1) with a mechanism", self.delta)
+            # Without noise everything may be seen: no scores could contradict that.
+            noise = self.mechanism.noise_multiplier
+            require(noise > 0, "noise multiplier", "above 0 to hold scores against", noise)
 
     @property
     def level(self) -> float:
