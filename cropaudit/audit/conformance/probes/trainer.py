@@ -286,6 +286,8 @@ class _Run:
         model, step = self._make()
         scenario = SCENARIOS.index("hard" if kind == "hard" else "distinct")
         for turn in range(_TWIN_STEPS):
+            # From weights of 0, as everywhere: on others, losses are far from those of small steps.
+            model.reset()
             pulls = tuple(Pull(turn * base + k, WIDE, 1) for k in range(base))
             if kind.startswith("paired"):
                 # Images along and against each direction: whatever it is, their sum is 0.
