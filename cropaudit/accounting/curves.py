@@ -70,7 +70,7 @@ class ComposedLoss:
     @cached_property
     def _safe(self) -> float:
         """Factor on the safe side of all rounding below: sums of what is not negative."""
-        sums = 4 * len(self.probs) * (1 + self.discretization)
+        sums = 4 * (len(self.probs) - 1) * (1 + self.discretization)
         error = float(np.finfo(np.float64).eps) * sums
         return 1 - error if self.slack > 0 else 1 + error
 
