@@ -69,8 +69,12 @@ class ComposedLoss:
 
     @cached_property
     def _safe(self) -> float:
-        """Factor on the safe side of all rounding below: sums of what is not negative."""
-        sums = 4 * len(self.probs) * (1 + self.discretization)
+        """Factor on the safe side of all rounding below: sums of what is not negative.
+
+        An exponential loses as many roundoffs as its exponent; beyond two blocks it is zero.
+        """
+        cells = len(self.probs) - 1
+        sums = 4 * cells + 8 * min(_BLOCK, cells * self.discretization)
         error = float(np.finfo(np.float64).eps) * sums
         return 1 - error if self.slack > 0 else 1 + error
 
