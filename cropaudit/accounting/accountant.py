@@ -403,7 +403,7 @@ def _bracket_noise(excess: Callable[[float], float], epsilon: float) -> tuple[fl
         low, high = high, high + 0.7
         if high > math.log(_MOST_NOISE):
             raise InputError(
-                f"target epsilon must be attainable with noise below {_MOST_NOISE:g}, got {epsilon}"
+                f"target epsilon must be attainable with noise below 1e4, got {epsilon}"
             )
     while low == high or excess(low) < 0:
         high, low = low, low - 0.7
