@@ -204,8 +204,10 @@ class TrainingDiary:
         """Notes what is left when the training is over."""
         if not self.told and self.rows and self._pending:
             self._end_step(_Row(count=sum(len(b.images) for b in self._pending)), {})
-        elif not self.rows:
-            self._put_down()
+        elif not self.rows:  # no step was told: each batch that was shown is one
+            asked = [batch for batch in self._pending if batch.pull is not None]
+            self.steps = [self._read(batch) for batch in asked or self._pending]
+            self._pending.clear()
 
     def training(self, where: str) -> Training:
         """Returns the rows as one observation."""

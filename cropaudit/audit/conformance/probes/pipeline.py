@@ -183,7 +183,9 @@ def _records(images: list[Shown], records: int) -> np.ndarray[Any, np.dtype[np.i
     if (found < 0).any():
         colours = np.stack([image.colour for image in images]).reshape(-1, CHANNELS)
         by_colour = records_of(colours, records)
-        if by_colour is not None:
+        # A patch that fills most of the image hides its colour: then they disagree.
+        known = found >= 0
+        if by_colour is not None and np.array_equal(by_colour[known], found[known]):
             found = np.where(found < 0, by_colour, found)
     return found
 
