@@ -59,8 +59,8 @@ def own_conformance(subject: Subject, claim: StatedClaim) -> Conformance:
         subject: What is audited.
         claim: What is claimed of it.
     """
-    claimed, seen = _claimed(subject, claim), _Own(subject).seen()
-    battery = examine(seen, claimed)
+    claimed, seen = _claimed(subject, claim), _Own(subject, 0).seen()
+    battery = examine(seen, claimed, again=lambda: _Own(subject, 1).seen())
     checks = tuple(
         Check(
             name=item.check,
@@ -112,11 +112,11 @@ def _claimed(subject: Subject, claim: StatedClaim) -> Claimed:
 
 
 class _Own:
-    """The parts of one audit's pipeline, each with a stream of its own."""
+    """The parts of one audit's pipeline, each with a stream of its own in each look."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, look: int) -> None:
         self._subject, self._spec = subject, training_spec(subject)
-        seeds = spawn_seeds(np.random.SeedSequence([subject.config.seed, 1]), 4)
+        seeds = spawn_seeds(np.random.SeedSequence([subject.config.seed, 1 + look]), 4)
         self._crops, self._sampler, self._noise = (
             torch.Generator().manual_seed(seed) for seed in seeds[:3]
         )

@@ -7,6 +7,7 @@ from cropaudit.accounting.geometry import Crop, Rectangle, Size
 from cropaudit.audit.conformance.battery import LEVEL, Battery, examine
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.process import observe, observe_objects
+from cropaudit.audit.conformance.seen import Seen
 from cropaudit.audit.conformance.subjects import Subjects
 from cropaudit.errors import require
 
@@ -63,13 +64,17 @@ def assert_conforms(
     subjects = Subjects(**names, style=style, seed=seed, quick=quick)
     said = claimed or _claimed(image, patch, crop)
     objects = {name: part for name, part in given.items() if not isinstance(part, str)}
-    battery = examine(_seen(objects, subjects, said, len(given)), said, level)
+
+    def looked(how: Subjects) -> Seen:
+        return _seen(objects, how, said, len(given))
+
+    battery = examine(looked(subjects), said, level, lambda: looked(subjects.reseeded()))
     if battery.failed:
         raise AssertionError("; ".join(_words(item) for item in battery.failed))
     return battery
 
 
-def _seen(objects: Mapping[str, Any], subjects: Subjects, claimed: Claimed, given: int) -> Any:
+def _seen(objects: Mapping[str, Any], subjects: Subjects, claimed: Claimed, given: int) -> Seen:
     if not objects:
         return observe(subjects, claimed)
     legal = "all objects, or all names as path/to/file.py:Name"

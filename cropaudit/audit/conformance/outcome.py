@@ -12,7 +12,20 @@ from typing import ClassVar, Literal
 from cropaudit.audit.estimators.holm import holm
 from cropaudit.errors import require
 
-__all__ = ["Finding", "Outcome", "Picture", "Status", "Tested", "decide", "merged"]
+__all__ = [
+    "SURE",
+    "Finding",
+    "Outcome",
+    "Picture",
+    "Status",
+    "Tested",
+    "decide",
+    "doubtful",
+    "merged",
+    "settled",
+]
+
+SURE = 1e-6  # corrected p-values up to here are beyond doubt
 
 Status = Literal["pass", "fail", "differs", "inconclusive", "not measured", "skipped"]
 
@@ -156,6 +169,58 @@ def decide(outcomes: Sequence[Outcome], level: float) -> tuple[Finding, ...]:
     return tuple(
         _found(item, found, level, known) for item, found in zip(outcomes, tests, strict=True)
     )
+
+
+def doubtful(outcomes: Sequence[Outcome], level: float) -> bool:
+    """Returns whether a test is rejected that chance might have: fresh draws should decide it."""
+    return any(test.p_value > 0 for rows in _doubts(outcomes, level) for test in rows)
+
+
+def settled(
+    first: Sequence[Outcome], second: Sequence[Outcome], level: float
+) -> tuple[Outcome, ...]:
+    """Returns the first outcomes without the rejections that fresh draws do not bear out.
+
+    A test that is rejected with a corrected p-value above `SURE` stays rejected only if the same
+    test on fresh draws is rejected too, by Holm among those in doubt. As every final rejection was
+    one of the first draws, the level is kept; a sound pipeline fails with at most its square times
+    the number of rejections.
+
+    Args:
+        first: Of all checks.
+        second: Of all checks, on draws that are independent of the first.
+        level: Probability of any false alarm, in (0, 1).
+    """
+    doubts = _doubts(first, level)
+    fresh = {(item.check, test.null): test.p_value for item in second for test in item.tests}
+    asked = [
+        (item.check, test.null)
+        for item, rows in zip(first, doubts, strict=True)
+        for test in rows
+        if (item.check, test.null) in fresh
+    ]
+    again = dict(zip(asked, holm([fresh[key] for key in asked]), strict=True))
+    chance = {key for key, p_value in again.items() if p_value > level}
+    return tuple(
+        _without(item, {test.null for test in rows if (item.check, test.null) in chance})
+        for item, rows in zip(first, doubts, strict=True)
+    )
+
+
+def _doubts(outcomes: Sequence[Outcome], level: float) -> list[list[Tested]]:
+    """Returns the tests of each check that are rejected, but not beyond doubt."""
+    adjusted = iter(holm([test.p_value for item in outcomes for test in item.tests]))
+    return [[test for test in item.tests if SURE < next(adjusted) <= level] for item in outcomes]
+
+
+def _without(outcome: Outcome, nulls: set[str]) -> Outcome:
+    if not nulls:
+        return outcome
+    odd = "; ".join(test.words for test in outcome.tests if test.null in nulls)
+    kept = (replace(t, p_value=1.0) if t.null in nulls else t for t in outcome.tests)
+    words = f"seen once and not again in fresh draws, so taken for chance: {odd}"
+    evidence = "; ".join(part for part in (outcome.evidence, words) if part)
+    return replace(outcome, tests=tuple(kept), evidence=evidence)
 
 
 def _found(outcome: Outcome, tests: Sequence[Tested], level: float, known: set[str]) -> Finding:

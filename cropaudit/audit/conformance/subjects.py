@@ -1,11 +1,13 @@
 """Whose code is put to the test: names of the user's objects, never the objects themselves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cropaudit.errors import InputError, require
 
 __all__ = ["STYLES", "Subjects"]
+
+_OTHER_SEED = 0x9E3779B97F4A7C15  # far from any seed that people choose
 
 STYLES = ("v2", "v1", "pil", "numpy", "albumentations", "kornia")
 
@@ -59,3 +61,7 @@ class Subjects:
                 "subject must be given as --transform, --loader, --model, --trainer, --pipeline or "
                 "--mutant, got none"
             )
+
+    def reseeded(self) -> "Subjects":
+        """Returns the same with another seed, for draws that are independent of the first."""
+        return replace(self, seed=(self.seed + _OTHER_SEED) % 2**63)

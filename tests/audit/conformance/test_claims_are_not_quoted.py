@@ -71,7 +71,9 @@ def _pipeline() -> Seen:
     )
 
 
-@pytest.fixture(scope="module", params=[_transform, _loader, _pipeline, Seen], ids=str)
+@pytest.fixture(
+    scope="module", params=[_transform, _loader, _pipeline, Seen], ids=lambda make: make.__name__
+)
 def battery(request: pytest.FixtureRequest) -> Battery:
     make: Callable[[], Seen] = request.param
     return examine(make(), CLAIMED)
