@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from cropaudit.accounting.accountant import bracket
 from cropaudit.accounting.geometry import Crop, Rectangle, Size
@@ -18,10 +19,12 @@ from cropaudit.accounting.mechanisms import PoissonPatch
 from cropaudit.audit.conformance.battery import Battery, examine
 from cropaudit.audit.conformance.catalogue import CHECKS
 from cropaudit.audit.conformance.claimed import Claimed
-from cropaudit.audit.conformance.faults import pipelines
+from cropaudit.audit.conformance.faults import pipelines, trainers
 from cropaudit.audit.conformance.faults.loader_parts import CROP
 from cropaudit.audit.conformance.observe.batches import Batches
+from cropaudit.audit.conformance.probes.model import probe_model
 from cropaudit.audit.conformance.probes.pipeline import probe_pipeline
+from cropaudit.audit.conformance.probes.trainer import probe_trainer
 from cropaudit.audit.conformance.seen import Seen
 from cropaudit.audit.conformance.subjects import Subjects
 from cropaudit.audit.conformance.worker.guard import Guard
@@ -60,6 +63,18 @@ def _loader() -> Seen:
     return Seen(batches=Batches(32, record, step, np.full(8, 20)))
 
 
+def _trainer() -> Seen:
+    guard = Guard("trainer", None, lambda: None)
+    subjects = Subjects(trainer="a.py:b", quick=True)
+    return Seen(updates=probe_trainer(trainers.make_loop, guard, subjects, CLAIMED))
+
+
+def _model() -> Seen:
+    guard = Guard("model", None, lambda: None)
+    net = torch.nn.Conv2d(3, 4, 3, padding=1)
+    return Seen(gradients=probe_model(net, None, guard, Subjects(model="a.py:b"), CLAIMED))
+
+
 def _pipeline() -> Seen:
     guard = Guard("pipeline", None, lambda: None)
     found = probe_pipeline(pipelines.train_private, guard, Subjects(pipeline="a.py:b"), CLAIMED)
@@ -72,7 +87,9 @@ def _pipeline() -> Seen:
 
 
 @pytest.fixture(
-    scope="module", params=[_transform, _loader, _pipeline, Seen], ids=lambda make: make.__name__
+    scope="module",
+    params=[_transform, _loader, _trainer, _model, _pipeline, Seen],
+    ids=lambda make: make.__name__,
 )
 def battery(request: pytest.FixtureRequest) -> Battery:
     make: Callable[[], Seen] = request.param
