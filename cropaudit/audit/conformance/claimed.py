@@ -66,11 +66,12 @@ class Claimed:
         for name in ("batch", "records", "steps", "epochs", "crops"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, "at least 1", value)
-        for name in ("max_grad_norm", "learning_rate", "epsilon"):
+        for name in ("max_grad_norm", "learning_rate"):
             value = getattr(self, name)
             require(value is None or 0 < value < math.inf, name, "above 0 and finite", value)
-        sigma = self.noise_multiplier
-        require(sigma is None or 0 <= sigma < math.inf, "noise", "at least 0 and finite", sigma)
+        for name, label in (("noise_multiplier", "noise"), ("epsilon", "epsilon")):
+            value = getattr(self, name)  # epsilon is 0 where delta pays for everything
+            require(value is None or 0 <= value < math.inf, label, "at least 0 and finite", value)
         require(0 < self.delta < 1, "delta", "in (0, 1)", self.delta)
         rho = self.inclusion
         require(rho is None or 0 <= rho <= 1, "inclusion", "in [0, 1]", rho)
