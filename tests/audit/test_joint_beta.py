@@ -14,6 +14,8 @@ from scipy.stats import beta, binom, kstest
 from cropaudit.audit.estimators.clopper_pearson import box_epsilon
 from cropaudit.audit.estimators.evidence import Counts
 from cropaudit.audit.estimators.joint_beta import JointBeta, private_mass
+from cropaudit.audit.estimators.ranks import ranked_counts
+from cropaudit.audit.estimators.scores import Scores
 from cropaudit.errors import InputError
 
 LEVEL = 0.05
@@ -34,6 +36,9 @@ def drawn_mass(counts: Counts, epsilon: float, delta: float, draws: int) -> floa
         a, b = a + 0.5, b - 0.5
     x = rng.beta(a, b, draws)
     y = rng.beta(counts.members - counts.hits + 0.5, counts.hits + 0.5, draws)
+    if counts.ranked:  # few hits may be ties, and are no evidence
+        kept = (1 - y <= math.exp(epsilon) * x + delta) & (1 - x <= math.exp(epsilon) * y + delta)
+        return float(kept.mean())
     return float(allowed(x, y, epsilon, delta).mean())
 
 
@@ -108,7 +113,7 @@ def test_mass_by_nested_quadrature(counts: Counts, epsilon: float, delta: float)
         (Counts(1, 1, 1, 0), 0.05),
         (Counts(5, 10**6, 5, 10**6), 1e-5),
         (Counts(100, 100, 90, 3, ranked=True), 1e-5),
-        (Counts(100, 100, 90, 99, ranked=True), 0.0),
+        (Counts(100, 100, 90, 60, ranked=True), 0.0),
     ],
 )
 def test_mass_by_drawing(counts: Counts, delta: float) -> None:
@@ -230,6 +235,14 @@ def test_more_evidence_gives_a_larger_bound() -> None:
     ranked = JointBeta().epsilon(Counts(100, 100, 90, 3, ranked=True), 1e-5, LEVEL).epsilon
     assert ranked < JointBeta().epsilon(Counts(100, 100, 90, 3), 1e-5, LEVEL).epsilon
     assert ranked > JointBeta().epsilon(Counts(100, 100, 90, 4), 1e-5, LEVEL).epsilon
+
+
+@pytest.mark.parametrize("rank", [1, 30, 150, 299])
+def test_ties_at_a_rank_are_no_evidence(rank: int) -> None:
+    """Both worlds vote 0 or 1 alike: no member lies above a cut at 1, which tells nothing."""
+    votes = np.tile([0.0, 1.0], 150)
+    (counts,) = ranked_counts(Scores.of(votes, votes), [rank])
+    assert JointBeta().epsilon(counts, 0.0, LEVEL).epsilon == 0
 
 
 @pytest.mark.parametrize("ranked", [False, True])

@@ -10,7 +10,7 @@ It is a credible bound, not a confidence bound: right on average over rates draw
 Where the true rates stand in a corner of the region, as those of randomised response do, less of
 the posterior lies within it; with 20 trials a world, delta 0 and level 5% the bound exceeds an
 epsilon of 1 with probability 13% and one of 2 with 20% (computed exactly). The region of epsilon 0
-and delta 0 is a line and has no mass: the bound at delta 0 is above 0 whatever was counted.
+and delta 0 is a line and has no mass: the bound of a fixed threshold at delta 0 is above 0 whatever was counted.
 """
 
 import math
@@ -42,7 +42,9 @@ class JointBeta:
     """The credible bound of one test.
 
     A ranked test's false positive rate is no unknown with a posterior: its threshold was drawn
-    with law Beta(alarms + 1, nonmembers - alarms), exactly, and that law stands in its place.
+    with law Beta(alarms + 1, nonmembers - alarms), exactly, and that law stands in its place. Its
+    hits leave out what ties with the threshold, so that few of them are no evidence: only the edge
+    of the region that many hits cross counts, the other one never.
     """
 
     name: ClassVar[str] = "joint-beta"
@@ -98,9 +100,9 @@ def private_mass(counts: Counts, epsilon: float, delta: float) -> float:
     require(0 <= epsilon <= _MOST, "epsilon", f"in [0, {_MOST:g}]", epsilon)
     require(0 <= delta <= 1, "delta", "in [0, 1]", delta)
     fpr, fnr = _laws(counts)
-    outside = _below(fpr, fnr, epsilon, delta) + _below(
-        fpr.flipped(), fnr.flipped(), epsilon, delta
-    )
+    outside = _below(fpr, fnr, epsilon, delta)
+    if not counts.ranked:
+        outside += _below(fpr.flipped(), fnr.flipped(), epsilon, delta)
     return min(1.0, max(0.0, 1 - outside))
 
 
