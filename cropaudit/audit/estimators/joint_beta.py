@@ -10,7 +10,8 @@ It is a credible bound, not a confidence bound: right on average over rates draw
 Where the true rates stand in a corner of the region, as those of randomised response do, less of
 the posterior lies within it; with 20 trials a world, delta 0 and level 5% the bound exceeds an
 epsilon of 1 with probability 13% and one of 2 with 20% (computed exactly). The region of epsilon 0
-and delta 0 is a line and has no mass: the bound of a fixed threshold at delta 0 is above 0 whatever was counted.
+and delta 0 is a line and has no mass: the bound of a fixed threshold at delta 0 is above 0 whatever
+was counted.
 """
 
 import math
