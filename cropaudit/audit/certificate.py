@@ -227,11 +227,22 @@ def certify(
         noise: A ``.npy`` file: see `NoiseLog`.
         max_grad_norm: The clipping norm, if the noise was not divided by it.
         inclusion: A CSV file: see `InclusionLog.read`.
+
+    Raises:
+        InputError: If a file is no such log, or is of more steps than are claimed.
     """
     require(0 < confidence < 1, "confidence", "in (0, 1)", confidence)
     claim = parse_mechanism(mechanism) if isinstance(mechanism, str) else mechanism
     samples = None if noise is None else NoiseLog.read(noise, max_grad_norm)
     log = None if inclusion is None else InclusionLog.read(inclusion, claim.crops)
+    # What ran longer than claimed delivered more than the claimed steps compose to.
+    legal = f"of at most the {claim.steps} claimed steps (steps= of --mechanism)"
+    if samples is not None and samples.samples.ndim == 2:
+        rows = len(samples.samples)
+        require(rows <= claim.steps, f"noise {noise}", legal, f"{rows} rows, a step each")
+    if log is not None:
+        logged = max(len(record) for record in log.steps)
+        require(logged <= claim.steps, f"inclusion log {inclusion}", legal, f"{logged} of a record")
     return certificate(claim, delta, 1 - confidence, noise=samples, inclusion=log)
 
 

@@ -318,8 +318,21 @@ def test_words_say_what_it_is() -> None:
     assert "OUTSIDE" not in found.words
 
 
+@pytest.mark.parametrize("rows", [11, 300])
+def test_logs_of_more_steps_than_claimed_are_refused(rows: int, tmp_path: Path) -> None:
+    """An epsilon of the claimed steps would be none of what ran."""
+    text, log = "poisson:noise=1,q=0.5,rho=0.5,steps=10", tmp_path / "log.csv"
+    np.save(tmp_path / "noise.npy", np.random.default_rng(5).normal(size=(rows, 30)))
+    lines = [f"{step},{record},0,0" for record in "ab" for step in range(rows)]
+    log.write_text("\n".join(["step,record,included,met", *lines]), encoding="utf-8")
+    with pytest.raises(InputError, match=f"of at most the 10 claimed steps .*got {rows} rows"):
+        certify(text, delta=DELTA, noise=tmp_path / "noise.npy")
+    with pytest.raises(InputError, match=f"of at most the 10 claimed steps .*got {rows} of a rec"):
+        certify(text, delta=DELTA, inclusion=log)
+
+
 def test_files_are_read(tmp_path: Path) -> None:
-    samples = np.random.default_rng(5).normal(0, 3, (20, 30)).astype(np.float32)
+    samples = np.random.default_rng(5).normal(0, 3, (10, 60)).astype(np.float32)
     np.save(tmp_path / "noise.npy", samples)
     lines = ["0,0,", "1,1,0", "2,1,1", "3,0,0", "4,0,", "5,1,1"]
     (tmp_path / "log.csv").write_text("\n".join(["step,included,met", *lines]), encoding="utf-8")
