@@ -34,11 +34,26 @@ def parse_yaml(text: str, name: str) -> Any:
     require(len(text) <= _CHARACTERS, name, f"at most {_CHARACTERS} characters", len(text))
     try:
         _check_events(text, name)
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_Loader)
     except InputError:
         raise
     except _FAULTS as error:
         raise InputError(f"{name} must be YAML: {' '.join(str(error).split())}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values; of a key that is given twice the first value would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Builds a mapping whose keys are all different."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    words = f"the key {key.value[:40]} is given twice"
+                    raise yaml.constructor.ConstructorError(None, None, words, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
 
 
 def _check_events(text: str, name: str) -> None:

@@ -78,3 +78,17 @@ def test_aliases_in_reason_are_read() -> None:
         "b": [1, 2],
         "c": {"d": [1, 2]},
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: 1\na: 2\n", "a: {b: 1, c: 2, b: 3}\n", '- {a: 1}\n- {a: 1, "a": 1}\n'],
+)
+def test_keys_that_are_given_twice_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"config must be YAML: the key [ab] is given twice"):
+        parse_yaml(text, "config")
+
+
+def test_merged_keys_may_be_overridden() -> None:
+    text = "base: &base {a: 1, b: 2}\nother: {<<: *base, b: 3}\nagain: {a: 1}\n"
+    assert parse_yaml(text, "config")["other"] == {"a": 1, "b": 3}
