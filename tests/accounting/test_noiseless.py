@@ -187,7 +187,7 @@ def test_lower_bound_of_one_lopsided_step_is_below_its_divergence(sigma: float) 
             assert loss.up.infinity() == 0
 
 
-@pytest.mark.parametrize("target", [1e-3, 1.0, 1e3, 1e5])
+@pytest.mark.parametrize("target", [1e-2, 1.0, 1e3, 1e5])
 @pytest.mark.parametrize("kind", [PoissonPatch, ShufflePatch])
 def test_targets_of_any_size_are_solved_for(target: float, kind: type[PoissonPatch]) -> None:
     """`--target-epsilon 1000` gave no answer in four minutes."""

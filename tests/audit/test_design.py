@@ -145,7 +145,7 @@ def test_detectable_epsilon_is_found_with_the_promised_power() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trials", "epsilon", "before"), [(400, 5.9, 14.5), (400, 5.9, 6.11), (4000, 3.0, 4.59)]
+    ("trials", "epsilon", "before"), [(400, 5.95, 14.5), (400, 5.95, 6.11), (4000, 3.0, 4.59)]
 )
 def test_less_is_detectable_than_by_separate_limits(
     trials: int, epsilon: float, before: float

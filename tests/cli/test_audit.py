@@ -267,7 +267,10 @@ def test_bad_folders(
         (["--set", "crop.size=200x200"], "crop must be at most the padded image 48x96"),
         (["--set", "patch=60x60"], "patch must be at most the image 48x96"),
         (["--set", "game.delta=0"], "game.delta: must be greater than 0, got 0"),
-        (["--set", "training.noise_multiplier=-1"], "noise_multiplier: must be at least 0"),
+        (
+            ["--set", "training.noise_multiplier=-1"],
+            "noise_multiplier: must be greater than or equal to 0",
+        ),
         (["--set", "training.batch=500"], "batch must be between 1 and the 24 records"),
         (["--set", "training.bach=5"], "training.bach must be a known key"),
         (["--set", "nonsense"], "--set must be key=value"),

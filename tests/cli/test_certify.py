@@ -131,7 +131,7 @@ def test_logs_that_were_appended_to_are_refused(in_process, tmp_path: Path) -> N
 def test_selftest_prints_observed_beside_nominal(cropaudit) -> None:
     done = cropaudit("selftest", "--fast", "--games", 3, "--trials", 100)
     assert done.returncode == 0
-    assert all(line.startswith("cropaudit: ") for line in done.stderr.splitlines())  # progress
+    assert all(line.startswith("[") for line in done.stderr.splitlines())  # progress
     assert "randomised response, independent trials: true epsilon 0" in done.stdout
     assert "one-run-order-statistics" in done.stdout
     assert "Every estimator keeps its promise." in done.stdout

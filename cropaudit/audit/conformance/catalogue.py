@@ -135,6 +135,6 @@ def check_named(name: str) -> Check:
     """Returns the check of this name.
 
     >>> check_named("isolation").needs
-    ('model',)
+    ('model', 'pipeline')
     """
     return next(item for item in CHECKS if item.name == name)

@@ -107,10 +107,14 @@ def test_any_normalisation_and_padding_leave_the_records() -> None:
     assert seen.record.tolist() == [*range(20)] * 3
 
 
-def test_colours_that_change_from_image_to_image_are_not_read() -> None:
+def test_records_are_told_by_texture_where_colours_change_from_image_to_image() -> None:
     transform = v2.Compose([v2.ColorJitter(0.9), v2.ToDtype(torch.float32)])
     seen = probe(lambda model, data: plain(model, data, 1, transform))
-    assert (len(seen.record), seen.unread) == (0, 60)
+    read = seen.record.tolist()
+    assert seen.unread <= 3
+    assert len(read) + seen.unread == 60
+    told = iter([*range(20)] * 3)
+    assert all(record in told for record in read)  # in order: none is taken for another
     assert seen.updates == 12
 
 
