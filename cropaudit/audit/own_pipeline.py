@@ -5,6 +5,7 @@ of a user's is in them. What can be replayed here is the stream that windows are
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -117,9 +118,8 @@ class _Own:
     def __init__(self, subject: Subject, look: int) -> None:
         self._subject, self._spec = subject, training_spec(subject)
         seeds = spawn_seeds(np.random.SeedSequence([subject.config.seed, 1 + look]), 4)
-        self._crops, self._sampler, self._noise = (
-            torch.Generator().manual_seed(seed) for seed in seeds[:3]
-        )
+        self._crops, self._sampler = (torch.Generator().manual_seed(seed) for seed in seeds[:2])
+        self._trainer = replace(_SELF, seed=seeds[2])
         self._rng = np.random.default_rng(seeds[3])
         self._crop = JointRandomCrop(subject.crop)
         self._guard = Guard("transform", None, _ignore)
@@ -226,11 +226,13 @@ class _Own:
             batch=self._subject.config.training.batch,
             noise_multiplier=self._subject.mechanism.noise_multiplier,
         )
-        return probe_trainer(self._step, guard, _SELF, stated)
+        return probe_trainer(self._step, guard, self._trainer, stated)
 
     def _step(self, model: nn.Module) -> PrivateStep:
         facts = run_facts(self._subject.filled, self._spec, torch.device("cpu"))
-        return private_step(model, self._mode(), self._spec, facts, self._noise)
+        # From torch's own stream, which the probe seeds: two runs from one seed then draw alike.
+        noise = torch.Generator().manual_seed(int(torch.randint(2**62, (1,))))
+        return private_step(model, self._mode(), self._spec, facts, noise)
 
     def _mode(self) -> GradSampleMode:
         return planned_mode(self._spec, self._model()).mode
