@@ -41,6 +41,7 @@ class Tested:
         shows: What is known once the null is refuted, if it makes other tests void, to be read
             after "while": "windows are not independent".
         void_if: What makes its own p-value mean nothing, in the same words.
+        chance: Whether it was rejected, and not again in fresh draws.
     """
 
     null: str
@@ -48,6 +49,7 @@ class Tested:
     words: str
     shows: str = ""
     void_if: tuple[str, ...] = ()
+    chance: bool = False
     __test__: ClassVar[bool] = False  # pytest takes it for a test by its name
 
     def __post_init__(self) -> None:
@@ -163,8 +165,13 @@ def decide(outcomes: Sequence[Outcome], level: float) -> tuple[Finding, ...]:
     ['pass', 'fail']
     """
     require(0 < level < 1, "level", "in (0, 1)", level)
-    adjusted = iter(holm([test.p_value for item in outcomes for test in item.tests]))
-    tests = [[replace(test, p_value=next(adjusted)) for test in item.tests] for item in outcomes]
+    # Without those that were rejected by chance, the others keep the rank that rejected them.
+    judged = [test.p_value for item in outcomes for test in item.tests if not test.chance]
+    adjusted = iter(holm(judged))
+    tests = [
+        [replace(t, p_value=1.0 if t.chance else next(adjusted)) for t in item.tests]
+        for item in outcomes
+    ]
     known = {t.shows for found in tests for t in found if t.shows and t.p_value <= level}
     return tuple(
         _found(item, found, level, known) for item, found in zip(outcomes, tests, strict=True)
@@ -173,7 +180,7 @@ def decide(outcomes: Sequence[Outcome], level: float) -> tuple[Finding, ...]:
 
 def doubtful(outcomes: Sequence[Outcome], level: float) -> bool:
     """Returns whether a test is rejected that chance might have: fresh draws should decide it."""
-    return any(test.p_value > 0 for rows in _doubts(outcomes, level) for test in rows)
+    return any(True for rows in _doubts(outcomes, level) for _ in rows)
 
 
 def settled(
@@ -183,8 +190,9 @@ def settled(
 
     A test that is rejected with a corrected p-value above `SURE` stays rejected only if the same
     test on fresh draws is rejected too, by Holm among those in doubt. As every final rejection was
-    one of the first draws, the level is kept; a sound pipeline fails with at most its square times
-    the number of rejections.
+    one of the first draws, the level is kept; a sound pipeline fails with at most its square, plus
+    `SURE`. What fresh draws do not answer stays rejected: a test that is missing, of a check that
+    could not see enough this time, or one of several that cannot be told apart any more.
 
     Args:
         first: Of all checks.
@@ -192,35 +200,59 @@ def settled(
         level: Probability of any false alarm, in (0, 1).
     """
     doubts = _doubts(first, level)
-    fresh = {(item.check, test.null): test.p_value for item in second for test in item.tests}
-    asked = [
-        (item.check, test.null)
-        for item, rows in zip(first, doubts, strict=True)
-        for test in rows
-        if (item.check, test.null) in fresh
-    ]
-    again = dict(zip(asked, holm([fresh[key] for key in asked]), strict=True))
-    chance = {key for key, p_value in again.items() if p_value > level}
+    fresh = [_answers(item, second) for item in first]
+    asked = [(i, j) for i, rows in enumerate(doubts) for j in rows if j in fresh[i]]
+    again = zip(asked, holm([fresh[i][j] for i, j in asked]), strict=True)
+    chance = {key for key, p_value in again if p_value > level}
     return tuple(
-        _without(item, {test.null for test in rows if (item.check, test.null) in chance})
-        for item, rows in zip(first, doubts, strict=True)
+        _without(item, {j for j in rows if (i, j) in chance})
+        for i, (item, rows) in enumerate(zip(first, doubts, strict=True))
     )
 
 
-def _doubts(outcomes: Sequence[Outcome], level: float) -> list[list[Tested]]:
-    """Returns the tests of each check that are rejected, but not beyond doubt."""
+def _doubts(outcomes: Sequence[Outcome], level: float) -> list[list[int]]:
+    """Returns which tests of each check are rejected, but not beyond doubt."""
     adjusted = iter(holm([test.p_value for item in outcomes for test in item.tests]))
-    return [[test for test in item.tests if SURE < next(adjusted) <= level] for item in outcomes]
+    return [
+        [j for j in range(len(item.tests)) if SURE < next(adjusted) <= level] for item in outcomes
+    ]
 
 
-def _without(outcome: Outcome, nulls: set[str]) -> Outcome:
-    if not nulls:
+def _answers(first: Outcome, second: Sequence[Outcome]) -> dict[int, float]:
+    """Returns the p-values of the same tests in fresh draws, by their place in the first ones.
+
+    One null may be asked of several subjects: its tests stand in the same order, if all are there.
+    """
+    found = [item for item in second if item.check == first.check]
+    blind = any(
+        getattr(item, why) and not getattr(first, why)
+        for item in found
+        for why in ("skipped", "unmeasured", "undecided")
+    )
+    values: dict[str, list[float]] = {}
+    for test in () if blind else (test for item in found for test in item.tests):
+        values.setdefault(test.null, []).append(test.p_value)
+    places: dict[str, list[int]] = {}
+    for j, test in enumerate(first.tests):
+        places.setdefault(test.null, []).append(j)
+    return {
+        j: p_value
+        for null, here in places.items()
+        if len(here) == len(values.get(null, ()))
+        for j, p_value in zip(here, values[null], strict=True)
+    }
+
+
+def _without(outcome: Outcome, chance: set[int]) -> Outcome:
+    if not chance:
         return outcome
-    odd = "; ".join(test.words for test in outcome.tests if test.null in nulls)
-    kept = (replace(t, p_value=1.0) if t.null in nulls else t for t in outcome.tests)
+    odd = "; ".join(outcome.tests[j].words for j in sorted(chance))
+    kept = tuple(
+        replace(test, chance=True) if j in chance else test for j, test in enumerate(outcome.tests)
+    )
     words = f"seen once and not again in fresh draws, so taken for chance: {odd}"
     evidence = "; ".join(part for part in (outcome.evidence, words) if part)
-    return replace(outcome, tests=tuple(kept), evidence=evidence)
+    return replace(outcome, tests=kept, evidence=evidence)
 
 
 def _found(outcome: Outcome, tests: Sequence[Tested], level: float, known: set[str]) -> Finding:

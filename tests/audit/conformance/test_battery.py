@@ -249,6 +249,35 @@ def test_a_test_that_fresh_draws_lack_stays_rejected() -> None:
     assert found.status == "fail"
 
 
+def test_one_null_of_two_subjects_is_two_questions() -> None:
+    """What the whole pipeline says again is no answer for the loader, nor for what is sure."""
+    real = [Outcome("x", (Null("a", 1e-4, "loader"), Null("a", 0.5, "pipeline")))]
+    (found,) = decide(settled(real, real, 0.01), 0.01)
+    assert (found.status, found.detail) == ("fail", "loader")
+    first = [Outcome("x", (Null("a", 0.0, "loader"), Null("a", 1e-4, "pipeline")))]
+    second = [Outcome("x", (Null("a", 0.0, "loader"), Null("a", 0.5, "pipeline")))]
+    (found,) = decide(settled(first, second, 0.01), 0.01)
+    assert (found.status, found.detail) == ("fail", "loader")
+    fewer = [Outcome("x", (Null("a", 0.5, "pipeline"),))]
+    assert decide(settled(real, fewer, 0.01), 0.01)[0].status == "fail"
+
+
+@pytest.mark.parametrize("why", ["skipped", "unmeasured", "undecided"])
+def test_fresh_draws_that_fell_short_settle_nothing(why: str) -> None:
+    first = [Outcome("x", (Null("a", 1e-4, "odd"),))]
+    short = Outcome("x", (Null("a", 1.0, "few"),), **{why: "9 of 480 replays"})
+    assert decide(settled(first, [short], 0.01), 0.01)[0].status == "fail"
+
+
+def test_what_was_chance_does_not_raise_the_bar_for_the_rest() -> None:
+    """By Holm, the second of three is rejected at level / 2, and still is without the first."""
+    first = outcomes([[1e-4], [0.0045], [0.5]])
+    second = outcomes([[0.5], [1e-3], [0.5]])
+    assert [item.status for item in decide(first, 0.01)] == ["fail", "fail", "pass"]
+    found = decide(settled(first, second, 0.01), 0.01)
+    assert [item.status for item in found] == ["pass", "fail", "pass"]
+
+
 @settings(max_examples=200, deadline=None)
 @given(P_VALUES, P_VALUES, st.floats(0.001, 0.5))
 def test_fresh_draws_never_add_a_failure(

@@ -118,6 +118,27 @@ def test_records_are_told_by_texture_where_colours_change_from_image_to_image() 
     assert seen.updates == 12
 
 
+def test_weights_that_are_changed_after_the_last_step_are_noticed() -> None:
+    """By a statistic of the images, say; an average of the weights is what they are put back to."""
+
+    def after(change) -> float:
+        def train(model, dataset) -> None:
+            mean = torch.optim.swa_utils.AveragedModel(model)
+            plain(model, dataset)
+            mean.update_parameters(model)
+            change(model, mean)
+
+        guard = Guard("pipeline", None, lambda: None)
+        return probe_pipeline(train, guard, SUBJECTS, CLAIMED).training.after
+
+    def moved(model, _) -> None:
+        with torch.no_grad():
+            model.head.bias.add_(0.01)
+
+    assert after(lambda model, mean: model.load_state_dict(mean.module.state_dict())) < 1e-6
+    assert after(moved) > 1e-4
+
+
 def test_copies_of_the_model_and_other_optimisers_are_told_apart() -> None:
     def train(model, dataset) -> None:
         other = torch.nn.Linear(2, 2)

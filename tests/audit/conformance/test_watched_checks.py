@@ -147,6 +147,15 @@ def step(name: str, changes: dict[str, Any], claimed: Claimed = CLAIMED) -> Find
         ("clipping", {"private": ""}, "pass", ""),
         ("update", {}, "pass", "SGD(lr=0.1)"),
         ("update", {"beside": np.full(STEPS, 0.1)}, "fail", "comes past it, in 40 of 40 steps"),
+        (
+            "clipping",
+            {"max_grad_norm": np.linspace(0.4, 0.6, STEPS)},
+            "not measured",
+            "not to one C",
+        ),
+        ("update", {"after": 1e-6}, "pass", "SGD(lr=0.1)"),
+        ("update", {"after": 0.02}, "not measured", "by 0.02 of the largest"),
+        ("update", {"after": float("nan")}, "not measured", "after the last step"),
         ("update", {"beside": np.full(STEPS, np.nan)}, "not measured", "second one"),
         ("label alignment", {}, "pass", "100.0% are pulled"),
         ("label alignment", {"labels": np.ones((3, 3), dtype=int)}, "inconclusive", "cut apart"),
@@ -169,6 +178,14 @@ def test_each_check_of_steps(name: str, changes: dict, status: str, words: str) 
     found = step(name, changes)
     assert found.status == status
     assert words in found.detail
+
+
+def test_a_rate_that_changes_loses_nothing_only_if_no_image_changes_it() -> None:
+    claimed = replace(CLAIMED, learning_rate=0.1)
+    found = step("update", {"learning_rate": np.linspace(0.1, 0.2, STEPS)}, claimed)
+    assert found.status == "differs"
+    assert found.detail.endswith("if its changes do not hang on the images or their loss")
+    assert step("update", {"learning_rate": np.full(STEPS, 0.2)}, claimed).detail.endswith("lost")
 
 
 def test_nothing_given_is_skipped_and_both_are_merged() -> None:

@@ -29,7 +29,11 @@ from cropaudit.audit.conformance.checks.contributions import read
 from cropaudit.audit.conformance.checks.inclusion_rate import worst_place
 from cropaudit.audit.conformance.checks.laws import DEPENDENT, MOVING, law_of, well_read
 from cropaudit.audit.conformance.checks.watched_noise import noise_in_units
-from cropaudit.audit.conformance.checks.watched_steps import clipping_seen
+from cropaudit.audit.conformance.checks.watched_steps import (
+    adapted_norm,
+    clipping_seen,
+    moved_after,
+)
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.batches import Batches
 from cropaudit.audit.conformance.observe.updates import SCENARIOS, Updates
@@ -200,6 +204,10 @@ def _missing(found: Certificate, seen: Seen, updates: int) -> dict[str, str]:
     missing = {name: whys[name] for name in found.assumed}
     if seen.training is not None and "noise multiplier" in missing:
         missing["noise multiplier"] = "see noise and clipping"
+    if seen.training is not None and moved_after(seen.training):
+        missing["weights"] = "see update"
+    if seen.training is not None and adapted_norm(seen.training.max_grad_norm):
+        missing["clipping norm"] = "see clipping"
     if updates < 1:
         missing["steps"] = "no whole training was run"
     return missing

@@ -14,17 +14,20 @@ from cropaudit.audit.conformance.outcome import Outcome, Tested
 from cropaudit.audit.conformance.seen import Seen
 
 __all__ = [
+    "adapted_norm",
     "check_clipping",
     "check_interference",
     "check_isolation",
     "check_labels",
     "check_update",
     "clipping_seen",
+    "moved_after",
 ]
 
 Array = NDArray[np.float64]
 
 _NEAR = 1e-3  # distance, in units of C or of the change, that rounding to float32 may make
+_KEPT = 1e-5  # of the largest weight: averages of equal weights differ by rounding
 _FEWEST = 40  # images that must be compared
 _PURE = 0.99  # share of pixels of a label that the loss pulls to one class
 _SAME = 1e-9
@@ -70,6 +73,7 @@ def check_clipping(seen: Seen, claimed: Claimed) -> Outcome:
         ),
         power=f"an image that adds {_NEAR:g} C too much in any step is found for sure, for the "
         "raw norms that occurred",
+        unmeasured=adapted_norm(norms),
         undecided=f"{unclipped}; {other}".removesuffix("; ") if unclipped else "",
         differs=other,
         where=training.where,
@@ -102,10 +106,23 @@ def check_update(seen: Seen, claimed: Claimed) -> Outcome:
         tests=(test,),
         evidence=f"in {len(beside)} real steps the weights move by what {training.optimiser} makes "
         "of the gradient that it is handed, and no more; buffers of your own model are not seen",
-        power=f"anything beside it, of {_NEAR:g} of the largest change or more, is found for sure",
+        power=f"anything beside it, of {_NEAR:g} of the largest change or more, is found for sure; "
+        "which step's weights are kept in the end is not seen",
+        unmeasured=moved_after(training),
         differs=_other_rate(training.learning_rate, claimed.learning_rate),
         where=training.where,
         figures={"learning rate": float(training.learning_rate[0])},
+    )
+
+
+def moved_after(training: Training) -> str:
+    """Says that the weights a training ends with are not those of its last step, if so."""
+    after = training.after
+    if after <= _KEPT:
+        return ""
+    return (
+        f"the weights were changed after the last step, by {after:.2g} of the largest: whether "
+        "images had a part in that is not known"
     )
 
 
@@ -285,6 +302,17 @@ def _unclipped(known: NDArray[np.bool_], at_work: int, norms: Array) -> str:
     return ""
 
 
+def adapted_norm(norms: Array) -> str:
+    """Says that C changes in the course of the training, if so: then it may be made of images."""
+    low, high = float(norms.min()), float(norms.max())
+    if not high - low > _SAME * high:
+        return ""
+    return (
+        f"gradients are clipped to {_range(norms)}, not to one C: a plan that is made beforehand "
+        "costs nothing, norms that are taken from the images show them; which it is was not seen"
+    )
+
+
 def _other_bound(norms: Array, claimed: float | None) -> str:
     if claimed is None:
         return ""
@@ -300,7 +328,11 @@ def _other_bound(norms: Array, claimed: float | None) -> str:
 def _other_rate(rates: Array, claimed: float | None) -> str:
     if claimed is None or not (np.abs(rates - claimed) > 1e-6 * claimed).any():
         return ""
-    return f"the learning rate is {_range(rates)}, where {claimed:g} is claimed: no privacy is lost"
+    words = (
+        f"the learning rate is {_range(rates)}, where {claimed:g} is claimed: no privacy is lost"
+    )
+    constant = float(np.nanmin(rates)) == float(np.nanmax(rates))
+    return words if constant else f"{words} if its changes do not hang on the images or their loss"
 
 
 def _range(values: Array) -> str:

@@ -41,6 +41,8 @@ class Training:
         labels: How often a pixel of a label, as the image's window tells it, was pulled to a class
             by the loss, (labels, classes); empty if that was not seen.
         where: File and line of the user's code.
+        after: How far the weights were moved after the last step, relative to the largest; NaN if
+            they were not finite.
     """
 
     private: str
@@ -61,6 +63,7 @@ class Training:
     finite: bool
     labels: Integers
     where: str = ""
+    after: float = 0.0
 
     def __len__(self) -> int:
         return len(self.count)

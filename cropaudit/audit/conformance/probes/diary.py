@@ -119,6 +119,7 @@ class TrainingDiary:
         self._now = _Row()
         self._privates: dict[int, Any] = {}
         self._labels: NDArray[np.int64] | None = None
+        self._after = 0.0
 
     def adopt(self, net: WatchedNet) -> None:
         """Takes the model that is handed out, before anybody else has it."""
@@ -202,6 +203,11 @@ class TrainingDiary:
 
     def close(self) -> None:
         """Notes what is left when the training is over."""
+        if self.told and self.rows:
+            largest = max(float(p.abs().max()) for p in self._start.values())
+            held = {name: p.detach() for name, p in self._weights.items()}
+            moved = [float((p - self._start[name]).abs().max()) for name, p in held.items()]
+            self._after = max(moved) / max(largest, 1e-30)
         if not self.told and self.rows and self._pending:
             self._end_step(_Row(count=sum(len(b.images) for b in self._pending)), {})
         elif not self.rows:  # no step was told: each batch that was shown is one
@@ -236,6 +242,7 @@ class TrainingDiary:
             finite=self.finite,
             labels=np.zeros((0, 0), dtype=np.int64) if self._labels is None else self._labels,
             where=where,
+            after=self._after,
         )
 
     def _begin(self, held: dict[str, nn.Parameter]) -> None:
