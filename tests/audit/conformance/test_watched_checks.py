@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from cropaudit.audit.conformance.battery import examine
-from cropaudit.audit.conformance.checks import watched_noise, watched_steps
+from cropaudit.audit.conformance.checks import accountant, watched_noise, watched_steps
 from cropaudit.audit.conformance.claimed import Claimed
 from cropaudit.audit.conformance.observe.training import Replayed, Training
 from cropaudit.audit.conformance.outcome import Finding, decide
@@ -186,6 +186,15 @@ def test_a_rate_that_changes_loses_nothing_only_if_no_image_changes_it() -> None
     assert found.status == "differs"
     assert found.detail.endswith("if its changes do not hang on the images or their loss")
     assert step("update", {"learning_rate": np.full(STEPS, 0.2)}, claimed).detail.endswith("lost")
+
+
+@pytest.mark.parametrize("changes", [{"beside": np.full(STEPS, np.nan)}, {"after": 0.02}, {}])
+def test_no_epsilon_is_delivered_of_weights_that_could_not_be_followed(changes: dict) -> None:
+    seen = Seen(training=training(np.random.default_rng(0), **changes))
+    said = replace(CLAIMED, inclusion=0.3, noise_multiplier=1.0, batch=8, records=64, steps=STEPS)
+    found = decide([accountant.check(seen, said)], 0.01)[0]
+    assert ("weights (see update)" in found.detail) == bool(changes)
+    assert "delivered_low" not in found.outcome.figures
 
 
 def test_nothing_given_is_skipped_and_both_are_merged() -> None:

@@ -32,6 +32,7 @@ from cropaudit.audit.conformance.checks.watched_noise import noise_in_units
 from cropaudit.audit.conformance.checks.watched_steps import (
     adapted_norm,
     clipping_seen,
+    followed,
     moved_after,
 )
 from cropaudit.audit.conformance.claimed import Claimed
@@ -204,7 +205,7 @@ def _missing(found: Certificate, seen: Seen, updates: int) -> dict[str, str]:
     missing = {name: whys[name] for name in found.assumed}
     if seen.training is not None and "noise multiplier" in missing:
         missing["noise multiplier"] = "see noise and clipping"
-    if seen.training is not None and moved_after(seen.training):
+    if seen.training is not None and (moved_after(seen.training) or not followed(seen.training)):
         missing["weights"] = "see update"
     if seen.training is not None and adapted_norm(seen.training.max_grad_norm):
         missing["clipping norm"] = "see clipping"

@@ -21,6 +21,7 @@ __all__ = [
     "check_labels",
     "check_update",
     "clipping_seen",
+    "followed",
     "moved_after",
 ]
 
@@ -87,7 +88,7 @@ def check_update(seen: Seen, claimed: Claimed) -> Outcome:
     if training is None:
         return Outcome(name, skipped=_NO_PIPELINE)
     beside = training.beside
-    if not len(beside) or not np.isfinite(beside).all():
+    if not followed(training):
         why = f"{training.optimiser} could not be followed by a second one"
         if not training.optimiser:
             why = "no optimiser of torch was seen to step"
@@ -113,6 +114,11 @@ def check_update(seen: Seen, claimed: Claimed) -> Outcome:
         where=training.where,
         figures={"learning rate": float(training.learning_rate[0])},
     )
+
+
+def followed(training: Training) -> bool:
+    """Returns whether a second optimiser could follow the weights in every step."""
+    return bool(len(training.beside) and np.isfinite(training.beside).all())
 
 
 def moved_after(training: Training) -> str:
