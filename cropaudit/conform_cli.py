@@ -12,8 +12,6 @@ from cropaudit.accounting.names import CropName, PadMode, SamplerName
 
 __all__ = ["conform"]
 
-_INTERRUPTED = 4
-
 
 def _code(text: str, *names: str) -> Any:
     return typer.Option(*names, help=text, rich_help_panel="Your code, as path.py:Name")
@@ -113,9 +111,4 @@ def conform(
     if list_:
         list_all(as_json=as_json)
         return
-    try:
-        code = run_conform(given)
-    except KeyboardInterrupt:
-        typer.secho("cropaudit: interrupted; nothing was written", fg="red", err=True)
-        code = _INTERRUPTED
-    raise typer.Exit(code)
+    raise typer.Exit(run_conform(given))

@@ -11,8 +11,6 @@ import typer
 
 __all__ = ["estimate"]
 
-_INTERRUPTED = 4
-
 
 def _scores(text: str, *names: str) -> Any:
     return typer.Option(*names, help=text, rich_help_panel="What was scored")
@@ -122,9 +120,5 @@ def estimate(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from cropaudit.estimate_command import load, run_estimate
 
-    try:
-        contradicted = run_estimate(load(given))
-    except KeyboardInterrupt:  # typer itself would leave with 1, the code of a contradiction
-        typer.secho("cropaudit: interrupted; nothing was written", fg="red", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
+    contradicted = run_estimate(load(given))
     raise typer.Exit(1 if contradicted else 0)

@@ -53,10 +53,10 @@ def train_expanded(model: nn.Module, dataset: Dataset[Any]) -> None:
     _train(model, dataset, mode="ew")
 
 
-def train_ghost(model: nn.Module, dataset: Dataset[Any]) -> None:
-    """Does the same with ghost clipping and the loss that Opacus made for it."""
+def _ghost(model: nn.Module, dataset: Dataset[Any]) -> Any:
+    """Returns what Opacus makes of a training with ghost clipping."""
     engine = PrivacyEngine()
-    private, optimizer, criterion, loader = engine.make_private(
+    return engine.make_private(
         module=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=_RATE),
         data_loader=_plain(Cropped(dataset, _transform()), BATCH),
@@ -65,6 +65,11 @@ def train_ghost(model: nn.Module, dataset: Dataset[Any]) -> None:
         max_grad_norm=_CLIP,
         grad_sample_mode="ghost",
     )
+
+
+def train_ghost(model: nn.Module, dataset: Dataset[Any]) -> None:
+    """Does the same with ghost clipping and the loss that Opacus made for it."""
+    private, optimizer, criterion, loader = _ghost(model, dataset)
     for _ in range(EPOCHS):
         for images, masks in loader:
             optimizer.zero_grad()
@@ -74,16 +79,7 @@ def train_ghost(model: nn.Module, dataset: Dataset[Any]) -> None:
 
 def train_ghost_plain(model: nn.Module, dataset: Dataset[Any]) -> None:
     """Asks for ghost clipping, and keeps a loss of its own: nothing is clipped."""
-    engine = PrivacyEngine()
-    private, optimizer, _, loader = engine.make_private(
-        module=model,
-        optimizer=torch.optim.SGD(model.parameters(), lr=_RATE),
-        data_loader=_plain(Cropped(dataset, _transform()), BATCH),
-        criterion=_ImageMeans(),
-        noise_multiplier=_NOISE,
-        max_grad_norm=_CLIP,
-        grad_sample_mode="ghost",
-    )
+    private, optimizer, _, loader = _ghost(model, dataset)
     for _ in range(EPOCHS):
         _epoch(private, optimizer, loader, _loss)
 
