@@ -119,7 +119,7 @@ class _Own:
         self._subject, self._spec = subject, training_spec(subject)
         seeds = spawn_seeds(np.random.SeedSequence([subject.config.seed, 1 + look]), 4)
         self._crops, self._sampler = (torch.Generator().manual_seed(seed) for seed in seeds[:2])
-        self._trainer = replace(_SELF, seed=seeds[2])
+        self._trainer = replace(_SELF, seed=seeds[2] % 2**63)  # spawned seeds have 64 bits
         self._rng = np.random.default_rng(seeds[3])
         self._crop = JointRandomCrop(subject.crop)
         self._guard = Guard("transform", None, _ignore)

@@ -12,6 +12,7 @@ import pytest
 from cropaudit.cli import main
 
 CLAIM = "poisson:noise=1,q=0.1,rho=0.3,steps=100"
+LONG = "poisson:noise=1,q=0.1,rho=0.3,steps=4000"  # as many steps as `logs` writes
 
 
 @pytest.fixture
@@ -45,22 +46,22 @@ def test_honest_logs_are_certified(cropaudit, tmp_path: Path) -> None:
     """Seeded; the logs of an honest run are refused with a chance of 5%, these are not."""
     steps, noise = logs(tmp_path, 0.3)
     given = ("--inclusion", steps, "--noise", noise, "--max-grad-norm", 2)
-    done = cropaudit("certify", "--mechanism", CLAIM, *given)
+    done = cropaudit("certify", "--mechanism", LONG, *given)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Delivered epsilon:" in done.stdout
     assert "certifies parameters, not the pipeline" in done.stdout
-    document = json.loads(cropaudit("certify", "--mechanism", CLAIM, *given, "--json").stdout)
+    document = json.loads(cropaudit("certify", "--mechanism", LONG, *given, "--json").stdout)
     assert document["epsilon_low"] < document["claimed_epsilon"] < document["epsilon_high"]
     assert document["causes"] == []
 
 
 def test_a_wrong_parameter_is_named(cropaudit, tmp_path: Path) -> None:
     steps, noise = logs(tmp_path, 0.5, sigma=0.8)
-    done = cropaudit("certify", "--mechanism", CLAIM, "--inclusion", steps)
+    done = cropaudit("certify", "--mechanism", LONG, "--inclusion", steps)
     assert done.returncode == 1
     assert "NOT AS CLAIMED: inclusion probability" in done.stdout
     done = cropaudit(
-        *("certify", "--mechanism", CLAIM, "--noise", noise, "--max-grad-norm", 2, "--json")
+        *("certify", "--mechanism", LONG, "--noise", noise, "--max-grad-norm", 2, "--json")
     )
     assert done.returncode == 1
     document = json.loads(done.stdout)
