@@ -23,24 +23,28 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from cropaudit.accounting.accountant import (
+from cropaudit.accounting.bounds.accountant import (
     bracket,
     calibrate_noise,
     epsilon_at,
     epsilon_over_steps,
 )
-from cropaudit.accounting.crop_laws import ResizedCrop
-from cropaudit.accounting.geometry import Crop, Patch, PixelMask, Rectangle, Size
-from cropaudit.accounting.inclusion import inclusion, inclusion_map
-from cropaudit.accounting.mechanisms import AddRemoveShortcut, FixedSizePatch, PoissonPatch
-from cropaudit.accounting.window_sizes import size_law
+from cropaudit.accounting.geometry.crop_laws import ResizedCrop
+from cropaudit.accounting.geometry.shapes import Crop, Patch, PixelMask, Rectangle, Size
+from cropaudit.accounting.inclusion.probability import inclusion, inclusion_map
+from cropaudit.accounting.inclusion.window_sizes import size_law
+from cropaudit.accounting.mechanisms.descriptions import (
+    AddRemoveShortcut,
+    FixedSizePatch,
+    PoissonPatch,
+)
 from cropaudit.attacks.probe import Probe, run_probe
-from cropaudit.training.crops import JointRandomCrop
-from cropaudit.training.dpsgd import DpSgdSpec, StepView, train
-from cropaudit.training.losses import pixel_losses, prepare
-from cropaudit.training.models import build_model
-from cropaudit.training.samplers import FixedSize, Poisson
-from cropaudit.training.scenes import street_scenes
+from cropaudit.training.crops.joint import JointRandomCrop
+from cropaudit.training.dpsgd.loop import DpSgdSpec, StepView, train
+from cropaudit.training.models.build import build_model
+from cropaudit.training.models.losses import pixel_losses, prepare
+from cropaudit.training.sampling.samplers import FixedSize, Poisson
+from cropaudit.training.scenes.streets import street_scenes
 from tests.bench_ensembles import ensemble_rows
 from tests.bench_projections import projection_rows
 from tests.study.speed import speed_rows
@@ -243,11 +247,11 @@ def memory_row() -> Row:
     """Measures the peak memory of a process that does the largest of the above."""
     program = (
         "import numpy as np\n"
-        "from cropaudit.accounting.accountant import epsilon_at\n"
-        "from cropaudit.accounting.crop_laws import ResizedCrop\n"
-        "from cropaudit.accounting.geometry import Crop, PixelMask, Rectangle, Size\n"
-        "from cropaudit.accounting.inclusion import inclusion_map\n"
-        "from cropaudit.accounting.mechanisms import FixedSizePatch\n"
+        "from cropaudit.accounting.bounds.accountant import epsilon_at\n"
+        "from cropaudit.accounting.geometry.crop_laws import ResizedCrop\n"
+        "from cropaudit.accounting.geometry.shapes import Crop, PixelMask, Rectangle, Size\n"
+        "from cropaudit.accounting.inclusion.probability import inclusion_map\n"
+        "from cropaudit.accounting.mechanisms.descriptions import FixedSizePatch\n"
         "street, mask = Size(1024, 2048), PixelMask(np.ones((100, 100), dtype=bool))\n"
         "inclusion_map(street, Crop(Size(505, 505), 50, 'reflect'), mask)\n"
         "inclusion_map(street, ResizedCrop(Size(224, 224)), Rectangle(Size(10, 10)))\n"

@@ -2,7 +2,7 @@
 
 Both give the same clipped scores: norms and projections on one vector of the gradients of 64
 canaries of PSPNet, ResNet-18, at 96x96. The plain way materialises gradients by nested vmap and
-grad, in chunks, as `cropaudit.attacks.white_box` does, and keeps only what is asked for.
+grad, in chunks, as `white_box.likelihood_ratio` does, and keeps only what is asked for.
 """
 
 import statistics
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from cropaudit.attacks.projections import Projector
-from cropaudit.training.losses import pixel_losses
-from cropaudit.training.models import build_model
-from cropaudit.training.peak_memory import PeakMemory
+from cropaudit.attacks.white_box.projections import Projector
+from cropaudit.training.dpsgd.peak_memory import PeakMemory
+from cropaudit.training.models.build import build_model
+from cropaudit.training.models.losses import pixel_losses
 
 __all__ = ["projection_rows"]
 

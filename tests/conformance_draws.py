@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from cropaudit.accounting.geometry import Crop, Rectangle, Size
-from cropaudit.audit.conformance.claimed import Claimed
-from cropaudit.audit.conformance.observe.draws import Draws
-from cropaudit.audit.conformance.observe.pairs import Pairs
-from cropaudit.audit.conformance.outcome import Finding, Outcome, decide
+from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
+from cropaudit.conformance.observations.draws import Draws
+from cropaudit.conformance.observations.replays import Pairs
+from cropaudit.conformance.outcome import Finding, Outcome, decide
+from cropaudit.conformance.pipeline_claim import PipelineClaim
 
 __all__ = [
     "IMAGE",
@@ -29,10 +29,10 @@ IMAGE, WINDOW = Size(120, 160), Size(40, 40)
 Integers = NDArray[np.int64]
 
 
-def claim(**changes: Any) -> Claimed:
+def claim(**changes: Any) -> PipelineClaim:
     """Returns the claim that `crop_draws` are true of."""
     said = {"image": IMAGE, "patch": Rectangle(Size(10, 10)), "crop": Crop(WINDOW)}
-    return Claimed(**{**said, **changes})
+    return PipelineClaim(**{**said, **changes})
 
 
 def draws_of(image: Size, top: Any, left: Any, height: Any, width: Any, **changes: Any) -> Draws:
@@ -102,7 +102,7 @@ def pairs_of(distance: Sequence[int], **changes: Any) -> Pairs:
 
 
 def found(outcome: Outcome, level: float = 0.05) -> Finding:
-    """Returns what a check finds when it is alone in the battery."""
+    """Returns what a check finds when it is alone in the suite."""
     return decide([outcome], level)[0]
 
 

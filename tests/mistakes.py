@@ -16,15 +16,15 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from cropaudit.accounting.geometry import Crop, Rectangle, Size
-from cropaudit.audit.conformance.claimed import Claimed
+from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
+from cropaudit.conformance.pipeline_claim import PipelineClaim
 
 __all__ = ["CLAIMED", "MISTAKES", "SOUND"]
 
 BATCH, RECORDS, EPOCHS, CROP = 8, 32, 12, 32
 NOISE, NORM, RATE = 1.0, 1.0, 1e-3
 CAR, IGNORE = 8, 255
-CLAIMED = Claimed(
+CLAIMED = PipelineClaim(
     image=Size(48, 64),
     patch=Rectangle(Size(8, 8)),
     crop=Crop(Size(CROP, CROP)),

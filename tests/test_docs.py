@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cropaudit.accounting.accountant import epsilon_at, pair_curve
-from cropaudit.accounting.bound import PatchBound, Pipeline, bound
-from cropaudit.accounting.geometry import Crop, Rectangle, Size
-from cropaudit.accounting.inclusion import inclusion
-from cropaudit.accounting.mechanisms import (
+from cropaudit.accounting.bounds.accountant import epsilon_at, pair_curve
+from cropaudit.accounting.bounds.bound import PatchBound, Pipeline, bound
+from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
+from cropaudit.accounting.inclusion.probability import inclusion
+from cropaudit.accounting.mechanisms.descriptions import (
     FixedSizePatch,
     PatchMechanism,
     PoissonPatch,

@@ -20,13 +20,20 @@ from opacus.grad_sample.utils import wrap_model
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from cropaudit.accounting.geometry import Crop, Patch, Size
-from cropaudit.accounting.pairs import StepPair
+from cropaudit.accounting.geometry.shapes import Crop, Patch, Size
+from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
 from cropaudit.errors import require
 from cropaudit.training.canaries import trimmed
-from cropaudit.training.crops import JointRandomCrop
-from cropaudit.training.private_step import quiet_backward
-from cropaudit.training.samplers import Cyclic, FixedSize, Poisson, Sampling, Shuffle, batches
+from cropaudit.training.crops.joint import JointRandomCrop
+from cropaudit.training.dpsgd.private_step import quiet_backward
+from cropaudit.training.sampling.samplers import (
+    Cyclic,
+    FixedSize,
+    Poisson,
+    Sampling,
+    Shuffle,
+    batches,
+)
 from cropaudit.training.streams import spawn_seeds
 
 __all__ = ["Probe", "ProbeScores", "run_probe"]

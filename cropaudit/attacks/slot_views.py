@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cropaudit.accounting.geometry import Crop
+from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.errors import require
 from cropaudit.training.canaries.slots import CanarySlot, filled, footprint
 from cropaudit.training.canaries.windows import Windows, windows_of
-from cropaudit.training.crops import JointRandomCrop, Window, cut
-from cropaudit.training.data import IGNORE, SegmentationData
-from cropaudit.training.losses import prepare
+from cropaudit.training.crops.joint import JointRandomCrop, Window, cut
+from cropaudit.training.data.images import IGNORE, SegmentationData
+from cropaudit.training.models.losses import prepare
 
 __all__ = [
     "SlotViews",

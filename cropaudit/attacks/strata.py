@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.training.canaries.windows import Windows
-from cropaudit.training.crops import Window
+from cropaudit.training.crops.joint import Window
 
 __all__ = ["StratifiedWindows"]
 

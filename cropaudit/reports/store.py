@@ -17,10 +17,10 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from cropaudit.audit.digests import MARKER_NAME, recorded_digests, sha256
-from cropaudit.audit.result import AuditReport
+from cropaudit.audit.results.digests import MARKER_NAME, recorded_digests, sha256
+from cropaudit.audit.results.result import AuditReport
 from cropaudit.errors import InputError
-from cropaudit.training.atomic import write_atomic
+from cropaudit.files.atomic import write_atomic
 
 __all__ = [
     "HTML_NAME",

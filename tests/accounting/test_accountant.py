@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from cropaudit.accounting.accountant import (
+from cropaudit.accounting.bounds.accountant import (
     calibrate_noise,
     delta_at,
     epsilon_at,
@@ -19,16 +19,16 @@ from cropaudit.accounting.accountant import (
     privacy_curve,
     round_up,
 )
-from cropaudit.accounting.bound import Pipeline, bound
-from cropaudit.accounting.geometry import Crop, Rectangle, Size
-from cropaudit.accounting.mechanisms import (
+from cropaudit.accounting.bounds.bound import Pipeline, bound
+from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
+from cropaudit.accounting.mechanisms.descriptions import (
     AddRemoveShortcut,
     FixedSizePatch,
     PoissonPatch,
     ReplaceOneShortcut,
     ShufflePatch,
 )
-from cropaudit.accounting.registry import patch_mechanism
+from cropaudit.accounting.mechanisms.registry import patch_mechanism
 from cropaudit.errors import InputError
 
 RHO = 0.32906038262255877

@@ -16,7 +16,7 @@ from scipy.fft import rfft
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
-from cropaudit.accounting.accountant import (
+from cropaudit.accounting.bounds.accountant import (
     bracket,
     calibrate_noise,
     delta_at,
@@ -26,10 +26,7 @@ from cropaudit.accounting.accountant import (
     pair_curve,
     privacy_curve,
 )
-from cropaudit.accounting.composition import compose_losses, compose_powers, transform_rounding
-from cropaudit.accounting.curves import ComposedLoss
-from cropaudit.accounting.grids import GridLoss, Lattice, from_above
-from cropaudit.accounting.mechanisms import (
+from cropaudit.accounting.mechanisms.descriptions import (
     AddRemoveRecord,
     AddRemoveShortcut,
     CyclicPatch,
@@ -40,6 +37,13 @@ from cropaudit.accounting.mechanisms import (
     ReplaceOneShortcut,
     ShufflePatch,
 )
+from cropaudit.accounting.privacy_loss.composition import (
+    compose_losses,
+    compose_powers,
+    transform_rounding,
+)
+from cropaudit.accounting.privacy_loss.curves import ComposedLoss
+from cropaudit.accounting.privacy_loss.grids import GridLoss, Lattice, from_above
 from cropaudit.errors import InputError
 
 Array = NDArray[np.float64]

@@ -10,10 +10,8 @@ from dp_accounting.pld import PLDAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cropaudit.accounting.accountant import bracket
-from cropaudit.accounting.describe import from_json, read_mechanisms, to_json
-from cropaudit.accounting.events import from_event, to_event
-from cropaudit.accounting.mechanisms import (
+from cropaudit.accounting.bounds.accountant import bracket
+from cropaudit.accounting.mechanisms.descriptions import (
     AddRemoveRecord,
     FixedSizePatch,
     FullBatchPatch,
@@ -21,7 +19,9 @@ from cropaudit.accounting.mechanisms import (
     PoissonPatch,
     ShufflePatch,
 )
-from cropaudit.accounting.registry import MECHANISMS
+from cropaudit.accounting.mechanisms.events import from_event, to_event
+from cropaudit.accounting.mechanisms.json_values import from_json, read_mechanisms, to_json
+from cropaudit.accounting.mechanisms.registry import MECHANISMS
 from cropaudit.errors import InputError
 
 

@@ -12,8 +12,10 @@ from scipy.optimize import brentq
 from scipy.special import log_ndtr
 from scipy.stats import kstest, norm
 
-from cropaudit.accounting.crops_apart import apart_game, apart_loss
-from cropaudit.accounting.divergences import (
+from cropaudit.accounting.bounds.groups import GroupStep
+from cropaudit.accounting.mechanisms.descriptions import FixedSizePatch, PoissonPatch
+from cropaudit.accounting.privacy_loss.crops_apart import apart_game, apart_loss
+from cropaudit.accounting.privacy_loss.divergences import (
     Divergence,
     Forward,
     Revealed,
@@ -21,9 +23,7 @@ from cropaudit.accounting.divergences import (
     TopShift,
     Worse,
 )
-from cropaudit.accounting.groups import GroupStep
-from cropaudit.accounting.mechanisms import FixedSizePatch, PoissonPatch
-from cropaudit.accounting.pairs import MixturePair, StepPair
+from cropaudit.accounting.privacy_loss.dominating_pairs import MixturePair, StepPair
 from cropaudit.errors import InputError
 
 Array = NDArray[np.float64]

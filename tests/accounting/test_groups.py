@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from cropaudit.accounting.accountant import bracket, pair_curve, privacy_curve
+from cropaudit.accounting.bounds.accountant import bracket, pair_curve, privacy_curve
+from cropaudit.accounting.bounds.groups import GroupStep, chained_epsilon, group_epsilon
 from cropaudit.accounting.counts import binomial, hypergeometric
-from cropaudit.accounting.groups import GroupStep, chained_epsilon, group_epsilon
-from cropaudit.accounting.mechanisms import (
+from cropaudit.accounting.mechanisms.descriptions import (
     CyclicPatch,
     FixedSizePatch,
     FullBatchPatch,
@@ -22,7 +22,7 @@ from cropaudit.accounting.mechanisms import (
     PoissonPatch,
     ShufflePatch,
 )
-from cropaudit.accounting.pairs import MixturePair
+from cropaudit.accounting.privacy_loss.dominating_pairs import MixturePair
 from cropaudit.errors import InputError
 
 AGREE = 1e-3

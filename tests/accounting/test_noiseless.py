@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from cropaudit.accounting.accountant import (
+from cropaudit.accounting.bounds.accountant import (
     bracket,
     calibrate_noise,
     delta_at,
@@ -20,10 +20,7 @@ from cropaudit.accounting.accountant import (
     most_steps,
     pair_bracket,
 )
-from cropaudit.accounting.atoms import Atoms
-from cropaudit.accounting.describe import from_json, to_json
-from cropaudit.accounting.divergences import StepLoss
-from cropaudit.accounting.mechanisms import (
+from cropaudit.accounting.mechanisms.descriptions import (
     AddRemoveShortcut,
     FixedSizePatch,
     FullBatchPatch,
@@ -31,7 +28,10 @@ from cropaudit.accounting.mechanisms import (
     ReplaceOneShortcut,
     ShufflePatch,
 )
-from cropaudit.accounting.pairs import MixturePair, StepPair
+from cropaudit.accounting.mechanisms.json_values import from_json, to_json
+from cropaudit.accounting.privacy_loss.atoms import Atoms
+from cropaudit.accounting.privacy_loss.divergences import StepLoss
+from cropaudit.accounting.privacy_loss.dominating_pairs import MixturePair, StepPair
 from cropaudit.errors import InputError
 
 Array = NDArray[np.float64]
@@ -226,7 +226,7 @@ def test_reading_off_is_on_the_safe_side_of_the_binomial_law() -> None:
 def test_a_file_without_noise_is_answered(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from cropaudit.cli import app
+    from cropaudit.cli.app import app
 
     path = tmp_path / "m.json"
     path.write_text(to_json([PoissonPatch(0.0, 0.1, 0.3, 100)]))

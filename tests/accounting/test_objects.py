@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cropaudit.accounting.crop_laws import ResizedCrop, WholeImage
-from cropaudit.accounting.geometry import Crop, PixelMask, Rectangle, Several, Size
-from cropaudit.accounting.inclusion import inclusion, inclusion_map
-from cropaudit.accounting.objects import ObjectBox, coverage, object_inclusions, read_objects
-from cropaudit.accounting.patches import disc
+from cropaudit.accounting.geometry.crop_laws import ResizedCrop, WholeImage
+from cropaudit.accounting.geometry.patches import disc
+from cropaudit.accounting.geometry.shapes import Crop, PixelMask, Rectangle, Several, Size
+from cropaudit.accounting.inclusion.objects import (
+    ObjectBox,
+    coverage,
+    object_inclusions,
+    read_objects,
+)
+from cropaudit.accounting.inclusion.probability import inclusion, inclusion_map
 from cropaudit.errors import InputError
 
 

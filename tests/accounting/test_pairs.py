@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from cropaudit.accounting.mechanisms import (
+from cropaudit.accounting.mechanisms.descriptions import (
     AddRemoveShortcut,
     FixedSizePatch,
     PoissonPatch,
     ReplaceOneShortcut,
     ShufflePatch,
 )
-from cropaudit.accounting.pairs import StepPair
+from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
 from cropaudit.errors import InputError
 
 MEANS = (-1.0, 0.0, 1.0)

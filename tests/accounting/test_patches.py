@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cropaudit.accounting.geometry import Crop, PixelMask, Rectangle, Several, Size
-from cropaudit.accounting.image_sizes import image_size, image_sizes
-from cropaudit.accounting.inclusion import inclusion, inclusion_map
-from cropaudit.accounting.patches import disc, parse_patch, read_mask, union
+from cropaudit.accounting.geometry.image_sizes import image_size, image_sizes
+from cropaudit.accounting.geometry.patches import disc, parse_patch, read_mask, union
+from cropaudit.accounting.geometry.shapes import Crop, PixelMask, Rectangle, Several, Size
+from cropaudit.accounting.inclusion.probability import inclusion, inclusion_map
 from cropaudit.errors import InputError
 
 

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cropaudit.accounting.accountant import bracket
-from cropaudit.accounting.bound import Phase, Pipeline, bound, bound_phases
-from cropaudit.accounting.crop_laws import ResizedCrop
-from cropaudit.accounting.geometry import Borders, Crop, PixelMask, Rectangle, Several, Size
-from cropaudit.accounting.mechanisms import (
+from cropaudit.accounting.bounds.accountant import bracket
+from cropaudit.accounting.bounds.bound import Phase, Pipeline, bound, bound_phases
+from cropaudit.accounting.bounds.shortcuts import shortcut_epsilons, shortcuts
+from cropaudit.accounting.geometry.crop_laws import ResizedCrop
+from cropaudit.accounting.geometry.shapes import Borders, Crop, PixelMask, Rectangle, Several, Size
+from cropaudit.accounting.mechanisms.descriptions import (
     AddRemoveRecord,
     CyclicPatch,
     FixedSizePatch,
@@ -22,15 +23,14 @@ from cropaudit.accounting.mechanisms import (
     ReplaceOneShortcut,
     ShufflePatch,
 )
-from cropaudit.accounting.pipelines import augmentation_distance
-from cropaudit.accounting.registry import (
+from cropaudit.accounting.mechanisms.pipelines import augmentation_distance
+from cropaudit.accounting.mechanisms.registry import (
     MECHANISMS,
     parse_mechanism,
     patch_mechanism,
     require_same,
     sampler_names,
 )
-from cropaudit.accounting.shortcuts import shortcut_epsilons, shortcuts
 from cropaudit.errors import InputError
 
 

@@ -14,11 +14,11 @@ from scipy.optimize import minimize, nnls
 from scipy.special import log_ndtr
 from scipy.stats import norm
 
-from cropaudit.accounting.accountant import bracket, pair_curve
-from cropaudit.accounting.crops_apart import apart_game, apart_loss
-from cropaudit.accounting.groups import GroupStep
-from cropaudit.accounting.mechanisms import FixedSizePatch, PoissonPatch, ShufflePatch
-from cropaudit.accounting.pairs import StepPair
+from cropaudit.accounting.bounds.accountant import bracket, pair_curve
+from cropaudit.accounting.bounds.groups import GroupStep
+from cropaudit.accounting.mechanisms.descriptions import FixedSizePatch, PoissonPatch, ShufflePatch
+from cropaudit.accounting.privacy_loss.crops_apart import apart_game, apart_loss
+from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
 
 Array = NDArray[np.float64]
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cropaudit.accounting.geometry import Crop, Rectangle, Size
+from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
 from cropaudit.attacks.black_box import black_box_scores
-from cropaudit.attacks.white_box import slot_crops
+from cropaudit.attacks.white_box.likelihood_ratio import slot_crops
 from cropaudit.training.canaries import CanarySlot, add_slots
-from cropaudit.training.data import IGNORE, SegmentationData
-from cropaudit.training.losses import prepare
-from cropaudit.training.models import build_model
+from cropaudit.training.data.images import IGNORE, SegmentationData
+from cropaudit.training.models.build import build_model
+from cropaudit.training.models.losses import prepare
 
 CROP = Crop(Size(16, 18), padding=2)
 

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from cropaudit.accounting.geometry import Crop, Rectangle, Size
+from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
 from cropaudit.attacks.black_box import ATTACKS, Decoys, collect
 from cropaudit.attacks.black_box.references import TrainedWorlds, train_references, train_targets
 from cropaudit.errors import InputError
 from cropaudit.training.canaries import CanarySlot, fill_slots, plant
 from cropaudit.training.canaries.designs import Opposed
 from cropaudit.training.canaries.textures import NaturalTexture
-from cropaudit.training.data import SegmentationData
-from cropaudit.training.dpsgd import DpSgdSpec
-from cropaudit.training.ensemble import train_ensemble
-from cropaudit.training.samplers import FullBatch, Poisson
-from cropaudit.training.scenes import street_scenes
-from cropaudit.training.worlds import members_of_coins
+from cropaudit.training.data.images import SegmentationData
+from cropaudit.training.dpsgd.loop import DpSgdSpec
+from cropaudit.training.ensembles.ensemble import train_ensemble
+from cropaudit.training.ensembles.worlds import members_of_coins
+from cropaudit.training.sampling.samplers import FullBatch, Poisson
+from cropaudit.training.scenes.streets import street_scenes
 
 CROP, PATCH = Crop(Size(16, 16)), Rectangle(Size(10, 10))
 SPEC = DpSgdSpec("tiny-net", CROP, Poisson(0.5), 20, 0.0, 0.1, 0.05)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cropaudit.accounting.geometry import Crop, PixelMask, Rectangle, Size
+from cropaudit.accounting.geometry.shapes import Crop, PixelMask, Rectangle, Size
 from cropaudit.attacks.black_box.collecting import collect, collect_one
 from cropaudit.attacks.black_box.queries import slot_queries
 from cropaudit.attacks.black_box.signals import Decoys, Signals
@@ -16,10 +16,10 @@ from cropaudit.training.canaries import CanarySlot, plant
 from cropaudit.training.canaries.backgrounds import Natural
 from cropaudit.training.canaries.designs import LabelOnly, Opposed
 from cropaudit.training.canaries.slots import footprint
-from cropaudit.training.data import IGNORE, SegmentationData
-from cropaudit.training.losses import prepare
-from cropaudit.training.models import build_model
-from cropaudit.training.stacked import StackedModels
+from cropaudit.training.data.images import IGNORE, SegmentationData
+from cropaudit.training.ensembles.stacked import StackedModels
+from cropaudit.training.models.build import build_model
+from cropaudit.training.models.losses import prepare
 
 CROPS = [Crop(Size(16, 18)), Crop(Size(16, 18), padding=4, horizontal_flip=0.5)]
 ROUND = PixelMask(np.hypot(*np.mgrid[-4:5, -3:4]) <= 4.0)

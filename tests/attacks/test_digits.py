@@ -14,23 +14,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cropaudit.accounting.geometry import Crop, Rectangle, Size
-from cropaudit.attacks import double_sums, layer_terms
+from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
 from cropaudit.attacks.black_box.answers import answers
 from cropaudit.attacks.black_box.queries import Queries
-from cropaudit.attacks.double_sums import inner, require_digits, rounding_beside_noise, squares
-from cropaudit.attacks.last_iterate import RunFacts, last_iterate_scores
-from cropaudit.attacks.projected_white_box import ProjectedWhiteBox
-from cropaudit.attacks.two_world import Target, TwoWorldScorer, UnknownBackground
-from cropaudit.attacks.white_box import Clutter
+from cropaudit.attacks.white_box import double_sums, layer_terms
+from cropaudit.attacks.white_box.double_sums import (
+    inner,
+    require_digits,
+    rounding_beside_noise,
+    squares,
+)
+from cropaudit.attacks.white_box.last_iterate import RunFacts, last_iterate_scores
+from cropaudit.attacks.white_box.likelihood_ratio import Clutter
+from cropaudit.attacks.white_box.projected import ProjectedWhiteBox
+from cropaudit.attacks.white_box.two_world import Target, TwoWorldScorer, UnknownBackground
 from cropaudit.errors import InputError
 from cropaudit.training.canaries import CanarySlot, add_slots
-from cropaudit.training.data import SegmentationData
-from cropaudit.training.dpsgd import StepView
-from cropaudit.training.ensemble import EnsembleStep
-from cropaudit.training.models import build_model
-from cropaudit.training.samplers import Poisson
-from cropaudit.training.stacked import StackedModels
+from cropaudit.training.data.images import SegmentationData
+from cropaudit.training.dpsgd.loop import StepView
+from cropaudit.training.ensembles.ensemble import EnsembleStep
+from cropaudit.training.ensembles.stacked import StackedModels
+from cropaudit.training.models.build import build_model
+from cropaudit.training.sampling.samplers import Poisson
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.numeric]
 

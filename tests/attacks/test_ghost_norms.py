@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cropaudit.attacks import ghost_norms, layer_terms
-from cropaudit.attacks.ghost_norms import ghost_terms
+from cropaudit.attacks.white_box import ghost_norms, layer_terms
+from cropaudit.attacks.white_box.ghost_norms import ghost_terms
 from cropaudit.errors import InputError
-from cropaudit.training.losses import pixel_losses
+from cropaudit.training.models.losses import pixel_losses
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,16 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cropaudit.accounting.geometry import Crop, Rectangle, Size
-from cropaudit.attacks.last_iterate import RunFacts, last_iterate_scores, summed_updates
-from cropaudit.attacks.projections import Projector
+from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
 from cropaudit.attacks.slot_views import slot_views
+from cropaudit.attacks.white_box.last_iterate import RunFacts, last_iterate_scores, summed_updates
+from cropaudit.attacks.white_box.projections import Projector
 from cropaudit.errors import InputError
 from cropaudit.training.canaries import add_slots
-from cropaudit.training.data import SegmentationData
-from cropaudit.training.dpsgd import DpSgdSpec, train
-from cropaudit.training.models import build_model
-from cropaudit.training.samplers import Poisson
+from cropaudit.training.data.images import SegmentationData
+from cropaudit.training.dpsgd.loop import DpSgdSpec, train
+from cropaudit.training.models.build import build_model
+from cropaudit.training.sampling.samplers import Poisson
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

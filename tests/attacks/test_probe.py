@@ -9,25 +9,25 @@ import pytest
 import torch
 from scipy import stats
 
-from cropaudit.accounting.accountant import pair_curve
-from cropaudit.accounting.geometry import Crop, Patch, PixelMask, Rectangle, Size
-from cropaudit.accounting.inclusion import inclusion, inclusion_map
-from cropaudit.accounting.mechanisms import (
+from cropaudit.accounting.bounds.accountant import pair_curve
+from cropaudit.accounting.geometry.shapes import Crop, Patch, PixelMask, Rectangle, Size
+from cropaudit.accounting.inclusion.probability import inclusion, inclusion_map
+from cropaudit.accounting.mechanisms.descriptions import (
     FixedSizePatch,
     PoissonPatch,
     ShufflePatch,
 )
-from cropaudit.accounting.pairs import StepPair
+from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
 from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
-from cropaudit.audit.curve_tests import CountsTest, CurveTest
-from cropaudit.audit.design import Plan, plan_game, scoring_pairs
-from cropaudit.audit.estimators.rank_sum import RankSum
-from cropaudit.audit.estimators.ranks import ranked_counts
-from cropaudit.audit.estimators.rate_test import likely_hits
-from cropaudit.audit.estimators.run_methods import coin_p_value
-from cropaudit.audit.estimators.scores import Scores
+from cropaudit.audit.games.design import Plan, plan_game, scoring_pairs
+from cropaudit.audit.verdict.curve_tests import CountsTest, CurveTest
 from cropaudit.errors import InputError
-from cropaudit.training.samplers import FixedSize, Poisson, Sampling, Shuffle
+from cropaudit.estimators.policies.run_methods import coin_p_value
+from cropaudit.estimators.scores import Scores
+from cropaudit.estimators.trials.rank_sum import RankSum
+from cropaudit.estimators.trials.ranks import ranked_counts
+from cropaudit.estimators.trials.rate_test import likely_hits
+from cropaudit.training.sampling.samplers import FixedSize, Poisson, Sampling, Shuffle
 
 IMAGE, CROP, PATCH = Size(30, 36), Crop(Size(12, 14)), Rectangle(Size(5, 4))
 WORST = inclusion(IMAGE, CROP, PATCH)

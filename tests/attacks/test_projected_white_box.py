@@ -7,26 +7,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cropaudit.accounting.geometry import Crop, Rectangle, Size
-from cropaudit.attacks.last_iterate import RunFacts, last_iterate_scores
-from cropaudit.attacks.projected_white_box import (
+from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
+from cropaudit.attacks.white_box.last_iterate import RunFacts, last_iterate_scores
+from cropaudit.attacks.white_box.projected import (
     Adversary,
     KnownBackground,
     ProjectedWhiteBox,
     UnknownBackground,
 )
-from cropaudit.attacks.projections import Projector
-from cropaudit.audit.estimators.scores import Scores
+from cropaudit.attacks.white_box.projections import Projector
 from cropaudit.errors import InputError
+from cropaudit.estimators.scores import Scores
 from cropaudit.training.canaries import CanarySlot, add_slots, fill_slots, plant
 from cropaudit.training.canaries.backgrounds import Sparse
 from cropaudit.training.canaries.designs import Opposed
 from cropaudit.training.canaries.gradients import clip, flat_gradients
-from cropaudit.training.crops import Window, cut
-from cropaudit.training.data import SegmentationData
-from cropaudit.training.dpsgd import DpSgdSpec, StepView, Trained, train
-from cropaudit.training.models import build_model
-from cropaudit.training.samplers import FixedSize, Poisson
+from cropaudit.training.crops.joint import Window, cut
+from cropaudit.training.data.images import SegmentationData
+from cropaudit.training.dpsgd.loop import DpSgdSpec, StepView, Trained, train
+from cropaudit.training.models.build import build_model
+from cropaudit.training.sampling.samplers import FixedSize, Poisson
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cropaudit.attacks.projections import Projector, clip_factors
+from cropaudit.attacks.white_box.projections import Projector, clip_factors
 from cropaudit.errors import InputError
-from cropaudit.training.data import IGNORE
-from cropaudit.training.losses import pixel_losses
-from cropaudit.training.models import build_model
-from cropaudit.training.peak_memory import PeakMemory
+from cropaudit.training.data.images import IGNORE
+from cropaudit.training.dpsgd.peak_memory import PeakMemory
+from cropaudit.training.models.build import build_model
+from cropaudit.training.models.losses import pixel_losses
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cropaudit.accounting.geometry import Crop, Rectangle, Size
+from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
 from cropaudit.attacks.slot_views import (
     SlotViews,
     background_crops,
@@ -23,8 +23,8 @@ from cropaudit.training.canaries.backgrounds import Sparse
 from cropaudit.training.canaries.designs import Opposed
 from cropaudit.training.canaries.planting import plant
 from cropaudit.training.canaries.windows import windows_of
-from cropaudit.training.crops import Window
-from cropaudit.training.data import IGNORE, SegmentationData
+from cropaudit.training.crops.joint import Window
+from cropaudit.training.data.images import IGNORE, SegmentationData
 
 CROP = Crop(Size(10, 12), padding=1, horizontal_flip=0.3)
 PATCH = Rectangle(Size(5, 6))

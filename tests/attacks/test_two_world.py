@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from cropaudit.accounting.geometry import Crop, Rectangle, Size
+from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
 from cropaudit.attacks.strata import StratifiedWindows
-from cropaudit.attacks.two_world import (
+from cropaudit.attacks.white_box.two_world import (
     KnownBackground,
     Looks,
     Target,
@@ -21,17 +21,17 @@ from cropaudit.training.canaries.backgrounds import Background, Ignore, Sparse
 from cropaudit.training.canaries.designs import LabelOnly
 from cropaudit.training.canaries.textures import NaturalTexture
 from cropaudit.training.canaries.windows import windows_of
-from cropaudit.training.crops import Window, cut
-from cropaudit.training.data import SegmentationData
-from cropaudit.training.dpsgd import DpSgdSpec
-from cropaudit.training.ensemble import EnsembleStep, train_ensemble
-from cropaudit.training.foreground import as_foreground
-from cropaudit.training.initial import level_start
-from cropaudit.training.models import build_model
-from cropaudit.training.samplers import Poisson
-from cropaudit.training.scenes import street_scenes
-from cropaudit.training.stacked import StackedModels
-from cropaudit.training.worlds import members_of_coins
+from cropaudit.training.crops.joint import Window, cut
+from cropaudit.training.data.foreground import as_foreground
+from cropaudit.training.data.images import SegmentationData
+from cropaudit.training.dpsgd.loop import DpSgdSpec
+from cropaudit.training.ensembles.ensemble import EnsembleStep, train_ensemble
+from cropaudit.training.ensembles.stacked import StackedModels
+from cropaudit.training.ensembles.worlds import members_of_coins
+from cropaudit.training.models.build import build_model
+from cropaudit.training.models.initial_weights import level_start
+from cropaudit.training.sampling.samplers import Poisson
+from cropaudit.training.scenes.streets import street_scenes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

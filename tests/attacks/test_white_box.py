@@ -7,16 +7,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils import parameters_to_vector
 
-from cropaudit.accounting.geometry import Crop, PixelMask, Rectangle, Size
-from cropaudit.attacks.white_box import Clutter, WhiteBox, meeting_window, slot_crops
-from cropaudit.audit.estimators.scores import Scores
+from cropaudit.accounting.geometry.shapes import Crop, PixelMask, Rectangle, Size
+from cropaudit.attacks.white_box.likelihood_ratio import (
+    Clutter,
+    WhiteBox,
+    meeting_window,
+    slot_crops,
+)
+from cropaudit.estimators.scores import Scores
 from cropaudit.training.canaries import CanarySlot, add_slots, fill_slots
-from cropaudit.training.crops import cut
-from cropaudit.training.data import IGNORE, SegmentationData
-from cropaudit.training.dpsgd import DpSgdSpec, StepView, train
-from cropaudit.training.losses import pixel_losses, prepare
-from cropaudit.training.models import build_model
-from cropaudit.training.samplers import Poisson
+from cropaudit.training.crops.joint import cut
+from cropaudit.training.data.images import IGNORE, SegmentationData
+from cropaudit.training.dpsgd.loop import DpSgdSpec, StepView, train
+from cropaudit.training.models.build import build_model
+from cropaudit.training.models.losses import pixel_losses, prepare
+from cropaudit.training.sampling.samplers import Poisson
 
 CPU = torch.device("cpu")
 CROP = Crop(Size(16, 18), padding=2)
@@ -275,7 +280,7 @@ def test_a_model_that_is_too_large_keeps_its_last_coordinates(monkeypatch) -> No
     data, slots = add_slots(scenes(), 3, CROP, PATCH, seed=2)
     model = build_model("small-unet", 4, 0)
     size = parameters_to_vector(model.parameters()).numel()
-    monkeypatch.setattr("cropaudit.attacks.white_box._ENTRIES", 30 * 50)
+    monkeypatch.setattr("cropaudit.attacks.white_box.likelihood_ratio._ENTRIES", 30 * 50)
     seen = torch.randn(size, generator=torch.Generator().manual_seed(0))
     attack, other = white_box(data, slots), white_box(data, slots)
     attack(view_of(data, seen, model))

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from cropaudit.accounting.accountant import epsilon_at
-from cropaudit.accounting.mechanisms import PoissonPatch
-from cropaudit.audit.claims import state_claim
-from cropaudit.audit.config import AuditConfig, load_config
-from cropaudit.audit.declared import declare
-from cropaudit.audit.design import scoring_pairs
-from cropaudit.audit.real_model import audit_model
-from cropaudit.audit.stages import silent
-from cropaudit.audit.subject import decoys_of, prepare_subject
+from cropaudit.accounting.bounds.accountant import epsilon_at
+from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
+from cropaudit.audit.config.audit_config import AuditConfig, load_config
+from cropaudit.audit.experiment.declared import declare
+from cropaudit.audit.experiment.subject import decoys_of, prepare_subject
+from cropaudit.audit.games.design import scoring_pairs
+from cropaudit.audit.games.real_model import audit_model
+from cropaudit.audit.verdict.claims import state_claim
 from cropaudit.errors import InputError
+from cropaudit.stages import silent
 from cropaudit.training.canaries import fill_slots
 
 SMALL: dict[str, Any] = {

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cropaudit.accounting.registry import parse_mechanism
-from cropaudit.audit.attack_names import checked_names
-from cropaudit.audit.attack_run import mechanism_text, scores_csv
-from cropaudit.audit.attack_verdict import judge
-from cropaudit.audit.config import load_config
-from cropaudit.audit.declared import declare
-from cropaudit.audit.reference_models import References
-from cropaudit.audit.score_tables import ScoreTable, read_table
-from cropaudit.audit.subject import prepare_subject
+from cropaudit.accounting.mechanisms.registry import parse_mechanism
+from cropaudit.audit.config.attack_names import checked_names
+from cropaudit.audit.config.audit_config import load_config
+from cropaudit.audit.experiment.declared import declare
+from cropaudit.audit.experiment.subject import prepare_subject
+from cropaudit.audit.runs.attack_run import mechanism_text, scores_csv
+from cropaudit.audit.runs.attack_verdict import judge
+from cropaudit.audit.runs.reference_models import References
+from cropaudit.audit.scores.tables import ScoreTable, read_table
 from cropaudit.errors import InputError
 
 SMALL: dict[str, Any] = {

@@ -7,22 +7,22 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from cropaudit.accounting.accountant import epsilon_at, pair_curve
+from cropaudit.accounting.bounds.accountant import epsilon_at, pair_curve
+from cropaudit.accounting.bounds.shortcuts import shortcuts
 from cropaudit.accounting.digits import format_upper
-from cropaudit.accounting.mechanisms import (
+from cropaudit.accounting.mechanisms.descriptions import (
     FixedSizePatch,
     PatchMechanism,
     PoissonPatch,
     ShufflePatch,
 )
-from cropaudit.accounting.shortcuts import shortcuts
-from cropaudit.audit.claims import StatedClaim, state_claim
-from cropaudit.audit.config import ClaimConfig
-from cropaudit.audit.curve_tests import CountsTest, CurveTest
-from cropaudit.audit.estimators.clopper_pearson import box_epsilon
-from cropaudit.audit.estimators.evidence import Counts
-from cropaudit.audit.estimators.rate_test import TradeOff
+from cropaudit.audit.config.audit_config import ClaimConfig
+from cropaudit.audit.verdict.claims import StatedClaim, state_claim
+from cropaudit.audit.verdict.curve_tests import CountsTest, CurveTest
 from cropaudit.errors import InputError
+from cropaudit.estimators.evidence import Counts
+from cropaudit.estimators.trials.clopper_pearson import box_epsilon
+from cropaudit.estimators.trials.rate_test import TradeOff
 
 DELTA = 1e-5
 MECHANISMS: list[PatchMechanism] = [

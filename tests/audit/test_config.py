@@ -7,8 +7,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from cropaudit.accounting.geometry import Crop, Rectangle, Size
-from cropaudit.audit.config import AuditConfig, load_config, preset_names
+from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
+from cropaudit.audit.config.audit_config import AuditConfig, load_config, preset_names
 from cropaudit.errors import InputError
 
 LEAST = {"training": {"steps": 5}}

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cropaudit.accounting.mechanisms import PoissonPatch
-from cropaudit.audit.curve_tests import CountsTest, CurveTest, RankSumTest
-from cropaudit.audit.estimators.evidence import Counts
-from cropaudit.audit.estimators.family import Family
-from cropaudit.audit.estimators.rank_sum import RankSum
-from cropaudit.audit.estimators.rate_test import approximate_dp, p_value
+from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
+from cropaudit.audit.verdict.curve_tests import CountsTest, CurveTest, RankSumTest
+from cropaudit.estimators.evidence import Counts
+from cropaudit.estimators.trials.family import Family
+from cropaudit.estimators.trials.rank_sum import RankSum
+from cropaudit.estimators.trials.rate_test import approximate_dp, p_value
 
 FAMILY = Family(PoissonPatch(1.0, 0.1, 0.3, 20), 1e-5, order="forward")
 LEVEL = 0.05

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from cropaudit.accounting.accountant import calibrate_noise
-from cropaudit.accounting.mechanisms import (
+from cropaudit.accounting.bounds.accountant import calibrate_noise
+from cropaudit.accounting.mechanisms.descriptions import (
     FixedSizePatch,
     PatchMechanism,
     PoissonPatch,
     ShufflePatch,
 )
-from cropaudit.audit.claims import StatedClaim, state_claim
-from cropaudit.audit.config import ClaimConfig
-from cropaudit.audit.curve_tests import CountsTest, CurveTest, RankSumTest
-from cropaudit.audit.design import Plan, detectable_epsilon, plan_game, scoring_pairs
-from cropaudit.audit.estimators.rank_sum import RankSum
-from cropaudit.audit.estimators.ranks import hits_at_ranks
-from cropaudit.audit.estimators.scores import Scores
+from cropaudit.audit.config.audit_config import ClaimConfig
+from cropaudit.audit.games.design import Plan, detectable_epsilon, plan_game, scoring_pairs
+from cropaudit.audit.verdict.claims import StatedClaim, state_claim
+from cropaudit.audit.verdict.curve_tests import CountsTest, CurveTest, RankSumTest
 from cropaudit.errors import InputError
+from cropaudit.estimators.scores import Scores
+from cropaudit.estimators.trials.rank_sum import RankSum
+from cropaudit.estimators.trials.ranks import hits_at_ranks
 
 DELTA = 1e-5
 POISSON = PoissonPatch(1.0, 0.1, 0.3, 50)

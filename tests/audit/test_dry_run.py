@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from cropaudit.accounting.geometry import Size
-from cropaudit.audit.config import load_config, preset_names
-from cropaudit.audit.declared import check_folder, declare
-from cropaudit.audit.dry_run import dry_run
-from cropaudit.audit.step_cost import measure_step
-from cropaudit.audit.subject import prepare_subject
+from cropaudit.accounting.geometry.shapes import Size
+from cropaudit.audit.config.audit_config import load_config, preset_names
+from cropaudit.audit.experiment.declared import check_folder, declare
+from cropaudit.audit.experiment.step_cost import measure_step
+from cropaudit.audit.experiment.subject import prepare_subject
+from cropaudit.audit.runs.dry_run import dry_run
 from cropaudit.errors import InputError
-from cropaudit.reports.dry_run_summary import dry_run_document
+from cropaudit.reports.render.dry_run_summary import dry_run_document
 
 SMALL: dict[str, Any] = {
     "data.images": 12,

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from cropaudit.accounting.mechanisms import PoissonPatch
-from cropaudit.audit import estimate as module
-from cropaudit.audit.estimate import estimate
-from cropaudit.audit.estimate_result import Estimate
-from cropaudit.audit.estimators.holm import holm
-from cropaudit.audit.estimators.thresholds import Given, Ranks, Split
-from cropaudit.audit.method_choice import Choice, choose_methods
-from cropaudit.audit.question import Question
-from cropaudit.audit.score_tables import ScoreTable
-from cropaudit.audit.simulated import pair_scores, response_scores
+from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
+from cropaudit.audit.games.simulated import pair_scores, response_scores
+from cropaudit.audit.results.estimate_result import Estimate
+from cropaudit.audit.scores.tables import ScoreTable
+from cropaudit.audit.verdict import estimate as module
+from cropaudit.audit.verdict.estimate import estimate
+from cropaudit.audit.verdict.method_choice import Choice, choose_methods
+from cropaudit.audit.verdict.question import Question
 from cropaudit.errors import InputError
+from cropaudit.estimators.holm import holm
+from cropaudit.estimators.trials.thresholds import Given, Ranks, Split
 
 POISSON = PoissonPatch(1.0, 0.1, 0.3, 10)
 RANKS = Ranks((0.3,))  # one test, to be quick

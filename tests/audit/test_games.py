@@ -1,4 +1,4 @@
-"""Whole games through the real pipeline: honest ones pass, planted faults are found."""
+"""Whole games through the real pipeline: honest ones pass, mutants are found."""
 
 import csv
 import dataclasses
@@ -14,23 +14,24 @@ from torch import Tensor, nn
 
 from cropaudit.attacks import probe as probing
 from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
-from cropaudit.audit import design, games
-from cropaudit.audit.claims import state_claim
-from cropaudit.audit.config import AuditConfig
-from cropaudit.audit.curve_tests import CountsTest, RankSumTest
-from cropaudit.audit.design import Plan
-from cropaudit.audit.estimators.family import Family
-from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE
-from cropaudit.audit.estimators.rate_test import approximate_dp
-from cropaudit.audit.estimators.scores import Scores
-from cropaudit.audit.game_entry import Played
-from cropaudit.audit.games import control_checks, probe_game
-from cropaudit.audit.result import Verdict
-from cropaudit.audit.run_games import GuessesTest, one_run_game
-from cropaudit.audit.subject import Subject, prepare_subject
-from cropaudit.audit.verdict import decide
-from cropaudit.training.crops import JointRandomCrop, Window, cut
-from cropaudit.training.samplers import Poisson, batches
+from cropaudit.audit.config.audit_config import AuditConfig
+from cropaudit.audit.experiment.subject import Subject, prepare_subject
+from cropaudit.audit.games import design
+from cropaudit.audit.games.design import Plan
+from cropaudit.audit.games.game_entry import Played
+from cropaudit.audit.games.probe_game import control_checks, probe_game
+from cropaudit.audit.games.probe_game import probe_game as games
+from cropaudit.audit.games.run_games import GuessesTest, one_run_game
+from cropaudit.audit.results.result import Verdict
+from cropaudit.audit.verdict.claims import state_claim
+from cropaudit.audit.verdict.curve_tests import CountsTest, RankSumTest
+from cropaudit.audit.verdict.verdict import decide
+from cropaudit.estimators.scores import Scores
+from cropaudit.estimators.trials.family import Family
+from cropaudit.estimators.trials.mechanism_fdp import OUTSIDE
+from cropaudit.estimators.trials.rate_test import approximate_dp
+from cropaudit.training.crops.joint import JointRandomCrop, Window, cut
+from cropaudit.training.sampling.samplers import Poisson, batches
 
 SAMPLERS = ["poisson", "fixed", "shuffle"]
 LEVEL = 1 - 0.95

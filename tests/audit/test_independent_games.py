@@ -5,12 +5,12 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from cropaudit.accounting.accountant import epsilon_at
-from cropaudit.audit.config import AuditConfig
-from cropaudit.audit.estimators.family import Family
-from cropaudit.audit.game_entry import Words
-from cropaudit.audit.independent_games import independent_game
-from cropaudit.audit.subject import Subject, prepare_subject
+from cropaudit.accounting.bounds.accountant import epsilon_at
+from cropaudit.audit.config.audit_config import AuditConfig
+from cropaudit.audit.experiment.subject import Subject, prepare_subject
+from cropaudit.audit.games.game_entry import Words
+from cropaudit.audit.games.independent_games import independent_game
+from cropaudit.estimators.trials.family import Family
 
 WORDS = Words("a", "b", "c")
 STEPS, RUNS = 30, 400

@@ -8,18 +8,22 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from cropaudit.accounting.mechanisms import FixedSizePatch, PatchMechanism, PoissonPatch
-from cropaudit.audit.estimators.family import Axis
-from cropaudit.audit.estimators.guessing import Ends
-from cropaudit.audit.estimators.mechanism_fdp import MechanismFdp
-from cropaudit.audit.estimators.methods import RankSumMethod, ThresholdMethod
-from cropaudit.audit.estimators.rate_test import p_value
-from cropaudit.audit.estimators.run_methods import RunMethod, coin_p_value
-from cropaudit.audit.estimators.thresholds import LADDER, Given, Ranks, Split
-from cropaudit.audit.method_choice import Choice, choose_methods
-from cropaudit.audit.question import Question
-from cropaudit.audit.simulated import pair_scores
+from cropaudit.accounting.mechanisms.descriptions import (
+    FixedSizePatch,
+    PatchMechanism,
+    PoissonPatch,
+)
+from cropaudit.audit.games.simulated import pair_scores
+from cropaudit.audit.verdict.method_choice import Choice, choose_methods
+from cropaudit.audit.verdict.question import Question
 from cropaudit.errors import InputError
+from cropaudit.estimators.one_run.guessing import Ends
+from cropaudit.estimators.policies.methods import RankSumMethod, ThresholdMethod
+from cropaudit.estimators.policies.run_methods import RunMethod, coin_p_value
+from cropaudit.estimators.trials.family import Axis
+from cropaudit.estimators.trials.mechanism_fdp import MechanismFdp
+from cropaudit.estimators.trials.rate_test import p_value
+from cropaudit.estimators.trials.thresholds import LADDER, Given, Ranks, Split
 
 POISSON = PoissonPatch(1.0, 0.1, 0.3, 20)
 FIXED = FixedSizePatch(0.5, 0.1, 0.3, 10)

@@ -2,16 +2,16 @@
 
 import pytest
 
-from cropaudit.accounting.mechanisms import (
+from cropaudit.accounting.mechanisms.descriptions import (
     FixedSizePatch,
     Mechanism,
     PatchMechanism,
     PoissonPatch,
 )
-from cropaudit.accounting.pairs import StepPair
-from cropaudit.audit.mixing import refuse_mixture
+from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
+from cropaudit.audit.config.mixing import refuse_mixture
 from cropaudit.errors import InputError
-from cropaudit.training.samplers import FixedSize, Poisson, Sampling
+from cropaudit.training.sampling.samplers import FixedSize, Poisson, Sampling
 
 POISSON = PoissonPatch(1.0, 0.1, 0.3, 50)
 FIXED = FixedSizePatch(1.0, 0.1, 0.3, 50)

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from cropaudit.accounting.accountant import epsilon_at
-from cropaudit.accounting.mechanisms import (
+from cropaudit.accounting.bounds.accountant import epsilon_at
+from cropaudit.accounting.mechanisms.descriptions import (
     CyclicPatch,
     FixedSizePatch,
     PoissonPatch,
     ShufflePatch,
 )
-from cropaudit.audit.question import Question
+from cropaudit.audit.verdict.question import Question
 from cropaudit.errors import InputError
 
 POISSON = PoissonPatch(1.0, 0.1, 0.3, 20)

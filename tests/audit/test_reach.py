@@ -5,20 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cropaudit.accounting.mechanisms import PoissonPatch
-from cropaudit.audit.estimate import estimate
-from cropaudit.audit.estimators.family import Family
-from cropaudit.audit.estimators.guess_plan import likely_guesses, planned_shares
-from cropaudit.audit.estimators.guessing import Ends
-from cropaudit.audit.estimators.run_fdp import RunFdp
-from cropaudit.audit.estimators.run_methods import RunMethod
-from cropaudit.audit.estimators.scores import Scores
-from cropaudit.audit.method_choice import choose_methods
-from cropaudit.audit.question import Question
-from cropaudit.audit.reach import could_contradict, trials_needed
-from cropaudit.audit.score_tables import ScoreTable
-from cropaudit.audit.simulated import pair_scores
-from cropaudit.reports.estimate_summary import summary_lines
+from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
+from cropaudit.audit.games.simulated import pair_scores
+from cropaudit.audit.scores.tables import ScoreTable
+from cropaudit.audit.verdict.estimate import estimate
+from cropaudit.audit.verdict.method_choice import choose_methods
+from cropaudit.audit.verdict.question import Question
+from cropaudit.audit.verdict.reach import could_contradict, trials_needed
+from cropaudit.estimators.one_run.guess_plan import likely_guesses, planned_shares
+from cropaudit.estimators.one_run.guessing import Ends
+from cropaudit.estimators.one_run.run_fdp import RunFdp
+from cropaudit.estimators.policies.run_methods import RunMethod
+from cropaudit.estimators.scores import Scores
+from cropaudit.estimators.trials.family import Family
+from cropaudit.reports.render.estimate_summary import summary_lines
 
 POISSON = PoissonPatch(1.0, 0.1, 0.3, 100)
 ONE_RUN = Question(mechanism=POISSON, trials="one-run")

@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from cropaudit.accounting.mechanisms import (
+from cropaudit.accounting.mechanisms.descriptions import (
     FixedSizePatch,
     PatchMechanism,
     PoissonPatch,
     ShufflePatch,
 )
-from cropaudit.audit.estimate_result import Inversion
-from cropaudit.audit.estimators.family import Axis, Family, Rejected
-from cropaudit.audit.estimators.scores import Scores
-from cropaudit.audit.estimators.thresholds import Given, Ranks
-from cropaudit.audit.question import Question
-from cropaudit.audit.readings import _beyond, _inversion, inversions, positions
-from cropaudit.audit.score_tables import ScoreTable
-from cropaudit.audit.simulated import response_scores
+from cropaudit.audit.games.simulated import response_scores
+from cropaudit.audit.results.estimate_result import Inversion
+from cropaudit.audit.scores.tables import ScoreTable
+from cropaudit.audit.verdict.inversions import _beyond, _inversion, inversions, positions
+from cropaudit.audit.verdict.question import Question
 from cropaudit.errors import InputError
+from cropaudit.estimators.scores import Scores
+from cropaudit.estimators.trials.family import Axis, Family, Rejected
+from cropaudit.estimators.trials.thresholds import Given, Ranks
 
 POISSON = PoissonPatch(1.0, 0.1, 0.3, 20)
 AXES: tuple[Axis, ...] = ("noise multiplier", "inclusion probability", "sampling rate")

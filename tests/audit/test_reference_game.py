@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from cropaudit.attacks.black_box import ATTACKS
-from cropaudit.audit import reference_game as module
-from cropaudit.audit.claims import state_claim
-from cropaudit.audit.config import AuditConfig
-from cropaudit.audit.estimators.scores import Scores
-from cropaudit.audit.reference_game import needs_references, play_reference, reference_game
-from cropaudit.audit.subject import Subject, decoys_of, prepare_subject
-from cropaudit.audit.training_plan import training_spec
+from cropaudit.audit.config.audit_config import AuditConfig
+from cropaudit.audit.experiment.subject import Subject, decoys_of, prepare_subject
+from cropaudit.audit.experiment.training_plan import training_spec
+from cropaudit.audit.games import reference_game as module
+from cropaudit.audit.games.reference_game import needs_references, play_reference, reference_game
+from cropaudit.audit.verdict.claims import state_claim
 from cropaudit.errors import InputError
+from cropaudit.estimators.scores import Scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

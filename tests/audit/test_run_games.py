@@ -5,14 +5,14 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from cropaudit.accounting.accountant import calibrate_noise, privacy_curve
-from cropaudit.accounting.mechanisms import PoissonPatch
-from cropaudit.audit.estimators.evidence import Guesses
-from cropaudit.audit.estimators.guessing import Ends
-from cropaudit.audit.estimators.rate_test import TradeOff, approximate_dp
-from cropaudit.audit.estimators.scores import Scores
-from cropaudit.audit.run_games import GuessesTest
-from cropaudit.audit.simulated import summed_scores
+from cropaudit.accounting.bounds.accountant import calibrate_noise, privacy_curve
+from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
+from cropaudit.audit.games.run_games import GuessesTest
+from cropaudit.audit.games.simulated import summed_scores
+from cropaudit.estimators.evidence import Guesses
+from cropaudit.estimators.one_run.guessing import Ends
+from cropaudit.estimators.scores import Scores
+from cropaudit.estimators.trials.rate_test import TradeOff, approximate_dp
 
 CONFIGURED = PoissonPatch(noise_multiplier=1.0, sample_rate=0.25, inclusion=0.4, steps=40)
 SHARES = (1.0, 1 / 3, 1 / 10)

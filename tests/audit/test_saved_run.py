@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 import torch
 
-from cropaudit.attacks.white_box import WhiteBox
-from cropaudit.audit.attack_names import checked_names, known_attacks
-from cropaudit.audit.attack_run import Settings, play
-from cropaudit.audit.attack_verdict import judge
-from cropaudit.audit.canary_files import canary_bytes, same_canaries
-from cropaudit.audit.config import AuditConfig, load_config
-from cropaudit.audit.digests import MARKER_NAME, sha256
-from cropaudit.audit.reference_models import Asking, References, ask_references, vectorised
-from cropaudit.audit.saved_run import SavedRun, load_run, replay
-from cropaudit.audit.stages import silent
-from cropaudit.audit.train_run import TrainedRun, train_run
+from cropaudit.attacks.white_box.likelihood_ratio import WhiteBox
+from cropaudit.audit.config.attack_names import checked_names, known_attacks
+from cropaudit.audit.config.audit_config import AuditConfig, load_config
+from cropaudit.audit.experiment.canary_files import canary_bytes, same_canaries
+from cropaudit.audit.results.digests import MARKER_NAME, sha256
+from cropaudit.audit.runs.attack_run import Settings, play
+from cropaudit.audit.runs.attack_verdict import judge
+from cropaudit.audit.runs.reference_models import Asking, References, ask_references, vectorised
+from cropaudit.audit.runs.saved_run import SavedRun, load_run, replay
+from cropaudit.audit.runs.train_run import TrainedRun, train_run
 from cropaudit.errors import InputError
 from cropaudit.reports.store import prepare_run_folder, record_files
-from cropaudit.training.dpsgd import StepView
-from cropaudit.training.samplers import expected_batch
+from cropaudit.stages import silent
+from cropaudit.training.dpsgd.loop import StepView
+from cropaudit.training.sampling.samplers import expected_batch
 
 CHANGES: dict[str, Any] = {
     "name": "tiny",
@@ -92,7 +92,7 @@ def test_the_record_says_what_was_trained(made: Made) -> None:
 def test_a_run_is_read_back(made: Made, saved: SavedRun) -> None:
     run, _ = made
     assert saved.subject.bound == run.subject.bound
-    np.testing.assert_array_equal(saved.tape.indices, run.trained.tape.indices)
+    np.testing.assert_array_equal(saved.transcript.indices, run.trained.transcript.indices)
     model = saved.model(saved.final)
     for name, value in run.trained.model.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=0)
@@ -168,8 +168,8 @@ def test_the_played_white_box_is_the_watching_one(saved: SavedRun) -> None:
 
 def test_references_in_turn_are_those_of_an_ensemble_in_kind(saved: SavedRun) -> None:
     """The slow way keeps shapes and balanced coins; its answers are of the same size."""
-    from cropaudit.audit.reference_models import _in_turn
-    from cropaudit.audit.training_plan import training_spec
+    from cropaudit.audit.experiment.training_plan import training_spec
+    from cropaudit.audit.runs.reference_models import _in_turn
 
     assert vectorised(saved)
     asking, wanted = Asking(2, 0, 4), References(4, 7)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from cropaudit.audit.games import score_csv
-from cropaudit.audit.number_files import LARGEST
-from cropaudit.audit.score_tables import Named, ScoreTable, read_arrays, read_table
+from cropaudit.audit.games.probe_game import score_csv
+from cropaudit.audit.scores.tables import Named, ScoreTable, read_arrays, read_table
 from cropaudit.errors import InputError
+from cropaudit.files.numbers import LARGEST
 
 LONG = "score,member\n1.5,1\n-2,0\n3e2,1\ninf,0\n"
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from cropaudit.accounting.mechanisms import FixedSizePatch, PoissonPatch
-from cropaudit.audit import selftest
-from cropaudit.audit.estimators.family import Family
-from cropaudit.audit.result import Bound
-from cropaudit.audit.selftest import CHANCE, Coverage, Game, coverages, games, play
-from cropaudit.audit.simulated import pair_scores, response_scores
+from cropaudit.accounting.mechanisms.descriptions import FixedSizePatch, PoissonPatch
+from cropaudit.audit.games import selftest
+from cropaudit.audit.games.selftest import CHANCE, Coverage, Game, coverages, games, play
+from cropaudit.audit.games.simulated import pair_scores, response_scores
+from cropaudit.audit.results.result import Bound
 from cropaudit.errors import InputError
+from cropaudit.estimators.trials.family import Family
 from tests.study.law import curve_scores
 
 

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from cropaudit.accounting.mechanisms import PoissonPatch
-from cropaudit.audit.estimators.e_process import EProcess
-from cropaudit.audit.estimators.family import Family
-from cropaudit.audit.estimators.scores import Scores
-from cropaudit.audit.stream import Stream, StreamClaim, StreamState
+from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
+from cropaudit.audit.verdict.stream import Stream, StreamClaim, StreamState
 from cropaudit.errors import InputError
+from cropaudit.estimators.scores import Scores
+from cropaudit.estimators.sequential.e_process import EProcess
+from cropaudit.estimators.trials.family import Family
 
 DELTA = 1e-5
 FREE = EProcess()

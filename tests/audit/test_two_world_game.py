@@ -6,16 +6,16 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from cropaudit.audit import two_world_game as two_world_module
-from cropaudit.audit.claims import state_claim
-from cropaudit.audit.config import AuditConfig
-from cropaudit.audit.estimators.scores import Scores
-from cropaudit.audit.result import Verdict
-from cropaudit.audit.subject import Subject, prepare_subject
-from cropaudit.audit.training_plan import training_spec
-from cropaudit.audit.two_world_game import Runs, play_two_world, two_world_game
-from cropaudit.audit.verdict import decide
+from cropaudit.audit.config.audit_config import AuditConfig
+from cropaudit.audit.experiment.subject import Subject, prepare_subject
+from cropaudit.audit.experiment.training_plan import training_spec
+from cropaudit.audit.games import two_world_game as two_world_module
+from cropaudit.audit.games.two_world_game import Runs, play_two_world, two_world_game
+from cropaudit.audit.results.result import Verdict
+from cropaudit.audit.verdict.claims import state_claim
+from cropaudit.audit.verdict.verdict import decide
 from cropaudit.errors import InputError
+from cropaudit.estimators.scores import Scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

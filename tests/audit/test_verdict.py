@@ -10,23 +10,24 @@ import pytest
 from scipy.stats import binom
 
 from cropaudit.accounting.digits import format_lower, format_upper
-from cropaudit.accounting.mechanisms import FixedSizePatch, PoissonPatch
-from cropaudit.accounting.pairs import StepPair
+from cropaudit.accounting.mechanisms.descriptions import FixedSizePatch, PoissonPatch
+from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
 from cropaudit.attacks.probe import Probe, ProbeScores
-from cropaudit.audit import design, games
-from cropaudit.audit.claims import StatedClaim, state_claim
-from cropaudit.audit.config import AuditConfig, ClaimConfig
-from cropaudit.audit.curve_tests import CountsTest, CurveTest
-from cropaudit.audit.estimators.clopper_pearson import box_epsilon
-from cropaudit.audit.estimators.evidence import Counts, Found
-from cropaudit.audit.estimators.family import Family
-from cropaudit.audit.estimators.mechanism_fdp import OUTSIDE, MechanismFdp, family_note
-from cropaudit.audit.estimators.rank_sum import RankSum
-from cropaudit.audit.estimators.rate_test import TradeOff
-from cropaudit.audit.estimators.rounding import round_down
-from cropaudit.audit.result import Bound, Check, Validity
-from cropaudit.audit.subject import Subject, prepare_subject
-from cropaudit.audit.verdict import Evidence, decide, headline
+from cropaudit.audit.config.audit_config import AuditConfig, ClaimConfig
+from cropaudit.audit.experiment.subject import Subject, prepare_subject
+from cropaudit.audit.games import design
+from cropaudit.audit.games.probe_game import probe_game as games
+from cropaudit.audit.results.result import Bound, Check, Validity
+from cropaudit.audit.verdict.claims import StatedClaim, state_claim
+from cropaudit.audit.verdict.curve_tests import CountsTest, CurveTest
+from cropaudit.audit.verdict.verdict import Evidence, decide, headline
+from cropaudit.estimators.evidence import Counts, Found
+from cropaudit.estimators.rounding import round_down
+from cropaudit.estimators.trials.clopper_pearson import box_epsilon
+from cropaudit.estimators.trials.family import Family
+from cropaudit.estimators.trials.mechanism_fdp import OUTSIDE, MechanismFdp, family_note
+from cropaudit.estimators.trials.rank_sum import RankSum
+from cropaudit.estimators.trials.rate_test import TradeOff
 
 DELTA = 1e-5
 POISSON = PoissonPatch(1.0, 0.1, 0.3, 50)

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cropaudit.audit.attack_names import known_attacks
-from cropaudit.cli import app
+from cropaudit.audit.config.attack_names import known_attacks
+from cropaudit.cli.app import app
 from cropaudit.errors import InputError
 
 Run = Callable[..., CompletedProcess[str]]

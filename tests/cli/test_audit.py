@@ -16,8 +16,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from cropaudit.accounting.geometry import Size
-from cropaudit.training.scenes import street_scenes
+from cropaudit.accounting.geometry.shapes import Size
+from cropaudit.training.scenes.streets import street_scenes
 
 Run = Callable[..., CompletedProcess[str]]
 

@@ -102,7 +102,7 @@ HEAVY = {"torch", "torchvision", "opacus", "matplotlib", "jsonschema", "scipy.st
 def test_fast_commands_import_nothing_heavy(arguments: list[str], heavy: set[str]) -> None:
     """What takes longer to import than the answer takes to find is left alone."""
     code = (
-        "import sys; from cropaudit.cli import main\n"
+        "import sys; from cropaudit.cli.app import main\n"
         "try: main()\n"
         "except SystemExit as left: assert not left.code\n"
         f"print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
@@ -111,14 +111,14 @@ def test_fast_commands_import_nothing_heavy(arguments: list[str], heavy: set[str
     assert done.stderr.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["cropaudit.cli", "cropaudit.accounting.bound"])
+@pytest.mark.parametrize("module", ["cropaudit.cli.app", "cropaudit.accounting.bounds.bound"])
 def test_torch_is_not_imported(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_estimators_do_without_torch() -> None:
-    code = "import sys, cropaudit.audit.estimate; sys.exit('torch' in sys.modules)"
+    code = "import sys, cropaudit.audit.verdict.estimate; sys.exit('torch' in sys.modules)"
     assert run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 
-from cropaudit.cli import main
+from cropaudit.cli.app import main
 
 CLAIM = "poisson:noise=1,q=0.1,rho=0.3,steps=100"
 LONG = "poisson:noise=1,q=0.1,rho=0.3,steps=4000"  # as many steps as `logs` writes

@@ -1,4 +1,4 @@
-"""``cropaudit conform``: two whole runs through the real entry point, the rest on a stub battery.
+"""``cropaudit conform``: two whole runs through the real entry point, the rest on a stub suite.
 
 A stub stands for the probes only where what is tested is what the command makes of their findings:
 exit codes, files and words. Everything that is refused is refused before any code is run.
@@ -18,16 +18,16 @@ import pytest
 from junitparser import JUnitXml
 from PIL import Image
 
-from cropaudit import conform_command
-from cropaudit.accounting.crop_laws import ResizedCrop
-from cropaudit.accounting.geometry import Borders, Crop, Rectangle, Size
-from cropaudit.audit.conformance.battery import Battery
-from cropaudit.audit.conformance.catalogue import CHECKS
-from cropaudit.audit.conformance.claimed import Claimed
-from cropaudit.audit.conformance.outcome import Outcome, Picture, decide
-from cropaudit.audit.conformance.outcome import Tested as Null
-from cropaudit.audit.conformance.subjects import Subjects
-from cropaudit.cli import main
+from cropaudit.accounting.geometry.crop_laws import ResizedCrop
+from cropaudit.accounting.geometry.shapes import Borders, Crop, Rectangle, Size
+from cropaudit.cli import conform_work as conform_command
+from cropaudit.cli.app import main
+from cropaudit.conformance.catalogue import CHECKS
+from cropaudit.conformance.outcome import Outcome, Picture, decide
+from cropaudit.conformance.outcome import Tested as Null
+from cropaudit.conformance.pipeline_claim import PipelineClaim
+from cropaudit.conformance.subjects import Subjects
+from cropaudit.conformance.suite import SuiteResult
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -87,13 +87,13 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Puts one outcome in the place of the probes; keeps what they were asked."""
     asked: dict[str, Any] = {"outcome": OUTCOMES["pass"]}
 
-    def run(subjects: Subjects, claimed: Claimed, level: float) -> Battery:
+    def run(subjects: Subjects, claimed: PipelineClaim, level: float) -> SuiteResult:
         asked.update(subjects=subjects, claimed=claimed, level=level)
         if isinstance(asked["outcome"], BaseException):
             raise asked["outcome"]
-        return Battery(decide([asked["outcome"]], level), level, claimed)
+        return SuiteResult(decide([asked["outcome"]], level), level, claimed)
 
-    monkeypatch.setattr(conform_command, "run_battery", run)
+    monkeypatch.setattr(conform_command, "run_suite", run)
     return asked
 
 
@@ -278,7 +278,7 @@ def test_options_become_subjects_and_a_claim(here: Run, stub: dict[str, Any]) ->
     assert stub["subjects"] == Subjects(
         transform="a:b", style="pil", loader="c.py:d", seed=5, call_limit=2.0
     )
-    assert stub["claimed"] == Claimed(
+    assert stub["claimed"] == PipelineClaim(
         image=Size(60, 80),
         patch=Rectangle(Size(6, 7)),
         crop=Crop(Size(20, 30), Borders(2, 4, 1, 3), "reflect"),
@@ -296,7 +296,7 @@ def test_options_become_subjects_and_a_claim(here: Run, stub: dict[str, Any]) ->
         epsilon=3.0,
     )
     here("--transform", "a:b")
-    assert (stub["subjects"], stub["claimed"]) == (Subjects(transform="a:b"), Claimed())
+    assert (stub["subjects"], stub["claimed"]) == (Subjects(transform="a:b"), PipelineClaim())
     assert stub["level"] == 0.01
     here("--transform", "a:b", "--crop", 50, "--crop-law", "resized", "--scale", "0.5:1")
     crop = stub["claimed"].crop

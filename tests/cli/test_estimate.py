@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cropaudit.accounting.mechanisms import PoissonPatch
-from cropaudit.audit.estimate_result import Estimate
-from cropaudit.cli import main
+from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
+from cropaudit.audit.results.estimate_result import Estimate
+from cropaudit.cli.app import main
 
 Run = Callable[..., CompletedProcess[str]]
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from cropaudit import cli
-from cropaudit.audit import own_pipeline, run
-from cropaudit.reports import html
+from cropaudit.audit.experiment import own_pipeline
+from cropaudit.audit.runs import run
+from cropaudit.cli.app import app as cli
+from cropaudit.reports.render import html
 
 TINY = (
     *("patch=8x8", "data.images=6", "data.validation=2", "data.size=32x48", "data.short_side=32"),

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cropaudit.cli import app
+from cropaudit.cli.app import app
 from cropaudit.errors import InputError
 
 Run = Callable[..., CompletedProcess[str]]

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from cropaudit.audit.result import AuditReport
+from cropaudit.audit.results.result import AuditReport
 from cropaudit.reports.store import sha256
 
 HEIGHT, WIDTH, CROP, PATCH = 128, 256, 63, 10

@@ -13,24 +13,31 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle as Outline
 from PIL import Image
 
-from cropaudit.accounting.geometry import Crop, Rectangle, Size
-from cropaudit.accounting.inclusion import inclusion_map
+from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
+from cropaudit.accounting.inclusion.probability import inclusion_map
 from cropaudit.errors import InputError
-from cropaudit.reports import bound_plots, outputs
-from cropaudit.reports.bound_curves import profile_figure, steps_figure
-from cropaudit.reports.bound_data import BoundMap, ProfileCurve, Series, StepsPlot, SweepPlot
-from cropaudit.reports.bound_map import map_figure
-from cropaudit.reports.bound_plots import (
+from cropaudit.reports import outputs
+from cropaudit.reports.outputs import PICTURE_SUFFIXES, check_output, write_profile_csv
+from cropaudit.reports.pictures import bound_plots
+from cropaudit.reports.pictures.bound_curves import profile_figure, steps_figure
+from cropaudit.reports.pictures.bound_data import (
+    BoundMap,
+    ProfileCurve,
+    Series,
+    StepsPlot,
+    SweepPlot,
+)
+from cropaudit.reports.pictures.bound_map import map_figure
+from cropaudit.reports.pictures.bound_plots import (
     draw_map,
     draw_profile,
     draw_steps,
     draw_sweep,
     draw_sweeps,
 )
-from cropaudit.reports.bound_sweeps import sweep_figure
-from cropaudit.reports.bound_words import map_words, sweep_words
-from cropaudit.reports.outputs import PICTURE_SUFFIXES, check_output, write_profile_csv
-from cropaudit.reports.svg import INK
+from cropaudit.reports.pictures.bound_sweeps import sweep_figure
+from cropaudit.reports.pictures.bound_words import map_words, sweep_words
+from cropaudit.reports.pictures.svg import INK
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -10,17 +10,22 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from cropaudit.audit.estimate_result import AttackEstimate, Estimate, PositionEstimate, Summit
-from cropaudit.audit.result import Bound, Curve
+from cropaudit.audit.results.estimate_result import (
+    AttackEstimate,
+    Estimate,
+    PositionEstimate,
+    Summit,
+)
+from cropaudit.audit.results.result import Bound, Curve
 from cropaudit.errors import InputError
-from cropaudit.reports.estimate_plots import (
+from cropaudit.reports.pictures.estimate_plots import (
     COLOURS,
     draw_estimate,
     estimate_figure,
     estimate_plot,
     estimate_words,
 )
-from cropaudit.reports.svg import style
+from cropaudit.reports.pictures.svg import style
 
 GRID = tuple(np.concatenate([[0.0], np.geomspace(1e-6, 1, 50)]).tolist())
 CLASSES = ("exact", "model-based", "credible", "asymptotic")

@@ -5,15 +5,15 @@ import io
 import pytest
 from rich.console import Console
 
-from cropaudit.audit.estimate_result import (
+from cropaudit.audit.results.estimate_result import (
     AttackEstimate,
     Estimate,
     Inversion,
     PositionEstimate,
     Summit,
 )
-from cropaudit.audit.result import Bound, Curve
-from cropaudit.reports.estimate_summary import print_estimate, short_note, summary_lines
+from cropaudit.audit.results.result import Bound, Curve
+from cropaudit.reports.render.estimate_summary import print_estimate, short_note, summary_lines
 
 MECHANISM = "PoissonPatch(noise_multiplier=1.0, sample_rate=0.1, inclusion=0.3, steps=100, crops=1)"
 GAME = "of the stated mechanism by the accountant; its game can show 2.862"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from cropaudit.accounting.names import SamplerName
-from cropaudit.audit.result import AuditReport, Check, Claim, Validity, Verdict
+from cropaudit.audit.results.result import AuditReport, Check, Claim, Validity, Verdict
 from cropaudit.errors import InputError
-from cropaudit.reports.html import render_html
+from cropaudit.reports.render.html import render_html
 from cropaudit.reports.store import canonical_json, sha256
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}

@@ -5,11 +5,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from cropaudit.audit.result import AuditReport, Curve
+from cropaudit.audit.results.result import AuditReport, Curve
 from cropaudit.errors import InputError
-from cropaudit.reports.plot_data import FLOOR, bar_chart, inclusion_map, profile, roc
-from cropaudit.reports.plots import plot_bars, plot_inclusion, plot_report, plot_roc
-from cropaudit.reports.svg import INK, Picture
+from cropaudit.reports.pictures.plot_data import FLOOR, bar_chart, inclusion_map, profile, roc
+from cropaudit.reports.pictures.plots import plot_bars, plot_inclusion, plot_report, plot_roc
+from cropaudit.reports.pictures.svg import INK, Picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cropaudit.audit.result import AuditReport
+from cropaudit.audit.results.result import AuditReport
 from cropaudit.errors import InputError
 from cropaudit.reports.store import (
     MARKER_NAME,

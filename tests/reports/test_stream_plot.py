@@ -5,10 +5,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cropaudit.audit.stream import Decision, StreamState
+from cropaudit.audit.verdict.stream import Decision, StreamState
 from cropaudit.errors import InputError
-from cropaudit.reports.stream_plot import plot_stream, stream_data
-from cropaudit.reports.svg import INK
+from cropaudit.reports.pictures.stream_plot import plot_stream, stream_data
+from cropaudit.reports.pictures.svg import INK
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from cropaudit.audit.result import AuditReport
-from cropaudit.reports.summary import print_summary, summary_lines
+from cropaudit.audit.results.result import AuditReport
+from cropaudit.reports.render.summary import print_summary, summary_lines
 
 
 def printed(report: AuditReport, **options: object) -> str:
@@ -73,5 +73,5 @@ def test_nothing_detectable_is_said(report: AuditReport) -> None:
 
 
 def test_rich_is_imported_only_to_print() -> None:
-    code = "import sys, cropaudit.reports.summary; sys.exit('rich' in sys.modules)"
+    code = "import sys, cropaudit.reports.render.summary; sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -16,13 +16,14 @@ from pydantic import BaseModel
 from safetensors.torch import save_file
 from torchvision.models import mobilenet_v2
 
-from cropaudit.audit import own_pipeline, run
-from cropaudit.audit.config import AuditConfig, load_config
-from cropaudit.audit.run import run_audit
-from cropaudit.audit.stages import silent
-from cropaudit.reports.html import render_html
+from cropaudit.audit.config.audit_config import AuditConfig, load_config
+from cropaudit.audit.experiment import own_pipeline
+from cropaudit.audit.runs import run
+from cropaudit.audit.runs.run import run_audit
+from cropaudit.reports.render.html import render_html
+from cropaudit.reports.render.summary import summary_lines
 from cropaudit.reports.store import canonical_json
-from cropaudit.reports.summary import summary_lines
+from cropaudit.stages import silent
 
 ALL = ["probe", "white-box", "black-box", "two-world", "reference"]
 ONE_RUN = ALL[:3]

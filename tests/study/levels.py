@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from cropaudit.audit.estimators.clopper_pearson import ClopperPearson
-from cropaudit.audit.estimators.evidence import Counts, Guesses
-from cropaudit.audit.estimators.guessing import Ends
-from cropaudit.audit.estimators.ladder import extreme, joint_p_value
-from cropaudit.audit.estimators.rate_test import approximate_dp
-from cropaudit.audit.estimators.steinke import p_value as steinke_p_value
-from cropaudit.audit.estimators.thresholds import LADDER
+from cropaudit.estimators.evidence import Counts, Guesses
+from cropaudit.estimators.one_run.guessing import Ends
+from cropaudit.estimators.one_run.steinke import p_value as steinke_p_value
+from cropaudit.estimators.trials.clopper_pearson import ClopperPearson
+from cropaudit.estimators.trials.ladder import extreme, joint_p_value
+from cropaudit.estimators.trials.rate_test import approximate_dp
+from cropaudit.estimators.trials.thresholds import LADDER
 
 __all__ = [
     "EPSILONS",

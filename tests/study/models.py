@@ -8,8 +8,8 @@ import argparse
 import copy
 
 from cropaudit.errors import InputError
-from cropaudit.training.mode_support import ALL_MODES, offered_mode
-from cropaudit.training.models import MODELS, GradSampleMode, build_model, recipe
+from cropaudit.training.dpsgd.mode_support import ALL_MODES, offered_mode
+from cropaudit.training.models.build import MODELS, GradSampleMode, build_model, recipe
 from tests.training.test_model_modes import CLASSES, two_steps
 
 NAMES = [*MODELS, "segformer:mit_b0", "unet:mit_b0", "deeplabv3:mobilenet_v3_large", "pspnet:vgg11"]

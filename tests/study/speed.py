@@ -7,19 +7,19 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from cropaudit.accounting.mechanisms import PoissonPatch
-from cropaudit.audit.estimators.clopper_pearson import ClopperPearson
-from cropaudit.audit.estimators.evidence import Guesses
-from cropaudit.audit.estimators.family import Family
-from cropaudit.audit.estimators.gaussian_mu import GaussianMu
-from cropaudit.audit.estimators.guessing import Ends
-from cropaudit.audit.estimators.methods import ThresholdMethod
-from cropaudit.audit.estimators.run_fdp import gaussian_run_epsilon
-from cropaudit.audit.estimators.scores import Scores
-from cropaudit.audit.estimators.steinke import Steinke
-from cropaudit.audit.estimators.thresholds import LADDER, Ranks
-from cropaudit.audit.method_choice import choose_methods
-from cropaudit.audit.question import Question, Trials
+from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
+from cropaudit.audit.verdict.method_choice import choose_methods
+from cropaudit.audit.verdict.question import Question, Trials
+from cropaudit.estimators.evidence import Guesses
+from cropaudit.estimators.one_run.guessing import Ends
+from cropaudit.estimators.one_run.run_fdp import gaussian_run_epsilon
+from cropaudit.estimators.one_run.steinke import Steinke
+from cropaudit.estimators.policies.methods import ThresholdMethod
+from cropaudit.estimators.scores import Scores
+from cropaudit.estimators.trials.clopper_pearson import ClopperPearson
+from cropaudit.estimators.trials.family import Family
+from cropaudit.estimators.trials.gaussian_mu import GaussianMu
+from cropaudit.estimators.trials.thresholds import LADDER, Ranks
 from tests.study.law import curve_scores
 
 __all__ = ["speed_rows"]

@@ -5,11 +5,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cropaudit.accounting.mechanisms import FixedSizePatch, PatchMechanism, PoissonPatch
-from cropaudit.audit.estimators.family import Family
-from cropaudit.audit.method_choice import choose_methods
-from cropaudit.audit.question import Question, Trials
-from cropaudit.audit.selftest import Coverage, coverages
+from cropaudit.accounting.mechanisms.descriptions import (
+    FixedSizePatch,
+    PatchMechanism,
+    PoissonPatch,
+)
+from cropaudit.audit.games.selftest import Coverage, coverages
+from cropaudit.audit.verdict.method_choice import choose_methods
+from cropaudit.audit.verdict.question import Question, Trials
+from cropaudit.estimators.trials.family import Family
 from tests.study.law import curve_scores
 
 __all__ = ["DELTA", "LEVEL", "PAIRS", "coverage_table", "one_run_table", "tightness_table"]

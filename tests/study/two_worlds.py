@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from cropaudit.accounting.accountant import pair_curve
-from cropaudit.audit.config import load_config
-from cropaudit.audit.design import plan_game
-from cropaudit.audit.estimators.scores import Scores
-from cropaudit.audit.games import plan_bounds
-from cropaudit.audit.simulated import pair_scores
-from cropaudit.audit.subject import Subject, prepare_subject
-from cropaudit.audit.two_world_game import Runs, play_two_world
+from cropaudit.accounting.bounds.accountant import pair_curve
+from cropaudit.audit.config.audit_config import load_config
+from cropaudit.audit.experiment.subject import Subject, prepare_subject
+from cropaudit.audit.games.design import plan_game
+from cropaudit.audit.games.probe_game import plan_bounds
+from cropaudit.audit.games.simulated import pair_scores
+from cropaudit.audit.games.two_world_game import Runs, play_two_world
+from cropaudit.estimators.scores import Scores
 from cropaudit.training.canaries.alignment import alignment
-from cropaudit.training.initial import level_start
-from cropaudit.training.models import build_model
+from cropaudit.training.models.build import build_model
+from cropaudit.training.models.initial_weights import level_start
 
 __all__ = ["two_world_table"]
 

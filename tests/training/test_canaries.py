@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cropaudit.accounting.geometry import Crop, Patch, PixelMask, Rectangle, Size
-from cropaudit.accounting.inclusion import inclusion, inclusion_map
+from cropaudit.accounting.geometry.shapes import Crop, Patch, PixelMask, Rectangle, Size
+from cropaudit.accounting.inclusion.probability import inclusion, inclusion_map
 from cropaudit.errors import InputError
 from cropaudit.training.canaries import add_slots, fill_slots, filled, trimmed
-from cropaudit.training.data import IGNORE, SegmentationData
+from cropaudit.training.data.images import IGNORE, SegmentationData
 
 CROP = Crop(Size(14, 16))
 ROUND = PixelMask(np.hypot(*np.mgrid[-4:5, -3:4]) <= 3.5)

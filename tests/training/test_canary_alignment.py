@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cropaudit.accounting.geometry import Crop, Rectangle, Size
+from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
 from cropaudit.errors import InputError
 from cropaudit.training.canaries import CanarySlot, fill_slots, filled, plant
 from cropaudit.training.canaries.alignment import Alignment, alignment, crops
@@ -24,11 +24,11 @@ from cropaudit.training.canaries.gradients import clip, flat_gradients, in_chunk
 from cropaudit.training.canaries.slots import footprint
 from cropaudit.training.canaries.textures import Flat, NaturalTexture
 from cropaudit.training.canaries.windows import windows_of
-from cropaudit.training.crops import Window
-from cropaudit.training.data import SegmentationData
-from cropaudit.training.losses import pixel_losses, prepare
-from cropaudit.training.models import build_model
-from cropaudit.training.scenes import street_scenes
+from cropaudit.training.crops.joint import Window
+from cropaudit.training.data.images import SegmentationData
+from cropaudit.training.models.build import build_model
+from cropaudit.training.models.losses import pixel_losses, prepare
+from cropaudit.training.scenes.streets import street_scenes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from cropaudit.accounting.geometry import Borders, Crop, PixelMask, Rectangle, Size
-from cropaudit.accounting.inclusion import inclusion_map
+from cropaudit.accounting.geometry.shapes import Borders, Crop, PixelMask, Rectangle, Size
+from cropaudit.accounting.inclusion.probability import inclusion_map
 from cropaudit.errors import InputError
 from cropaudit.training.canaries import CanarySlot, fill_slots, filled, plant
 from cropaudit.training.canaries.backgrounds import Background, Ignore, Natural, Sparse
@@ -23,8 +23,8 @@ from cropaudit.training.canaries.positions import At, Random, Stratified, Worst
 from cropaudit.training.canaries.slots import footprint
 from cropaudit.training.canaries.textures import Blocks, Flat, NaturalTexture, Periodic
 from cropaudit.training.canaries.windows import windows_of
-from cropaudit.training.crops import Window, cut
-from cropaudit.training.data import IGNORE, SegmentationData
+from cropaudit.training.crops.joint import Window, cut
+from cropaudit.training.data.images import IGNORE, SegmentationData
 
 CLASSES = ("sky", "road", "car", "person", "face", "plate")
 BACKGROUNDS: list[Background] = [Natural(), Ignore(), Sparse()]

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from cropaudit.accounting.geometry import Crop, PixelMask, Rectangle, Size
-from cropaudit.accounting.inclusion import inclusion_map
-from cropaudit.audit.pictures import draw_canaries
+from cropaudit.accounting.geometry.shapes import Crop, PixelMask, Rectangle, Size
+from cropaudit.accounting.inclusion.probability import inclusion_map
+from cropaudit.audit.experiment.pictures import draw_canaries
 from cropaudit.errors import InputError
 from cropaudit.training.canaries import fill_slots, filled, plant
 from cropaudit.training.canaries.designs import RealObject
 from cropaudit.training.canaries.real import covered
 from cropaudit.training.canaries.slots import footprint
-from cropaudit.training.data import IGNORE, SegmentationData
+from cropaudit.training.data.images import IGNORE, SegmentationData
 
 CROP = Crop(Size(12, 12))
 
@@ -135,7 +135,7 @@ def test_without_an_object_that_fits_there_is_no_slot() -> None:
 @pytest.mark.data
 def test_real_cars_beside_their_neighbours(camvid_root: Path) -> None:
     """Cars of street frames are taken away, and pictures show both worlds."""
-    from cropaudit.training.folders import load_folder
+    from cropaudit.training.datasets.folders import load_folder
     from cropaudit.training.objects.finding import find_objects
     from cropaudit.training.objects.removal import without
 

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cropaudit.accounting.geometry import Borders, Crop, Rectangle, Size
-from cropaudit.accounting.inclusion import inclusion_map
-from cropaudit.accounting.pairs import StepPair
+from cropaudit.accounting.geometry.shapes import Borders, Crop, Rectangle, Size
+from cropaudit.accounting.inclusion.probability import inclusion_map
+from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
 from cropaudit.attacks.probe import Probe, run_probe
 from cropaudit.errors import InputError
-from cropaudit.training.crops import JointRandomCrop, Window, cut
-from cropaudit.training.data import IGNORE
-from cropaudit.training.samplers import Poisson
+from cropaudit.training.crops.joint import JointRandomCrop, Window, cut
+from cropaudit.training.data.images import IGNORE
+from cropaudit.training.sampling.samplers import Poisson
 
 
 def generator(seed: int = 0) -> torch.Generator:

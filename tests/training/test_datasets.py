@@ -10,12 +10,12 @@ import torch
 import torchvision
 from PIL import Image
 
-from cropaudit.accounting.geometry import Size
+from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.errors import InputError
-from cropaudit.training.data import IGNORE, Origin, SegmentationData
+from cropaudit.training.data.images import IGNORE, Origin, SegmentationData
 from cropaudit.training.datasets.a2d2 import _split
+from cropaudit.training.datasets.folder_layout import Pair
 from cropaudit.training.datasets.registry import KINDS, LAYOUTS, find_layout, load_dataset
-from cropaudit.training.folder_layout import Pair
 from tests.training.dataset_folders import (
     BUILDERS,
     SHAPE,

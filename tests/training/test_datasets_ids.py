@@ -11,12 +11,12 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from cropaudit.errors import InputError
-from cropaudit.training.data import IGNORE
+from cropaudit.training.data.images import IGNORE
 from cropaudit.training.datasets.cityscapes import CITYSCAPES
 from cropaudit.training.datasets.coco_panoptic import _read_ids
 from cropaudit.training.datasets.colours import pack, parse, read_known
-from cropaudit.training.folder_classes import ClassMap
-from cropaudit.training.folder_pictures import read_colours
+from cropaudit.training.datasets.folder_classes import ClassMap
+from cropaudit.training.datasets.folder_pictures import read_colours
 from tests.training.dataset_folders import cityscapes
 
 NAMES = st.text("abc", min_size=1, max_size=2)

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from cropaudit.accounting.geometry import Size
+from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.errors import InputError
-from cropaudit.training.data import IGNORE
-from cropaudit.training.folder_classes import map_classes, read_names
-from cropaudit.training.folders import load_folder
+from cropaudit.training.data.images import IGNORE
+from cropaudit.training.datasets.folder_classes import map_classes, read_names
+from cropaudit.training.datasets.folders import load_folder
 
 _RNG_SEED = 20
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from cropaudit.errors import InputError
-from cropaudit.training import grad_modes, mode_trials
-from cropaudit.training.grad_modes import ALL_MODES, ModeChoice, ModeTrial, choose_mode
-from cropaudit.training.mode_trials import Taken, distance, drawn, take, truth
-from cropaudit.training.models import build_model, mend
+from cropaudit.training.dpsgd import grad_modes, mode_trials
+from cropaudit.training.dpsgd.grad_modes import ALL_MODES, ModeChoice, ModeTrial, choose_mode
+from cropaudit.training.dpsgd.mode_trials import Taken, distance, drawn, take, truth
+from cropaudit.training.models.build import build_model, mend
 
 CPU = torch.device("cpu")
 

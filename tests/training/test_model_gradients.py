@@ -5,7 +5,7 @@ Exact identities in float64, no chance involved; sizes are the smallest that eac
 
 import pytest
 
-from cropaudit.training.models import build_model, recipe
+from cropaudit.training.models.build import build_model, recipe
 from tests.training.per_sample_oracle import largest_error
 
 TINY = "tu-tf_mobilenetv3_small_minimal_100"

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from cropaudit.accounting.geometry import Crop, Size
+from cropaudit.accounting.geometry.shapes import Crop, Size
 from cropaudit.errors import InputError
-from cropaudit.training import mode_support
-from cropaudit.training.data import SegmentationData
-from cropaudit.training.dpsgd import DpSgdSpec, train
-from cropaudit.training.mode_support import ALL_MODES, offered_mode
-from cropaudit.training.models import MODELS, GradSampleMode, build_model, recipe
-from cropaudit.training.private_step import PrivateStep
-from cropaudit.training.run_setup import planned_mode
-from cropaudit.training.samplers import FullBatch
+from cropaudit.training.data.images import SegmentationData
+from cropaudit.training.dpsgd import mode_support
+from cropaudit.training.dpsgd.loop import DpSgdSpec, train
+from cropaudit.training.dpsgd.mode_support import ALL_MODES, offered_mode
+from cropaudit.training.dpsgd.private_step import PrivateStep
+from cropaudit.training.dpsgd.run_setup import planned_mode
+from cropaudit.training.models.build import MODELS, GradSampleMode, build_model, recipe
+from cropaudit.training.sampling.samplers import FullBatch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -110,7 +110,7 @@ def test_an_encoder_that_the_recipes_mode_cannot_take_trains_by_another(data) ->
 def test_a_mode_that_a_model_is_not_offered_is_refused_before_anything_trains(
     data, monkeypatch
 ) -> None:
-    monkeypatch.setattr("cropaudit.training.dpsgd.private_step", None)
+    monkeypatch.setattr("cropaudit.training.dpsgd.loop.private_step", None)
     words = (
         "grad_sample_mode must be one of hooks, functorch, ghost, which are exact for "
         "segformer:mit_b0, got ew: RuntimeError: view size is not"

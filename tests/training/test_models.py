@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from cropaudit.errors import InputError
-from cropaudit.training.losses import pixel_losses
-from cropaudit.training.models import (
+from cropaudit.training.models.build import (
     MODELS,
     AnySize,
     ModelSpec,
@@ -17,7 +16,8 @@ from cropaudit.training.models import (
     mend,
     pad_to_multiple,
 )
-from cropaudit.training.networks.mending import mend_layers
+from cropaudit.training.models.losses import pixel_losses
+from cropaudit.training.models.mending import mend_layers
 
 NAMES = ["small-unet", "pspnet:mobilenet_v2", "deeplabv3plus", "lraspp"]
 TINY = "tu-tf_mobilenetv3_small_minimal_100"
@@ -126,7 +126,8 @@ def test_every_model_takes_any_size_from_16_pixels_on(name):
 
 def test_no_library_is_imported_before_it_is_asked_for():
     code = (
-        "import sys; from cropaudit.training.models import build_model, recipe; recipe('fcn');"
+        "import sys; from cropaudit.training.models.build import build_model, recipe;"
+        "recipe('fcn');"
         "build_model('small-unet', 3, 0);"
         "print(*({'torchvision', 'timm', 'segmentation_models_pytorch'} & {*sys.modules}))"
     )

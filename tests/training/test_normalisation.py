@@ -6,13 +6,13 @@ from opacus.validators import ModuleValidator
 from torch import nn
 
 from cropaudit.errors import InputError
-from cropaudit.training.models import ModelSpec, WeightsFile, build, build_model
-from cropaudit.training.networks.normalisation import (
+from cropaudit.training.dpsgd.private_step import PrivateStep
+from cropaudit.training.models.build import ModelSpec, WeightsFile, build, build_model
+from cropaudit.training.models.normalisation import (
     FrozenBatchNorm2d,
     batch_norms,
     replace_batch_norms,
 )
-from cropaudit.training.private_step import PrivateStep
 from tests.training.per_sample_oracle import largest_error
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cropaudit.accounting.geometry import Size
+from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.errors import InputError
-from cropaudit.training.data import IGNORE, Origin, SegmentationData
+from cropaudit.training.data.images import IGNORE, Origin, SegmentationData
 from cropaudit.training.datasets.registry import load_dataset
 from cropaudit.training.objects.annotated import _span
 from cropaudit.training.objects.finding import find_objects, survey_objects
 from cropaudit.training.objects.patches import ObjectCount
-from cropaudit.training.scenes import street_scenes
+from cropaudit.training.scenes.streets import street_scenes
 
 MASKS = arrays.arrays(
     np.uint8,

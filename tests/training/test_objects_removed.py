@@ -6,16 +6,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cropaudit.accounting.geometry import Size
+from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.errors import InputError
-from cropaudit.training.data import IGNORE
+from cropaudit.training.data.images import IGNORE
 from cropaudit.training.objects.cloning import best_shift
 from cropaudit.training.objects.finding import find_objects
 from cropaudit.training.objects.membrane import harmonic
 from cropaudit.training.objects.patches import ObjectPatch
 from cropaudit.training.objects.removal import exchanged, without
 from cropaudit.training.objects.views import neighbourhood
-from cropaudit.training.scenes import street_scenes
+from cropaudit.training.scenes.streets import street_scenes
 
 FEW = settings(max_examples=60, deadline=None)
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy import stats
 
-from cropaudit.accounting.registry import patch_mechanism, sampler_names
+from cropaudit.accounting.mechanisms.registry import patch_mechanism, sampler_names
 from cropaudit.errors import InputError
-from cropaudit.training.samplers import (
+from cropaudit.training.sampling.samplers import (
     Cyclic,
     FixedSize,
     FullBatch,

@@ -5,7 +5,7 @@ Exact identities in float64. Their heads are large whatever the encoder: 3 to 33
 
 import pytest
 
-from cropaudit.training.models import build_model
+from cropaudit.training.models.build import build_model
 from tests.training.per_sample_oracle import largest_error
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -3,14 +3,14 @@ import dataclasses
 import pytest
 import torch
 
-from cropaudit.accounting.accountant import epsilon_at
-from cropaudit.accounting.geometry import Crop, Size
-from cropaudit.accounting.registry import parse_mechanism
+from cropaudit.accounting.bounds.accountant import epsilon_at
+from cropaudit.accounting.geometry.shapes import Crop, Size
+from cropaudit.accounting.mechanisms.registry import parse_mechanism
 from cropaudit.errors import InputError
-from cropaudit.training.data import SegmentationData
-from cropaudit.training.dpsgd import DpSgdSpec, train
-from cropaudit.training.samplers import Poisson
-from cropaudit.training.twins import train_twins, uncredited_noise
+from cropaudit.training.data.images import SegmentationData
+from cropaudit.training.dpsgd.loop import DpSgdSpec, train
+from cropaudit.training.ensembles.baselines import train_twins, uncredited_noise
+from cropaudit.training.sampling.samplers import Poisson
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -50,9 +50,11 @@ def test_twins_see_the_batches_and_windows_of_the_private_run(data):
     assert twins.uncredited is not None
     assert done == list(range(1, 9))
     for twin in (twins.quiet, twins.uncredited):
-        tape = twin.trained.tape
-        assert [tape.batch(i) for i in range(4)] == [private.tape.batch(i) for i in range(4)]
-        assert all(tape.windows_of(i) == private.tape.windows_of(i) for i in range(4))
+        transcript = twin.trained.transcript
+        assert [transcript.batch(i) for i in range(4)] == [
+            private.transcript.batch(i) for i in range(4)
+        ]
+        assert all(transcript.windows_of(i) == private.transcript.windows_of(i) for i in range(4))
         start, other = private.initial, twin.trained.initial
         assert all(torch.equal(start[name], other[name]) for name in start)
         assert 0 <= twin.utility.miou <= 1

@@ -3,11 +3,11 @@ import torch
 from torch import nn
 
 from cropaudit.errors import InputError
-from cropaudit.training import utility
-from cropaudit.training.data import IGNORE, SegmentationData
-from cropaudit.training.losses import prepare
-from cropaudit.training.models import build_model
-from cropaudit.training.utility import mean_iou
+from cropaudit.training.data.images import IGNORE, SegmentationData
+from cropaudit.training.ensembles import utility
+from cropaudit.training.ensembles.utility import mean_iou
+from cropaudit.training.models.build import build_model
+from cropaudit.training.models.losses import prepare
 
 CLASSES = ("sky", "road", "car", "plate")
 

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cropaudit.accounting.geometry import Crop
+from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.attacks.black_box.answers import Predict, answers
 from cropaudit.attacks.black_box.queries import slot_queries
 from cropaudit.attacks.black_box.signals import Decoys, Signals
 from cropaudit.errors import require
 from cropaudit.training.canaries import CanarySlot
-from cropaudit.training.data import IGNORE, SegmentationData
-from cropaudit.training.losses import prepare
-from cropaudit.training.stacked import StackedModels
+from cropaudit.training.data.images import IGNORE, SegmentationData
+from cropaudit.training.ensembles.stacked import StackedModels
+from cropaudit.training.models.losses import prepare
 
 __all__ = ["collect", "collect_one"]
 

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cropaudit.accounting.geometry import Crop
-from cropaudit.attacks.white_box import slot_crops
+from cropaudit.accounting.geometry.shapes import Crop
+from cropaudit.attacks.white_box.likelihood_ratio import slot_crops
 from cropaudit.training.canaries import CanarySlot
-from cropaudit.training.data import SegmentationData
-from cropaudit.training.losses import pixel_losses, prepare
+from cropaudit.training.data.images import SegmentationData
+from cropaudit.training.models.losses import pixel_losses, prepare
 
 __all__ = ["black_box_scores"]
 

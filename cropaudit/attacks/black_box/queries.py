@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cropaudit.accounting.geometry import Crop
+from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.errors import require
 from cropaudit.training.canaries import CanarySlot, filled
 from cropaudit.training.canaries.windows import windows_of
-from cropaudit.training.crops import cut
-from cropaudit.training.data import SegmentationData
+from cropaudit.training.crops.joint import cut
+from cropaudit.training.data.images import SegmentationData
 
 __all__ = ["Queries", "slot_queries"]
 

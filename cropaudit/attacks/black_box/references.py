@@ -17,13 +17,13 @@ from cropaudit.attacks.black_box.base import Array, Attack, Coins
 from cropaudit.attacks.black_box.signals import Signals
 from cropaudit.errors import require
 from cropaudit.training.canaries import CanarySlot
-from cropaudit.training.data import SegmentationData
-from cropaudit.training.divergence import named_run
-from cropaudit.training.dpsgd import DpSgdSpec
-from cropaudit.training.ensemble import train_ensemble
-from cropaudit.training.stacked import StackedModels
+from cropaudit.training.data.images import SegmentationData
+from cropaudit.training.dpsgd.divergence import named_run
+from cropaudit.training.dpsgd.loop import DpSgdSpec
+from cropaudit.training.ensembles.ensemble import train_ensemble
+from cropaudit.training.ensembles.stacked import StackedModels
+from cropaudit.training.ensembles.worlds import members_of_coins
 from cropaudit.training.streams import spawn_seeds
-from cropaudit.training.worlds import members_of_coins
 
 __all__ = ["TrainedWorlds", "leave_one_out", "train_references", "train_targets"]
 

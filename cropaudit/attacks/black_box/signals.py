@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cropaudit.errors import require
 from cropaudit.training.canaries import CanarySlot
-from cropaudit.training.data import SegmentationData
+from cropaudit.training.data.images import SegmentationData
 
 __all__ = ["Decoys", "Signals"]
 

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cropaudit.accounting.geometry import Crop
+from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.errors import require
 from cropaudit.training.canaries.gradients import clip, flat_gradients, in_chunks
 from cropaudit.training.canaries.slots import CanarySlot, filled
 from cropaudit.training.canaries.windows import windows_of
-from cropaudit.training.crops import Window, cut
-from cropaudit.training.data import SegmentationData
+from cropaudit.training.crops.joint import Window, cut
+from cropaudit.training.data.images import SegmentationData
 
 __all__ = ["Alignment", "Projected", "alignment", "crops"]
 

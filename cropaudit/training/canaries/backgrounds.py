@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cropaudit.accounting.geometry import Crop
+from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.training.canaries.slots import CanarySlot, footprint
 from cropaudit.training.canaries.windows import window_sums
-from cropaudit.training.crops import Window, cut
-from cropaudit.training.data import IGNORE
+from cropaudit.training.crops.joint import Window, cut
+from cropaudit.training.data.images import IGNORE
 
 __all__ = ["Background", "Ignore", "Natural", "Sparse", "empty_mask", "miss_gradient"]
 

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from cropaudit.accounting.geometry import Crop
+from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.errors import require
 from cropaudit.training.canaries.labels import relabelled
 from cropaudit.training.canaries.matching import Matcher, climbed, free_textures, with_textures
 from cropaudit.training.canaries.slots import CanarySlot
-from cropaudit.training.data import SegmentationData
+from cropaudit.training.data.images import SegmentationData
 
 __all__ = ["craft", "craft_records"]
 

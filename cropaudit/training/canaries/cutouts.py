@@ -8,8 +8,8 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from cropaudit.accounting.geometry import Size
-from cropaudit.training.scenes import street_scenes
+from cropaudit.accounting.geometry.shapes import Size
+from cropaudit.training.scenes.streets import street_scenes
 
 __all__ = ["Cutout", "cutouts", "fitted"]
 

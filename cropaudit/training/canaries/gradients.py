@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from cropaudit.training.losses import pixel_losses, prepare
+from cropaudit.training.models.losses import pixel_losses, prepare
 
 __all__ = ["Gradients", "clip", "flat_gradients", "in_chunks"]
 

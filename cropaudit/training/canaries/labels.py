@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cropaudit.training.data import IGNORE
+from cropaudit.training.data.images import IGNORE
 
 __all__ = ["Labelled", "halves", "least_shown", "one_label", "relabelled", "two_classes"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cropaudit.accounting.geometry import Crop, Patch
-from cropaudit.accounting.inclusion import inclusion_map
+from cropaudit.accounting.geometry.shapes import Crop, Patch
+from cropaudit.accounting.inclusion.probability import inclusion_map
 from cropaudit.errors import InputError, require
 from cropaudit.training.canaries.backgrounds import empty_mask, miss_gradient
 from cropaudit.training.canaries.contents import Ground, content, require_classes
@@ -31,7 +31,7 @@ from cropaudit.training.canaries.positions import Positions, Worst, choose, free
 from cropaudit.training.canaries.real import plant_objects
 from cropaudit.training.canaries.slots import CanarySlot, trimmed
 from cropaudit.training.canaries.textures import canvas
-from cropaudit.training.data import SegmentationData
+from cropaudit.training.data.images import SegmentationData
 
 __all__ = ["add_slots", "plant"]
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cropaudit.accounting.geometry import Crop, Patch, PixelMask
-from cropaudit.accounting.inclusion import inclusion_map
+from cropaudit.accounting.geometry.shapes import Crop, Patch, PixelMask
+from cropaudit.accounting.inclusion.probability import inclusion_map
 from cropaudit.errors import require
 from cropaudit.training.canaries.designs import LooksLikeObject, RealObject
 from cropaudit.training.canaries.slots import CanarySlot, fill_slots, footprint, trimmed
-from cropaudit.training.data import IGNORE, SegmentationData
+from cropaudit.training.data.images import IGNORE, SegmentationData
 
 __all__ = ["covered", "plant_objects"]
 

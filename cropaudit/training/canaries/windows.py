@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cropaudit.accounting.footprints import source_indices
-from cropaudit.accounting.geometry import Crop, Size
+from cropaudit.accounting.geometry.shapes import Crop, Size
+from cropaudit.accounting.inclusion.footprints import source_indices
 from cropaudit.training.canaries.slots import CanarySlot, footprint
-from cropaudit.training.crops import Window
+from cropaudit.training.crops.joint import Window
 
 __all__ = ["Windows", "window_sums", "windows_of"]
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from cropaudit.errors import InputError
 from cropaudit.training.datasets.colours import parse, read_known
+from cropaudit.training.datasets.folder_classes import ClassMap
+from cropaudit.training.datasets.folder_layout import Pair
 from cropaudit.training.datasets.layout import (
     Layout,
     Listing,
@@ -21,8 +23,6 @@ from cropaudit.training.datasets.layout import (
     split_tail,
     sub_folders,
 )
-from cropaudit.training.folder_classes import ClassMap
-from cropaudit.training.folder_layout import Pair
 
 __all__ = ["A2D2"]
 

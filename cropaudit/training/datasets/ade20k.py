@@ -6,6 +6,9 @@ is all others and ignored. ``objectInfo150.txt`` names them where it is there.
 
 from pathlib import Path
 
+from cropaudit.training.datasets.folder_classes import ClassMap
+from cropaudit.training.datasets.folder_layout import Pair
+from cropaudit.training.datasets.folder_pictures import read_mask
 from cropaudit.training.datasets.layout import (
     Layout,
     Listing,
@@ -14,9 +17,6 @@ from cropaudit.training.datasets.layout import (
     read_lines,
     refuse_missing,
 )
-from cropaudit.training.folder_classes import ClassMap
-from cropaudit.training.folder_layout import Pair
-from cropaudit.training.folder_pictures import read_mask
 
 __all__ = ["ADE20K"]
 

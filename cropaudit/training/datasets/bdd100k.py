@@ -6,6 +6,9 @@ Masks hold the 19 training ids of Cityscapes, and 255 is ignored. The test image
 from pathlib import Path
 
 from cropaudit.training.datasets.cityscapes import benchmark_classes
+from cropaudit.training.datasets.folder_classes import ClassMap
+from cropaudit.training.datasets.folder_layout import Pair
+from cropaudit.training.datasets.folder_pictures import read_mask
 from cropaudit.training.datasets.layout import (
     Layout,
     Listing,
@@ -13,9 +16,6 @@ from cropaudit.training.datasets.layout import (
     folder_under,
     refuse_missing,
 )
-from cropaudit.training.folder_classes import ClassMap
-from cropaudit.training.folder_layout import Pair
-from cropaudit.training.folder_pictures import read_mask
 
 __all__ = ["BDD100K"]
 

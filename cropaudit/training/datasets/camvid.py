@@ -15,6 +15,9 @@ from pathlib import Path
 
 from cropaudit.errors import InputError
 from cropaudit.training.datasets.colours import pack, read_known
+from cropaudit.training.datasets.folder_classes import ClassMap
+from cropaudit.training.datasets.folder_layout import Pair
+from cropaudit.training.datasets.folder_pictures import read_mask
 from cropaudit.training.datasets.layout import (
     Layout,
     Listing,
@@ -24,9 +27,6 @@ from cropaudit.training.datasets.layout import (
     refuse_missing,
     sub_folders,
 )
-from cropaudit.training.folder_classes import ClassMap
-from cropaudit.training.folder_layout import Pair
-from cropaudit.training.folder_pictures import read_mask
 
 __all__ = ["CAMVID"]
 

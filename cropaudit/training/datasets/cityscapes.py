@@ -11,6 +11,9 @@ from pathlib import Path
 import torchvision
 
 from cropaudit.errors import InputError
+from cropaudit.training.datasets.folder_classes import ClassMap
+from cropaudit.training.datasets.folder_layout import Pair
+from cropaudit.training.datasets.folder_pictures import read_mask
 from cropaudit.training.datasets.layout import (
     Layout,
     Listing,
@@ -19,9 +22,6 @@ from cropaudit.training.datasets.layout import (
     refuse_missing,
     sub_folders,
 )
-from cropaudit.training.folder_classes import ClassMap
-from cropaudit.training.folder_layout import Pair
-from cropaudit.training.folder_pictures import read_mask
 
 __all__ = ["CITYSCAPES", "benchmark_classes"]
 

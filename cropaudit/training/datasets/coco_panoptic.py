@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.errors import InputError
+from cropaudit.training.datasets.folder_classes import ClassMap
+from cropaudit.training.datasets.folder_layout import Pair
+from cropaudit.training.datasets.folder_pictures import read_colours
 from cropaudit.training.datasets.layout import (
     Layout,
     Listing,
@@ -21,9 +24,6 @@ from cropaudit.training.datasets.layout import (
     read_json,
     refuse_missing,
 )
-from cropaudit.training.folder_classes import ClassMap
-from cropaudit.training.folder_layout import Pair
-from cropaudit.training.folder_pictures import read_colours
 
 __all__ = ["COCO_PANOPTIC"]
 

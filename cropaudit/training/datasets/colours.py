@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.errors import InputError
-from cropaudit.training.folder_pictures import read_colours
+from cropaudit.training.datasets.folder_pictures import read_colours
 
 __all__ = ["pack", "parse", "read_known"]
 

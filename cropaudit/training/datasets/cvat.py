@@ -7,6 +7,7 @@ validates. The images are there only if they were saved with the annotations.
 from pathlib import Path
 
 from cropaudit.errors import InputError
+from cropaudit.training.datasets.folder_layout import Pair
 from cropaudit.training.datasets.labelmap import LABELMAP, colour_listing
 from cropaudit.training.datasets.layout import (
     Layout,
@@ -17,7 +18,6 @@ from cropaudit.training.datasets.layout import (
     refuse_missing,
     split_tail,
 )
-from cropaudit.training.folder_layout import Pair
 
 __all__ = ["CVAT"]
 

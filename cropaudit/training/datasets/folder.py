@@ -1,4 +1,4 @@
-"""Any folder of ``images`` and ``masks``; see `cropaudit.training.folder_layout`.
+"""Any folder of ``images`` and ``masks``; see `cropaudit.training.datasets.folder_layout`.
 
 Classes are the ids that occur in what is read, named by ``classes.txt`` where there is one. Where a
 ``labelmap.txt`` names colours, masks are read as colours.
@@ -6,11 +6,11 @@ Classes are the ids that occur in what is read, named by ``classes.txt`` where t
 
 from pathlib import Path
 
+from cropaudit.training.datasets.folder_classes import map_classes, read_names
+from cropaudit.training.datasets.folder_layout import find_folder, left_out, list_pairs
+from cropaudit.training.datasets.folder_pictures import read_mask
 from cropaudit.training.datasets.labelmap import LABELMAP, colour_listing
 from cropaudit.training.datasets.layout import Layout, Listing
-from cropaudit.training.folder_classes import map_classes, read_names
-from cropaudit.training.folder_layout import find_folder, left_out, list_pairs
-from cropaudit.training.folder_pictures import read_mask
 
 __all__ = ["FOLDER"]
 

@@ -7,6 +7,8 @@ others the last quarter validates.
 from pathlib import Path
 
 from cropaudit.training.datasets.cityscapes import benchmark_classes
+from cropaudit.training.datasets.folder_layout import Pair
+from cropaudit.training.datasets.folder_pictures import read_mask
 from cropaudit.training.datasets.layout import (
     Layout,
     Listing,
@@ -15,8 +17,6 @@ from cropaudit.training.datasets.layout import (
     refuse_missing,
     split_tail,
 )
-from cropaudit.training.folder_layout import Pair
-from cropaudit.training.folder_pictures import read_mask
 
 __all__ = ["KITTI"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cropaudit.errors import InputError
 from cropaudit.training.datasets.colours import pack, read_known
+from cropaudit.training.datasets.folder_classes import ClassMap, is_class
+from cropaudit.training.datasets.folder_layout import Pair
 from cropaudit.training.datasets.layout import Listing, read_lines
-from cropaudit.training.folder_classes import ClassMap, is_class
-from cropaudit.training.folder_layout import Pair
 
 __all__ = ["LABELMAP", "colour_listing"]
 

@@ -7,8 +7,11 @@ split: the last quarter of the sorted names validates.
 
 from pathlib import Path
 
-from cropaudit.accounting.image_sizes import SUFFIXES
+from cropaudit.accounting.geometry.image_sizes import SUFFIXES
 from cropaudit.errors import InputError
+from cropaudit.training.datasets.folder_classes import ClassMap
+from cropaudit.training.datasets.folder_layout import Pair
+from cropaudit.training.datasets.folder_pictures import read_mask
 from cropaudit.training.datasets.layout import (
     Layout,
     Listing,
@@ -18,9 +21,6 @@ from cropaudit.training.datasets.layout import (
     refuse_missing,
     split_tail,
 )
-from cropaudit.training.folder_classes import ClassMap
-from cropaudit.training.folder_layout import Pair
-from cropaudit.training.folder_pictures import read_mask
 
 __all__ = ["LABELME"]
 

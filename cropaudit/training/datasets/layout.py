@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cropaudit.accounting.image_sizes import SUFFIXES
+from cropaudit.accounting.geometry.image_sizes import SUFFIXES
 from cropaudit.errors import InputError
-from cropaudit.training.folder_classes import ClassMap
-from cropaudit.training.folder_layout import Pair
+from cropaudit.training.datasets.folder_classes import ClassMap
+from cropaudit.training.datasets.folder_layout import Pair
 
 __all__ = [
     "Layout",

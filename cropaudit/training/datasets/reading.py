@@ -14,13 +14,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cropaudit.accounting.geometry import Size
+from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.errors import InputError, require
-from cropaudit.training.data import IGNORE, Origin, SegmentationData
+from cropaudit.training.data.images import IGNORE, Origin, SegmentationData
+from cropaudit.training.datasets.folder_classes import ClassMap
+from cropaudit.training.datasets.folder_layout import Pair
+from cropaudit.training.datasets.folder_pictures import (
+    read_image,
+    read_indexed,
+    read_mask,
+    resize_mask,
+)
 from cropaudit.training.datasets.layout import Listing
-from cropaudit.training.folder_classes import ClassMap
-from cropaudit.training.folder_layout import Pair
-from cropaudit.training.folder_pictures import read_image, read_indexed, read_mask, resize_mask
 
 __all__ = ["FolderSplits", "check_options", "read_splits"]
 

@@ -7,7 +7,7 @@ out. Procedural scenes need no folder.
 from collections.abc import Callable
 from pathlib import Path
 
-from cropaudit.accounting.geometry import Size
+from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.errors import InputError, require
 from cropaudit.training.datasets.a2d2 import A2D2
 from cropaudit.training.datasets.ade20k import ADE20K
@@ -25,7 +25,7 @@ from cropaudit.training.datasets.reading import FolderSplits, check_options, rea
 from cropaudit.training.datasets.roboflow import ROBOFLOW
 from cropaudit.training.datasets.vistas import VISTAS
 from cropaudit.training.datasets.voc import VOC
-from cropaudit.training.scenes import street_scenes
+from cropaudit.training.scenes.streets import street_scenes
 
 __all__ = ["KINDS", "LAYOUTS", "find_layout", "load_dataset"]
 

@@ -7,8 +7,11 @@ folder ``test`` stays unread.
 import csv
 from pathlib import Path
 
-from cropaudit.accounting.image_sizes import SUFFIXES
+from cropaudit.accounting.geometry.image_sizes import SUFFIXES
 from cropaudit.errors import InputError
+from cropaudit.training.datasets.folder_classes import ClassMap, is_class
+from cropaudit.training.datasets.folder_layout import Pair
+from cropaudit.training.datasets.folder_pictures import read_mask
 from cropaudit.training.datasets.layout import (
     Layout,
     Listing,
@@ -17,9 +20,6 @@ from cropaudit.training.datasets.layout import (
     read_lines,
     refuse_missing,
 )
-from cropaudit.training.folder_classes import ClassMap, is_class
-from cropaudit.training.folder_layout import Pair
-from cropaudit.training.folder_pictures import read_mask
 
 __all__ = ["ROBOFLOW"]
 

@@ -7,6 +7,9 @@ the labels are a folder deeper (``v2.0/labels``), where 1.2 may stand beside it:
 from pathlib import Path
 
 from cropaudit.errors import InputError
+from cropaudit.training.datasets.folder_classes import ClassMap
+from cropaudit.training.datasets.folder_layout import Pair
+from cropaudit.training.datasets.folder_pictures import read_mask
 from cropaudit.training.datasets.layout import (
     Layout,
     Listing,
@@ -15,9 +18,6 @@ from cropaudit.training.datasets.layout import (
     read_json,
     refuse_missing,
 )
-from cropaudit.training.folder_classes import ClassMap
-from cropaudit.training.folder_layout import Pair
-from cropaudit.training.folder_pictures import read_mask
 
 __all__ = ["VISTAS"]
 

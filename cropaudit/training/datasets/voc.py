@@ -8,6 +8,9 @@ devkit, the last is read.
 from pathlib import Path
 
 from cropaudit.errors import InputError
+from cropaudit.training.datasets.folder_classes import ClassMap
+from cropaudit.training.datasets.folder_layout import Pair
+from cropaudit.training.datasets.folder_pictures import read_mask
 from cropaudit.training.datasets.layout import (
     Layout,
     Listing,
@@ -16,9 +19,6 @@ from cropaudit.training.datasets.layout import (
     read_lines,
     refuse_missing,
 )
-from cropaudit.training.folder_classes import ClassMap
-from cropaudit.training.folder_layout import Pair
-from cropaudit.training.folder_pictures import read_mask
 
 __all__ = ["VOC"]
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cropaudit.accounting.geometry import Size
-from cropaudit.accounting.objects import ObjectBox
+from cropaudit.accounting.geometry.shapes import Size
+from cropaudit.accounting.inclusion.objects import ObjectBox
 from cropaudit.errors import InputError, require
-from cropaudit.training.data import Origin, SegmentationData
+from cropaudit.training.data.images import Origin, SegmentationData
 from cropaudit.training.objects.components import grown
 from cropaudit.training.objects.patches import ObjectPatch
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cropaudit.training.data import SegmentationData
+from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.objects.patches import ObjectPatch
 
 __all__ = ["EIGHT", "component_objects", "grown"]

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from pathlib import Path
 
-from cropaudit.accounting.geometry import Size
-from cropaudit.accounting.objects import read_objects
+from cropaudit.accounting.geometry.shapes import Size
+from cropaudit.accounting.inclusion.objects import read_objects
 from cropaudit.errors import require
-from cropaudit.training.data import SegmentationData
+from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.objects.annotated import annotated_objects
 from cropaudit.training.objects.components import component_objects
 from cropaudit.training.objects.names import match_names
@@ -56,7 +56,7 @@ def survey_objects(
         least: Objects of fewer pixels are too small.
         most: The claimed patch, as a rectangle; objects whose box is larger are too large. None
             for no limit.
-        objects_file: See `cropaudit.accounting.objects.read_objects`; without one the connected
+        objects_file: See `accounting.inclusion.objects.read_objects`; without one the connected
             components of the masks are the objects.
         rim: Pixels around an object that lens, annotator or resizing have mixed with it.
 

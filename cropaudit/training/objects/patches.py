@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from cropaudit.accounting.geometry import Size
+from cropaudit.accounting.geometry.shapes import Size
 
 __all__ = ["ObjectCount", "ObjectPatch", "Survey"]
 

@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from cropaudit.errors import require
-from cropaudit.training.data import IGNORE
+from cropaudit.training.data.images import IGNORE
 from cropaudit.training.objects.cloning import best_shift
 from cropaudit.training.objects.components import grown
 from cropaudit.training.objects.membrane import harmonic

@@ -1,0 +1,1 @@
+"""Epsilon, delta, noise and steps of mechanisms; what users ask, with presets and sweeps."""

@@ -1,0 +1,1 @@
+"""Dominating pairs of one step, their privacy losses, and the composition of many."""

@@ -1,0 +1,1 @@
+"""Attacks that see every update: likelihood ratios from gradients or projections of them."""

@@ -1,0 +1,1 @@
+"""The configuration of an audit: its keys, ranges, defaults and presets."""

@@ -1,1 +1,0 @@
-"""Betting against trade-off curves: the parts of the e-process."""

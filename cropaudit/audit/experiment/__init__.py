@@ -1,0 +1,1 @@
+"""What is audited: data with canaries, the pipeline, the model, and who watches it."""

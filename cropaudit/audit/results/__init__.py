@@ -1,0 +1,1 @@
+"""Documents that are saved: frozen, versioned, read by every report."""

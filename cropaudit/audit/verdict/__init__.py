@@ -1,0 +1,1 @@
+"""From scores and a claim to tests, bounds, the headline and the decision."""

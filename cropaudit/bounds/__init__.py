@@ -1,1 +1,0 @@
-"""Questions about bounds, as users ask them: options and presets, sweeps, profiles, maps."""

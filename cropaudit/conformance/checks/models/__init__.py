@@ -1,0 +1,1 @@
+"""Checks of models: a gradient of each image's own."""

@@ -1,0 +1,1 @@
+"""Checks of DP-SGD steps: clipping, noise, updates."""

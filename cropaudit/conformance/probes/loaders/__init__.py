@@ -1,0 +1,1 @@
+"""Probes of loaders: who came when, with which window."""

@@ -1,0 +1,1 @@
+"""Bounds from one training run with many canaries."""

@@ -1,0 +1,1 @@
+"""Betting against trade-off curves: bounds that hold at any stop."""

@@ -1,0 +1,1 @@
+"""Bounds from independent trials: error rates, ranks, and families of mechanisms."""

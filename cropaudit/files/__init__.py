@@ -1,0 +1,1 @@
+"""Files of users and ours: tables, arrays and YAML read with limits, and atomic writing."""

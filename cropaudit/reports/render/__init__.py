@@ -1,0 +1,1 @@
+"""One document in many forms: terminal, HTML, JSON, JUnit."""

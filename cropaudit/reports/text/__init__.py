@@ -1,0 +1,1 @@
+"""Numbers, intervals and wording that all forms share."""

@@ -1,0 +1,1 @@
+"""Images with dense masks: the one description that training, attacks and reports share."""

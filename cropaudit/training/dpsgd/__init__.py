@@ -1,0 +1,1 @@
+"""DP-SGD on random crops, with Opacus: the run, the step, the ways of per-sample gradients."""

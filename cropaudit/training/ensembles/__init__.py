@@ -1,0 +1,1 @@
+"""Many models at once, and the baselines beside the private one."""

@@ -1,0 +1,1 @@
+"""Segmentation models fit for per-sample gradients, their losses and initial weights."""

@@ -1,1 +1,0 @@
-"""The parts that audited models are built from; `cropaudit.training.models` is their door."""

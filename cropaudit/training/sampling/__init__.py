@@ -1,0 +1,1 @@
+"""Who joins a batch, and how learning rates run."""
