@@ -14,7 +14,7 @@ from cropaudit.audit.experiment.accounted import account
 from cropaudit.audit.verdict.claims import StatedClaim, state_claim
 from cropaudit.errors import InputError, require
 from cropaudit.training.datasets.registry import KINDS, LAYOUTS
-from cropaudit.training.scenes.layout import CLASSES
+from cropaudit.training.scenes.streets import CLASSES
 
 __all__ = ["Declared", "check_folder", "declare"]
 
