@@ -127,11 +127,11 @@ def test_without_an_object_that_fits_there_is_no_slot() -> None:
 @pytest.mark.data
 def test_real_cars_beside_their_neighbours(camvid_root: Path) -> None:
     """Cars of street frames are taken away, and pictures show both worlds."""
-    from cropaudit.training.datasets.folders import load_folder
+    from cropaudit.training.datasets.registry import load_dataset
     from cropaudit.training.objects.finding import find_objects
     from cropaudit.training.objects.removal import without
 
-    data = load_folder(camvid_root, short_side=180, limit=20).train
+    data = load_dataset("folder", camvid_root, short_side=180, limit=20).train
     patch = Rectangle(Size(32, 40))
     objects = find_objects(data, classes=["car"], least=60, most=patch.size)
     empty, slots = plant(data, RealObject(objects, without), 3, Crop(Size(96, 96)), patch, 1)
