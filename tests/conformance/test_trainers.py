@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional
 
 from cropaudit.conformance.checks.steps import clipping, finite_updates, kept_state, noise, update
-from cropaudit.conformance.mutants import broken_trainers, trainers
-from cropaudit.conformance.mutants.loop_steps import LoopStep
+from cropaudit.conformance.mutants import trainers
+from cropaudit.conformance.mutants.trainers import LoopStep, OpacusStep
 from cropaudit.conformance.observations.store import load, save
 from cropaudit.conformance.observations.updates import SCENARIOS, Updates
 from cropaudit.conformance.observed import Observations
@@ -43,7 +43,7 @@ def probed(fault, **options):
     return probe_trainer(find(subjects.trainer, guard), guard, subjects, fault.claimed), guard
 
 
-@pytest.mark.parametrize("fault", trainers.CLEAN, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", trainers.MUTANTS.sound, ids=lambda fault: fault.name)
 def test_sound_trainers_pass(fault, tmp_path):
     updates, guard = probed(fault, **QUICK)
     save(updates, tmp_path / "u.npz")
@@ -83,7 +83,7 @@ SECOND = {"noise-repeated": "update", "clip-off": "noise", "clip-of-mean": "nois
 }
 
 
-@pytest.mark.parametrize("fault", broken_trainers.FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", trainers.MUTANTS.faults, ids=lambda fault: fault.name)
 def test_planted_trainers_are_found_by_their_check_and_named(fault):
     updates, _ = probed(fault, **QUICK)
     found = words(updates, fault.claimed)
@@ -94,7 +94,7 @@ def test_planted_trainers_are_found_by_their_check_and_named(fault):
 
 def test_replays_are_exact():
     for name in ("momentum", "adam"):
-        fault = next(item for item in trainers.CLEAN if item.name == name)
+        fault = next(item for item in trainers.MUTANTS.sound if item.name == name)
         updates, _ = probed(fault, **QUICK)
         assert np.array_equal(updates.change, updates.replayed)
         assert updates.optimiser.startswith(("SGD", "Adam"))
@@ -117,7 +117,7 @@ def test_a_step_that_does_nothing_is_a_wrong_type():
 
 def test_a_step_that_refuses_empty_batches_is_noted_and_probed_on():
     def make_step(model):
-        step = trainers.make_loop(model)
+        step = LoopStep(model)
 
         def refusing(images, masks):
             if not len(images):
@@ -134,7 +134,7 @@ def test_a_step_that_refuses_empty_batches_is_noted_and_probed_on():
 
 
 def test_samplers_without_empty_batches_are_spared_them():
-    updates, _ = step_of(trainers.make_loop, replace(trainers.CLAIMED, sampler="shuffle"))
+    updates, _ = step_of(LoopStep, replace(trainers.CLAIMED, sampler="shuffle"))
     assert updates.count.min() == 1
 
 
@@ -166,7 +166,7 @@ def test_state_of_noisy_weights_and_counters_is_no_finding():
     """An average of the noisy weights and a count of steps hold nothing of the images besides."""
 
     def make_step(model):
-        step = trainers.make_opacus(model)
+        step = OpacusStep(model)
         model.register_buffer("steps", torch.zeros(()))
         model.register_buffer("average", torch.zeros(4))
 
@@ -188,7 +188,7 @@ def test_traces_of_images_in_buffers_are_found_however_small(kept):
     """The last image's direction, its loss, or the largest pixel, a millionth of it."""
 
     def make_step(model):
-        step = trainers.make_opacus(model)
+        step = OpacusStep(model)
         model.register_buffer("trace", torch.zeros(()))
 
         def tracing(images, masks):

@@ -15,6 +15,7 @@ import io
 import json
 import os
 import random
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -153,7 +154,9 @@ def forked(function: Callable[[], _Named], guard: Guard) -> Arrays:
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         data = pipe.read()
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
+        signal.raise_signal(signal.SIGALRM)  # its time was up, and so is ours
     if not data:
         raise guard.fail("raised", "the process that ran it died without a word")
     return _read(data, guard)

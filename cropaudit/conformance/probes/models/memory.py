@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cropaudit.conformance.probes.guard import Guard
 from cropaudit.conformance.probes.models.user_loss import UserLoss, tensors_of
-from cropaudit.conformance.probes.paired_runs import moved, seeded, state_of
+from cropaudit.conformance.probes.state import moved, seed_all, state_of
 from cropaudit.training.dpsgd.private_step import quiet_backward
 
 __all__ = ["Memory", "recall"]
@@ -49,13 +49,13 @@ def recall(
     states, outputs = [], []
     for images, labels in zip(batches, (masks, masks.flip(0)), strict=True):
         own, own_loss = copy.deepcopy(model), loss.fresh()
-        seeded(_SEED)
+        seed_all(_SEED)
         _pass(own, own_loss, guard, images, labels)
         state = state_of(own)
         if own_loss.module is not None:
             state |= {f"loss.{n}": item for n, item in state_of(own_loss.module).items()}
         states.append(state)
-        seeded(_SEED)
+        seed_all(_SEED)
         with torch.no_grad():
             found = tensors_of(guard.call(own, batches[0]))
         outputs.append(torch.cat([t.detach().double().flatten() for t in found]))

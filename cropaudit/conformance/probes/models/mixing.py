@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cropaudit.conformance.probes.guard import Guard
 from cropaudit.conformance.probes.models.user_loss import tensors_of
-from cropaudit.conformance.probes.paired_runs import seeded
+from cropaudit.conformance.probes.state import seed_all
 
 __all__ = ["Mixing", "follow"]
 
@@ -61,7 +61,7 @@ def follow(model: nn.Module, guard: Guard, images: Tensor, others: Tensor) -> Mi
 def _runs(model: nn.Module, guard: Guard, *batches: Tensor) -> list[list["_Stop"]]:
     """Returns what a copy of the model does with batches in a row, from one seed."""
     trail = _Trail(copy.deepcopy(model))
-    seeded(_SEED)
+    seed_all(_SEED)
     return [trail.run(guard, batch) for batch in batches]
 
 

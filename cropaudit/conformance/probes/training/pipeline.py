@@ -27,7 +27,7 @@ from cropaudit.conformance.probes.crops.reading import Reader
 from cropaudit.conformance.probes.guard import Guard, UserError
 from cropaudit.conformance.probes.loaders.datasets import records_of
 from cropaudit.conformance.probes.loaders.loader import records_for
-from cropaudit.conformance.probes.seeding import seed_all
+from cropaudit.conformance.probes.state import seed_all
 from cropaudit.conformance.probes.training.diary import Shown, TrainingDiary
 from cropaudit.conformance.probes.training.watched_net import CHANNELS, WatchedNet
 from cropaudit.conformance.probes.training.worlds import LABELS, TexturedImages, World, pieces_of
