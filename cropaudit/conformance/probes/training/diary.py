@@ -24,7 +24,7 @@ from torch.optim.optimizer import Optimizer
 from cropaudit.conformance.observations.training import Training
 from cropaudit.conformance.probes.crops.textures import Place
 from cropaudit.conformance.probes.loaders.sampling_parts import stated_rate
-from cropaudit.conformance.probes.training.second_optimiser import Twin
+from cropaudit.conformance.probes.training.optimisers import SecondOptimiser, flat, gradients_of
 from cropaudit.conformance.probes.training.watched_net import (
     CHANNELS,
     QUIET,
@@ -115,7 +115,7 @@ class TrainingDiary:
         self._weights: dict[str, nn.Parameter] = {}
         self._start: dict[str, Tensor] = {}
         self._own: WatchedNet | None = None
-        self._twin: Twin | None = None
+        self._second: SecondOptimiser | None = None
         self._now = _Row()
         self._privates: dict[int, Any] = {}
         self._labels: NDArray[np.int64] | None = None
@@ -180,25 +180,25 @@ class TrainingDiary:
         row.settings = (*_settings(private), rate)
         whole = len(held) == len(self._start) and self._own is not None
         if whole:
-            handed = _flat([_gradient(p) for p in held.values()])
+            handed = gradients_of(list(held.values()))
             self.finite &= bool(np.isfinite(handed).all())
             self._read_sum(row, handed, private)
             if len(self.rows) < _ROWS:
                 row.handed = handed[self._tensor() == list(held).index(QUIET)]
-            if self._twin is None:
-                self._twin = Twin(optimizer, list(held.values()))
-            self._twin.step(optimizer, list(held.values()))
+            if self._second is None:
+                self._second = SecondOptimiser(optimizer, list(held.values()))
+            self._second.step(optimizer, list(held.values()))
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Notes the step, and puts the weights back."""
         held = self._held(optimizer)
         if not held:
             return
-        if self._twin is not None and self._twin.usable and len(held) == len(self._start):
-            change = _flat([held[name].detach() - self._start[name] for name in held])
+        if self._second is not None and self._second.usable and len(held) == len(self._start):
+            change = flat([held[name].detach() - self._start[name] for name in held])
             self.finite &= bool(np.isfinite(change).all())
             size = max(float(np.abs(change).max()), 1e-30)
-            self._now.beside = float(np.abs(change - self._twin.change).max()) / size
+            self._now.beside = float(np.abs(change - self._second.change).max()) / size
         self._end_step(self._now, held)
 
     def close(self) -> None:
@@ -225,7 +225,7 @@ class TrainingDiary:
         width = sum(value.numel() for value in self._start.values())
         return Training(
             private="" if self.private is None else type(self.private).__name__,
-            optimiser="" if self._twin is None else self._twin.words,
+            optimiser="" if self._second is None else self._second.words,
             noise_multiplier=settings[:, 0],
             max_grad_norm=settings[:, 1],
             expected_batch=settings[:, 2],
@@ -280,7 +280,7 @@ class TrainingDiary:
             return
         mean = getattr(private, "loss_reduction", "mean") == "mean"
         pieces = int(getattr(private, "accumulated_iterations", 1) or 1) if mean else 1
-        total = _flat([part for part in summed if part is not None])
+        total = flat([part for part in summed if part is not None])
         if len(self.rows) < _ROWS and (not mean or np.isfinite(batch)):
             row.noise = handed * (batch * pieces if mean else 1) - total
         gradients = self._image_gradients()
@@ -393,15 +393,6 @@ def _settings(private: Any) -> tuple[float, float, float]:
     found = [getattr(private, name, None) for name in names]
     sigma, norm, batch = (np.nan if value is None else float(value) for value in found)
     return sigma, norm, batch
-
-
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-
-
-def _flat(parts: list[Tensor]) -> Array:
-    rows: Array = torch.cat([p.detach().flatten() for p in parts]).cpu().double().numpy()
-    return rows
 
 
 def _transformed(net: WatchedNet) -> bool:
