@@ -7,8 +7,8 @@ batch, so that physical pieces of a batch count as one. After each step the weig
 """
 
 import gc
+import hashlib
 import sys
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -57,7 +57,7 @@ class Shown:
 
     colour: Array
     place: Place | None
-    digest: int
+    digest: bytes
     pull: tuple[float, float] | None
 
 
@@ -88,6 +88,9 @@ class TrainingDiary:
     Attributes:
         data: The images that are shown.
         beat: Called for each batch.
+        measured: Whether gradients, noise and weights are measured; else only what was shown is
+            noted, to be held against another run.
+        places: Of images by their digest, as far as they are known from other runs.
         steps: Images of each step so far, those of the next one last.
         rows: Real optimiser steps.
         told: Whether torch told of them; else the weights moved between batches.
@@ -100,6 +103,8 @@ class TrainingDiary:
 
     data: TexturedImages
     beat: Callable[[], None]
+    measured: bool = True
+    places: dict[bytes, Place | None] = field(default_factory=dict)
     steps: list[list[Shown]] = field(default_factory=lambda: [[]])
     rows: list[_Row] = field(default_factory=list)
     told: bool = False
@@ -179,7 +184,7 @@ class TrainingDiary:
         rate = float(optimizer.param_groups[0].get("lr", np.nan))
         row.settings = (*_settings(private), rate)
         whole = len(held) == len(self._start) and self._own is not None
-        if whole:
+        if whole and self.measured:
             handed = gradients_of(list(held.values()))
             self.finite &= bool(np.isfinite(handed).all())
             self._read_sum(row, handed, private)
@@ -338,11 +343,14 @@ class TrainingDiary:
         colours = pixels.median(dim=2).values.numpy()
         found = []
         for i, image in enumerate(images.cpu().double().permute(0, 2, 3, 1).numpy()):
-            digest = zlib.crc32(np.ascontiguousarray(image).tobytes())
-            place, pull = self.data.textures.locate(image), None
+            digest = hashlib.blake2b(np.ascontiguousarray(image).tobytes()).digest()
+            if digest not in self.places:
+                self.places[digest] = self.data.textures.locate(image)
+            place, pull = self.places[digest], None
             if batch.pull is not None:
                 pull = _projected(batch.pull[i])
-                self._note_labels(place, batch.pull[i])
+                if self.measured:
+                    self._note_labels(place, batch.pull[i])
             found.append(Shown(colours[i], place, digest, pull))
         return found
 

@@ -18,15 +18,17 @@ from cropaudit.conformance.observations.updates import SCENARIOS, SIZES, Updates
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.probes.guard import Guard, UserError
 from cropaudit.conformance.probes.state import moved, seed_all, state_of
-from cropaudit.conformance.probes.training.norm_ladder import COARSE, NORMS, images_of
 from cropaudit.conformance.probes.training.optimisers import Listener
 from cropaudit.conformance.probes.training.probe_net import (
+    COARSE,
+    NORMS,
     TENSORS,
     WIDE,
     Plan,
     ProbeNet,
     Pull,
     all_weights_finite,
+    images_of,
     plan_round,
     unread,
 )
