@@ -61,25 +61,13 @@ class Prober:
         beat: Callable[[], None],
         rest: Callable[[], None],
     ) -> None:
-        """Holds the request.
-
-        Args:
-            subjects: Whose code.
-            claimed: What it is said to do.
-            folder: Where observations are written.
-            beat: Called before each call of the user's code.
-            rest: Called after each.
-        """
+        """Holds the request."""
         self.contract: dict[str, Any] = {"troubles": [], "calls": 0, "style": "", "notes": []}
         self._subjects, self._claimed, self._folder = subjects, claimed, folder
         self._beat, self._rest = beat, rest
 
     def run(self, given: Mapping[str, Any] = _NOTHING) -> None:
-        """Probes what was given, one subject after the other.
-
-        Args:
-            given: Objects of some subjects, in the place of their names.
-        """
+        """Probes what was given, one subject after the other."""
         probes = {
             "transform": self._transform,
             "loader": self._loader,
@@ -157,11 +145,7 @@ class Prober:
         self._save(maker.run(_PAIRS // share, _GUARD), "pairs")
 
     def _called(self, transform: Transform) -> Transform:
-        """Returns it with a style in which it works, and masks that it leaves readable.
-
-        Raises:
-            UserError: If it works in none.
-        """
+        """Returns it with a style in which it works, and masks that it leaves readable."""
         size, name = self._claimed.image, self._subjects.style
         faults: list[UserError] = []
         found: list[Transform] = []

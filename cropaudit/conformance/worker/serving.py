@@ -32,15 +32,7 @@ def serve(
     claimed: "PipelineClaim",
     given: Mapping[str, Any],
 ) -> None:
-    """Probes, and says at the end that nothing is missing.
-
-    Args:
-        folder: Where observations go.
-        reading: End of a pipe.
-        subjects: Whose code.
-        claimed: What it is said to do.
-        given: Objects of some subjects, in the place of their names.
-    """
+    """Probes, and says at the end that nothing is missing."""
     threading.Thread(target=_end_with, args=(reading, folder), daemon=True).start()
     watch = Watch(folder / "stacks.txt", subjects.call_limit)
     warnings.simplefilter("ignore")  # what libraries warn of is not what the user's code prints
@@ -59,12 +51,7 @@ class Watch:
     """Ends this process where a call does not return in time, and leaves its stack."""
 
     def __init__(self, path: Path, limit: float) -> None:
-        """Begins with work of ours.
-
-        Args:
-            path: Of the stack.
-            limit: Seconds that a call may take.
-        """
+        """Begins with work of ours."""
         self._limit, self._file = limit, path.open("w")
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         faulthandler.register(signal.SIGALRM, file=self._file, all_threads=False, chain=True)

@@ -56,13 +56,7 @@ def read_axis(source: Integers, length: int) -> Axis | None:
 
 
 def beside(axis: Axis, other: Axis, source: Integers) -> Axis:
-    """Returns a side, given the other one: rows 0, 0, 1, 2 are resized or padded by one.
-
-    Args:
-        axis: The side as it reads alone.
-        other: The other side; where it is resized, so is this one.
-        source: What `read_axis` was given for this side.
-    """
+    """Returns a side, given the other one: rows 0, 0, 1, 2 are resized or padded by one."""
     copied = axis.padding > PADDING_MODES.index("constant")
     found = _scaled(source) if copied and other.scaled else None
     return axis if found is None else found

@@ -89,16 +89,7 @@ class PairMaker:
         *,
         sure: bool = False,
     ) -> None:
-        """Holds what all replays share.
-
-        Args:
-            transform: The user's.
-            patch: Size of the patch.
-            crop: The claimed law: what its padding copies counts as part of the window.
-            contents: The scenes.
-            rng: Of the places of patches.
-            sure: Whether its replay needs no confirmation by copies of the process.
-        """
+        """Holds what all replays share."""
         self._transform, self._patch, self._crop = transform, patch, crop
         self._size = transform.size
         self._contents, self._seed = contents, int(rng.integers(2**31))

@@ -112,12 +112,7 @@ class Reader:
     """Reads windows off outputs, one by one, and gathers them."""
 
     def __init__(self, size: Size, *, trust_image: bool = True) -> None:
-        """Starts with none.
-
-        Args:
-            size: Of the coded images.
-            trust_image: Whether codes in images are to be believed: not so where colours change.
-        """
+        """Starts with none."""
         self._size = size
         self._trust = trust_image
         self._rows: list[_Row] = []

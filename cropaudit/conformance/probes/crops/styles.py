@@ -53,19 +53,11 @@ class Style:
     after: Callable[[Array], Array] = np.asarray
 
     def call(self, transform: Any, image: Array, mask: Array, guard: Guard) -> Pair:
-        """Calls the transform on copies of the arrays, and returns the first crop.
-
-        Raises:
-            UserError: If it raises, or returns no image with its mask.
-        """
+        """Calls the transform on copies of the arrays, and returns the first crop."""
         return self.crops(transform, image, mask, guard)[0]
 
     def crops(self, transform: Any, image: Array, mask: Array, guard: Guard) -> list[Pair]:
-        """Calls the transform on copies of the arrays, and returns all crops of the image.
-
-        Raises:
-            UserError: If it raises, or returns no image with its mask.
-        """
+        """Calls the transform on copies of the arrays, and returns all crops of the image."""
         arguments, named = self.wrap(image.copy(), mask.copy())
         found = guard.call(transform, *arguments, **named)
         try:
@@ -86,11 +78,7 @@ class Style:
 
 
 def find_style(transform: Any, name: str, guard: Guard, image: Array, mask: Array) -> Style:
-    """Returns the habit of this name, or the first that works.
-
-    Raises:
-        UserError: If none works: what the likeliest one met.
-    """
+    """Returns the habit of this name, or the first that works."""
     candidates = styles_named(name) if name else _likely(transform)
     faults: list[UserError] = []
     for style in candidates:

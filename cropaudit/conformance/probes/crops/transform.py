@@ -125,13 +125,7 @@ class Transform:
 
 
 def probe_windows(transform: Transform, calls: int, seconds: float) -> Draws:
-    """Returns the windows of consecutive calls on the coded image.
-
-    Args:
-        transform: The user's.
-        calls: How many.
-        seconds: After which no more calls begin, though some are missing.
-    """
+    """Returns the windows of consecutive calls on the coded image."""
     reader = Reader(transform.size, trust_image=transform.trust)
     end = time.monotonic() + seconds
     done = several = 0

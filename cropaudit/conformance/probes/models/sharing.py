@@ -44,14 +44,7 @@ class Mixing:
 
 
 def follow(model: nn.Module, guard: Guard, images: Tensor, others: Tensor) -> Mixing:
-    """Runs two batches that agree in image 0, from one state and seed, with every module watched.
-
-    Args:
-        model: In the mode to be judged; copied, not changed.
-        guard: Watches the calls.
-        images: The one batch.
-        others: The other.
-    """
+    """Runs two batches that agree in image 0, from one state and seed, all modules watched."""
     here, again = _runs(model, guard, images, images)
     once_more, there = (_runs(model, guard, batch)[0] for batch in (images, others))
     shift = _distance(here[-1].after, there[-1].after)
