@@ -183,28 +183,20 @@ class PairMaker:
         self, window: Window | None, index: int, rng: np.random.Generator
     ) -> tuple[int, int]:
         """Picks where the patch stands: right beside the window, or anywhere, mostly out of it."""
-        rows, columns = (
-            self._size.height - self._patch.height,
-            self._size.width - self._patch.width,
-        )
+        rows = self._size.height - self._patch.height
+        columns = self._size.width - self._patch.width
         row, column = self._anywhere(window, rows, columns, index, rng)
         # Of each kind of scene some are beside.
         if window is None or index % 4 in (1, 2) or index % _MET == 0:
             return row, column
         gap = window.slack + int(rng.integers(_BESIDE))  # nearer by, nothing is judged
         top, left = window.rows.start, window.columns.start
-        beside = (
-            (top - self._patch.height - gap, None),
-            (top + window.rows.length + gap, None),
-            (None, left - self._patch.width - gap),
-            (None, left + window.columns.length + gap),
-        )
-        wanted = beside[int(rng.integers(4))]
-        if wanted[0] is not None and 0 <= wanted[0] <= rows:
-            return wanted[0], min(max(left, 0), columns)
-        if wanted[1] is not None and 0 <= wanted[1] <= columns:
-            return min(max(top, 0), rows), wanted[1]
-        return row, column
+        level = min(max(top, 0), rows), min(max(left, 0), columns)
+        above, below = top - self._patch.height - gap, top + window.rows.length + gap
+        before, after = left - self._patch.width - gap, left + window.columns.length + gap
+        beside = ((above, level[1]), (below, level[1]), (level[0], before), (level[0], after))
+        down, across = beside[int(rng.integers(4))]
+        return (down, across) if 0 <= down <= rows and 0 <= across <= columns else (row, column)
 
     def _anywhere(
         self,
