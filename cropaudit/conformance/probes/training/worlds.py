@@ -70,15 +70,7 @@ class TexturedImages(Dataset[Any]):
         world: World,
         pieces: Sequence[tuple[Integers, Integers]] = (),
     ) -> None:
-        """Draws nothing yet: each image is made when it is read.
-
-        Args:
-            size: Of the images.
-            records: How many there are.
-            patch: Its size.
-            world: Which contents.
-            pieces: Of photographs, images (3, h, w) and masks (h, w) of the size of the patch.
-        """
+        """Draws nothing yet: each image is made when it is read."""
         self.textures = Textures(size, records)
         self._colours, self._amplitude = colours_of(records)
         self._patch, self._world, self._read = patch, world, 0
