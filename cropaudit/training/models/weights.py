@@ -74,11 +74,7 @@ class Matched:
 
 
 def read_weights(file: WeightsFile) -> tuple[dict[str, Tensor], str]:
-    """Returns the tensors by name, on the CPU, and the digest of the bytes read.
-
-    Raises:
-        InputError: If the file cannot be read, has another digest, or holds anything but tensors.
-    """
+    """Returns the tensors by name, on the CPU, and the digest of the bytes read."""
     try:
         raw = Path(file.path).read_bytes()
     except OSError as error:
@@ -90,12 +86,7 @@ def read_weights(file: WeightsFile) -> tuple[dict[str, Tensor], str]:
 
 
 def load_matching(network: nn.Module, tensors: Mapping[str, Tensor]) -> Matched:
-    """Copies what fits into ``network``, by name under the one change of prefix that fits most.
-
-    Raises:
-        InputError: If less than half of the part of the network that the file is for fits, and
-            less than half of the file.
-    """
+    """Copies what fits into ``network``, by name under the one change of prefix that fits most."""
     places = network.state_dict()
     tries = [_match(tensors, places, old, new) for old in _THEIRS for new in _OURS]
     best = max(tries, key=lambda matched: _size(tensors, matched.names))
@@ -190,11 +181,7 @@ class WeightsReport:
 
 
 def start_from(raw: nn.Module, norm: Norm, file: WeightsFile) -> tuple[nn.Module, WeightsReport]:
-    """Loads what fits into ``raw`` and replaces its BatchNorms; ``raw`` is not to be used after.
-
-    Raises:
-        InputError: If the file cannot be used, or has no statistics for ``frozen-batch``.
-    """
+    """Loads what fits into ``raw`` and replaces its BatchNorms; ``raw`` is not to be used after."""
     tensors, digest = read_weights(file)
     matched = load_matching(raw, tensors)
     frozen = _covered(raw, matched) if norm == "frozen-batch" else ()
