@@ -13,7 +13,7 @@ from cropaudit import __version__
 from cropaudit.accounting.bounds.accountant import pair_curve, privacy_curve
 from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.audit.experiment.accounted import finite
-from cropaudit.audit.verdict.claims import StatedClaim
+from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.results.digests import data_digest, sha256
 from cropaudit.audit.results.result import (
     Attack,
@@ -31,8 +31,8 @@ from cropaudit.audit.results.result import (
     Utility,
     Verdict,
 )
-from cropaudit.audit.runs.run_files import config_bytes
-from cropaudit.audit.experiment.subject import Subject
+from cropaudit.audit.runs.run_files import config_bytes, inclusion_bytes
+from cropaudit.audit.verdict.claims import StatedClaim
 
 __all__ = ["Findings", "assemble", "library_versions", "raw_files"]
 
@@ -106,7 +106,8 @@ def raw_files(
         scores: Of each attack, by its name.
     """
     files = {f"{name}.csv": data for name, data in scores.items()}
-    return {**files, **training, "config.yaml": config_bytes(subject.config)}
+    drawn = {"inclusion.npz": inclusion_bytes(subject)}
+    return {**files, **training, **drawn, "config.yaml": config_bytes(subject.config)}
 
 
 def _identity(subject: Subject, raw: Mapping[str, bytes]) -> Identity:
