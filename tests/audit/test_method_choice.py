@@ -147,7 +147,7 @@ def test_null_low_ranks_do_not_accuse_where_the_order_is_known() -> None:
     assert isinstance(method, ThresholdMethod)
     assert isinstance(method.estimator, MechanismFdp)
     held, rng = method.estimator.family, np.random.default_rng(5)
-    curves = held.played(0)
+    curves = held.allowed(0)
     rejected = np.zeros(2)
     for seed in range(30):
         scores = pair_scores(FIXED, (300, 300), rng)

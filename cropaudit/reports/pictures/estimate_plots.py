@@ -107,9 +107,9 @@ def estimate_plot(found: Estimate) -> EstimatePlot:
 
 
 def _title(found: Estimate) -> str:
-    summit = found.summit
+    best = found.headline
     shown = (
-        f"ε ≥ {format_lower(summit.epsilon)} at δ = {superscript(format_value(found.delta))}, "
+        f"ε ≥ {format_lower(best.epsilon_lower)} at δ = {superscript(format_value(found.delta))}, "
         f"{format_confidence(found.confidence)} confidence"
     )
     if found.claim is None:
@@ -136,8 +136,8 @@ def _roc(found: Estimate, attacks: Sequence[AttackEstimate]) -> Roc:
 
 
 def _groups(found: Estimate, loud: Sequence[AttackEstimate]) -> tuple[BarGroup, ...]:
-    summit = found.summit
-    headline = Bar(f"headline, {summit.validity}", summit.epsilon, summit.validity, None, True)
+    best = found.headline
+    headline = Bar(f"headline, {best.validity}", best.epsilon_lower, best.validity, None, True)
     groups = [BarGroup("", (headline,))]
     if len(loud) > _FULL:
         bars = tuple(
@@ -145,7 +145,7 @@ def _groups(found: Estimate, loud: Sequence[AttackEstimate]) -> tuple[BarGroup, 
             for attack in loud
             for bound in attack.bounds[:1]
         )
-        return (*groups, _shortened(f"{summit.estimator} by attack", bars))
+        return (*groups, _shortened(f"{best.estimator} by attack", bars))
     for attack in found.attacks:
         groups.append(BarGroup(attack.attack if len(loud) > 1 else "", _bars(attack)))
         if attack.positions:

@@ -33,14 +33,14 @@ def print_attacks(found: Judged, attacks: Sequence[KnownAttack], console: "Conso
     console.print()
     console.print(_table(found))
     console.print()
-    style = "bold red" if found.contradicted else "bold green"
+    style = "bold red" if found.found.contradicted else "bold green"
     for name, words in summary_lines(found):
         _print(name, words, style if name == "Result" else "", console)
 
 
 def summary_lines(found: Judged) -> Iterator[tuple[str, str]]:
     """Yields names and words: the headline, the claim, the result."""
-    best, claim = found.headline, found.claim
+    best, claim = found.found.headline, found.claim
     shown = format_lower(max(best.epsilon_lower, 0.0))
     yield (
         "Headline",
@@ -50,9 +50,9 @@ def summary_lines(found: Judged) -> Iterator[tuple[str, str]]:
     )
     stated = f"epsilon <= {format_upper(claim.epsilon)} at delta {format_value(claim.delta)}"
     yield "Claim", f"{stated}, as {claim.kind}"
-    if found.contradicted:
+    if found.found.contradicted:
         yield "Result", f"CLAIM CONTRADICTED: {found.detail}"
-    elif not found.could_contradict:
+    elif all(item.could_contradict is False for item in found.found.attacks):
         yield "Result", f"claim not contradicted, and it could not have been: {_deaf(found)}"
     elif best.epsilon_lower > 0:
         more = "a better attack or more canaries may show more"
@@ -66,8 +66,8 @@ def summary_lines(found: Judged) -> Iterator[tuple[str, str]]:
 def _deaf(found: Judged) -> str:
     """Says that no scores could have contradicted the claim, and how many canaries could."""
     canaries = max(attack.members + attack.nonmembers for attack in found.attacks)
-    needed = found.canaries_needed
-    more = "no number up to 65,536 would" if needed is None else f"{needed:,} would"
+    needed = found.found.attacks[0].trials_needed
+    more = "no number up to 131,072 would" if needed is None else f"{needed:,} would"
     return (
         f"{canaries:,} canaries could not contradict {format_upper(found.claim.epsilon)} by this "
         f"test even without an error; {more}"
@@ -103,8 +103,8 @@ def _table(found: Judged) -> "Table":
     for title in ("Canaries", "AUC", "epsilon >=", "at most", "exact >=", "at most"):
         table.add_column(title, justify="right", no_wrap=True)
     for attack in found.attacks:
-        table.add_row(*(Text(cell) for cell in _row(attack, found.headline.confidence)))
-    confidence = format_confidence(found.headline.confidence)
+        table.add_row(*(Text(cell) for cell in _row(attack, found.found.confidence)))
+    confidence = format_confidence(found.found.confidence)
     table.caption = (
         f"Each bound alone at {confidence}: epsilon by one-run-f-dp, given the claimed family of "
         "mechanisms; exact by one-run, which assumes nothing about them. At most: what so many "
@@ -116,13 +116,14 @@ def _table(found: Judged) -> "Table":
 
 def _row(attack: Attack, confidence: float) -> tuple[str, ...]:
     low, high = auc_interval(attack.auc, attack.members, attack.nonmembers, confidence)
-    family, exact = attack.bounds
+    deciding = attack.bounds[0]
+    exact = next(bound for bound in attack.bounds if bound.validity == "exact")
     return (
         attack.name,
         f"{attack.members} + {attack.nonmembers}",
         f"{attack.auc:.3f} ({low:.2f} to {high:.2f})",
-        format_lower(max(family.epsilon, 0.0)),
-        _cap(family),
+        format_lower(max(deciding.epsilon, 0.0)),
+        _cap(deciding),
         format_lower(max(exact.epsilon, 0.0)),
         _cap(exact),
     )

@@ -4,12 +4,12 @@ Lower bounds are rounded down, claims, caps and p-values up; nothing printed say
 computed.
 """
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cropaudit.audit.results.estimate_result import AttackEstimate, Estimate, Inversion
+from cropaudit.audit.results.estimate_result import AttackEstimate, Estimate, ParameterLimit
 from cropaudit.audit.results.result import Bound
+from cropaudit.estimators.bound import Cut
 from cropaudit.reports.text.intervals import auc_interval
 from cropaudit.reports.text.numbers import (
     format_confidence,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["print_estimate", "short_note", "summary_lines"]
+__all__ = ["bound_note", "print_estimate", "summary_lines"]
 
 MEANINGS = {
     "exact": "the confidence holds at every number of trials, whatever the mechanism",
@@ -31,17 +31,6 @@ MEANINGS = {
     "asymptotic": "the confidence is approximate, and overclaims at small counts",
 }
 _PLACES = 20  # positions shown
-_REWORDED = (
-    (r"fixed rank at rates ([^,;]+), side (\w+)(, corrected for)?", r"rank at rate \1, \2"),
-    (
-        r"fixed rank at rates ([^,;]+),(?:[^;]*,)? ([^,;]+), side (\w+)(, corrected for)?",
-        r"ranks at rates \1 .. \2, \3",
-    ),
-    (r"given: (\S+), both sides", r"threshold \1, both"),
-    (r"given: (\S+)", r"threshold \1"),
-    (r"learned on (\S+) of the scores, tested on the rest", r"threshold learned on \1"),
-    (r"hits above (\d+) fixed ranks, weighted", r"\1 ranks, weighted"),
-)
 
 
 def print_estimate(found: Estimate, console: "Console") -> None:
@@ -81,39 +70,43 @@ def summary_lines(found: Estimate) -> list[str]:
 
 
 def _headline(found: Estimate) -> str:
-    summit = found.summit
-    where = [summit.attack] if summit.attack else []
-    where += [f"position {summit.position}"] if summit.position is not None else []
-    ways = ", ".join([*where, summit.estimator, summit.validity])
+    best = found.headline
+    where = [best.attack] if best.attack else []
+    where += [f"position {best.position}"] if best.position is not None else []
+    ways = ", ".join([*where, best.estimator, best.validity])
     return (
-        f"Headline: epsilon >= {format_lower(summit.epsilon)} at delta "
+        f"Headline: epsilon >= {format_lower(best.epsilon_lower)} at delta "
         f"{format_value(found.delta)} with {format_confidence(found.confidence)} confidence "
-        f"({ways}; {summit.correction})"
+        f"({ways}; {best.correction})"
     )
 
 
 def _claim(found: Estimate) -> str:
     if found.claim is None:
-        return f"Claim: none; {found.claim_words}"
-    return f"Claim: epsilon <= {format_upper(found.claim)}, {found.claim_words}"
+        return "Claim: none; no epsilon and no mechanism was stated"
+    words = "as stated"
+    if not found.claim_stated and found.game_epsilon is not None:
+        shown = format_value(found.game_epsilon)
+        words = f"of the stated mechanism by the accountant; its game can show {shown}"
+    return f"Claim: epsilon <= {format_upper(found.claim)}, {words}"
 
 
 def _result(found: Estimate) -> str:
-    shown = format_lower(found.summit.epsilon)
+    shown = format_lower(found.headline.epsilon_lower)
     if found.claim is None:
         nothing = f"they show nothing{_at_most(found)}"
-        what = nothing if found.summit.epsilon == 0 else f"they show at least {shown}"
+        what = nothing if found.headline.epsilon_lower == 0 else f"they show at least {shown}"
         return f"Result: nothing was claimed for the scores to contradict; {what}"
     if found.contradicted:
         return f"Result: CLAIM CONTRADICTED: {_ground(found)}"
-    if found.summit.epsilon > found.claim:
+    if found.headline.epsilon_lower > found.claim:
         return (
             f"Result: claim not contradicted by its own test, though the bound of {shown} is above "
             "it: what the bound assumes of the mechanism may not hold"
         )
     if all(item.could_contradict is False for item in found.attacks):
         return f"Result: claim not contradicted, and it could not have been: {_deaf(found)}"
-    if found.summit.epsilon == 0:
+    if found.headline.epsilon_lower == 0:
         return (
             "Result: claim not contradicted; the scores show nothing, which may be the attack's "
             f"weakness{_at_most(found)}"
@@ -151,12 +144,12 @@ def _ground(found: Estimate) -> str:
     chance = format_value(1 - found.confidence)
     words = f"were it true, scores that tell so much would come at most {chance} of the time"
     assumed = "nothing about what ran"
-    if found.ground != "assumption-free" and found.claim_words == "as stated":
+    if found.ground != "assumption-free" and found.claim_stated:
         assumed = "that the stated mechanism ran, at whatever noise"
     elif found.ground != "assumption-free":
         assumed = "that the mechanism's own pair of worlds was played, in one order throughout"
     words = f"{words}; this assumes {assumed}"
-    if found.claim is not None and found.summit.epsilon <= found.claim:
+    if found.claim is not None and found.headline.epsilon_lower <= found.claim:
         words += ". What is rejected is the claim's whole curve, which the headline cannot tell"
     return words
 
@@ -172,9 +165,9 @@ def _print_attack(attack: AttackEstimate, found: Estimate, console: "Console") -
     )
     console.print(_bounds_table(attack.bounds))
     console.print("* decides: chosen before the scores were seen", highlight=False, style="dim")
-    for item in attack.inversions:
-        console.print(f"- {_inversion(item)}", highlight=False, markup=False)
-    if attack.inversions:
+    for item in attack.limits:
+        console.print(f"- {_limit(item)}", highlight=False, markup=False)
+    if attack.limits:
         console.print("  each if all else is as claimed", highlight=False, style="dim")
     if attack.positions:
         _print_positions(attack, console)
@@ -187,7 +180,7 @@ def _print_attack(attack: AttackEstimate, found: Estimate, console: "Console") -
         )
         _print("Note: ", words, "", console)
     for text in attack.skipped:
-        _print("Skipped: ", text, "", console)
+        _print("Skipped: ", f"{text.estimator}: {text.needs}", "", console)
     console.print()
 
 
@@ -228,26 +221,54 @@ def _bound_row(bound: Bound, *, deciding: bool) -> tuple[str, ...]:
         "none" if bound.cap is None else format_upper(bound.cap),
         "-" if bound.detectable is None else format_upper(bound.detectable, 2),
         bound.validity,
-        short_note(bound.note),
+        bound_note(bound),
     )
 
 
-def short_note(note: str) -> str:
-    """Returns a bound's note in fewer words; what is not known here stays as it is.
+def bound_note(bound: Bound) -> str:
+    """Returns how a bound came about, in few words."""
+    words = []
+    if bound.few_values is not None:
+        words = [f"scores of {bound.few_values} values: a threshold given beforehand may tell more"]
+        words = ["all scores are alike"] if bound.few_values == 1 else words
+    if bound.outside:
+        words.append("no member of the family explains it; the bound is that of no family")
+    elif bound.axis is not None and bound.limit is None:
+        words.append("no member is rejected")
+    elif bound.axis is not None and bound.limit is not None:
+        side = "at most" if bound.axis == "noise multiplier" else "at least"
+        words.append(f"{bound.axis} {side} {format_value(bound.limit)}")
+    return "; ".join([*words, *([_cut(bound.cut)] if bound.cut else [])])
 
-    >>> short_note("fixed rank at rates 0.3, 0.1, 0.01, side high, corrected for")
-    'ranks at rates 0.3 .. 0.01, high'
-    """
-    for pattern, words in _REWORDED:
-        note = re.sub(pattern, words, note)
-    return note
+
+def _cut(cut: Cut) -> str:
+    sign = ", either sign" if cut.two_sided else ""
+    match cut.kind:
+        case "given":
+            return f"threshold {cut.threshold:.6g}" + (", both sides" if cut.two_sided else "")
+        case "split":
+            return f"threshold learned on {cut.share:.0%}"
+        case "roc":
+            return f"{cut.ranks} ranks, weighted"
+        case "pairs":
+            return f"{cut.pairs} pairs, in an order drawn from seed {cut.seed}"
+        case "guesses":
+            shares = ", ".join(f"{100 * rate:.3g}%" for rate in cut.rates)
+            return f"{cut.right} of {cut.guesses} right; guessed at both ends, {shares}"
+        case "ranks":
+            ends = [f"{rate:.3g}" for rate in (*cut.rates[:1], *cut.rates[1:][-1:])]
+            name = "rank at rate" if len(cut.rates) == 1 else "ranks at rates"
+            return f"{name} {' .. '.join(ends)}, {cut.side}{sign}"
 
 
-def _inversion(item: Inversion) -> str:
+def _limit(item: ParameterLimit) -> str:
+    claimed = f"the claim says {format_value(item.claimed)}"
+    if item.outside:
+        return f"no {item.axis} explains the scores; {claimed}"
     if item.limit is None:
-        return item.words
+        return f"nothing is shown about the {item.axis}; {claimed}"
     limit = (format_upper if item.side == "at most" else format_lower)(item.limit, 4)
-    words = f"the {item.axis} is {item.side} {limit}; the claim says {format_value(item.claimed)}"
+    words = f"the {item.axis} is {item.side} {limit}; {claimed}"
     return f"{words}: contradicted" if item.contradicts else words
 
 

@@ -132,8 +132,8 @@ def _row(attack: Attack) -> tuple[str, str, str, str, str]:
 
 
 def _best(attack: Attack) -> Bound | None:
-    """Returns the largest bound, or none."""
-    return max(attack.bounds, key=lambda bound: bound.epsilon, default=None)
+    """Returns the bound that decides, or none."""
+    return next(iter(attack.bounds), None)
 
 
 def _lower(epsilon: float) -> str:

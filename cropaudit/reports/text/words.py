@@ -79,7 +79,7 @@ def attacked(report: AuditReport) -> Iterator[tuple[str, str]]:
 def _shown(attack: Attack) -> str:
     if not attack.bounds:
         return "no bound"
-    best = max(attack.bounds, key=lambda bound: bound.epsilon)
+    best = attack.bounds[0]  # the one that decides
     words = f"epsilon >= {format_lower(max(best.epsilon, 0.0))}"
     if best.cap is not None:
         return f"{words}, could have shown {format_upper(best.cap)} at most"
