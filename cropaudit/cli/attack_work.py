@@ -70,7 +70,7 @@ def run_attacks(given: Mapping[str, Any]) -> bool:
         typer.echo(json.dumps(_document(found, attacks, path, command), indent=2, allow_nan=False))
     else:
         _print(found, attacks, path, command)
-    return found.contradicted
+    return found.found.contradicted
 
 
 def _settings(run: SavedRun, given: Mapping[str, Any]) -> Settings:
@@ -145,11 +145,11 @@ def _document(
             "delta": found.claim.delta,
         },
         "results": [item.model_dump(mode="json") for item in found.attacks],
-        "headline": found.headline.model_dump(mode="json"),
-        "contradicted": found.contradicted,
+        "headline": found.found.headline.model_dump(mode="json"),
+        "contradicted": found.found.contradicted,
         "detail": found.detail,
-        "could_contradict": found.could_contradict,
-        "canaries_needed": found.canaries_needed,
+        "could_contradict": any(item.could_contradict for item in found.found.attacks),
+        "canaries_needed": found.found.attacks[0].trials_needed,
         "attacks": [_described(item) for item in attacks],
         "scores": str(path),
         "command": command,

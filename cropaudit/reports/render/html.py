@@ -18,6 +18,7 @@ from cropaudit.reports.pictures.plots import plot_report
 from cropaudit.reports.render import view
 from cropaudit.reports.store import Finished, canonical_json, sha256
 from cropaudit.reports.text import numbers, words
+from cropaudit.reports.text.bounds import bound_note
 
 __all__ = ["Html", "render_html"]
 
@@ -119,6 +120,7 @@ def _filters() -> dict[str, Any]:
         ),
         "number": lambda x, digits=4: numbers.superscript(numbers.format_value(x, digits)),
         "signed": lambda x: numbers.format_value(x, 3).replace("-", "−"),
+        "how": bound_note,
         "count": lambda n: f"{n:,}",
         "percent": numbers.format_percent,
         "confidence": numbers.format_confidence,
