@@ -69,12 +69,12 @@ def render_html(
     Raises:
         InputError: If ``inclusion`` is not a matrix of probabilities or a picture is not a PNG.
     """
-    template = _environment().get_template("report.html.j2")
+    environment = _environment()
+    environment.filters["images"] = lambda x: view.images(x, report.claim.patch, pictures)
+    template = environment.get_template("report.html.j2")
     return template.render(
         report=report,
         plots=plot_report(report, inclusion),
-        attacks=view.attack_views(report),
-        canaries=view.canary_views(report, pictures),
         parameters=view.parameters(report.claim),
         attacked=list(words.attacked(report)),
         worth=words.worth(report.claim),
@@ -127,6 +127,9 @@ def _filters() -> dict[str, Any]:
         "duration": numbers.format_duration,
         "interval": _interval,
         "percent_interval": _percent_interval,
+        "auc": view.auc,
+        "point": view.point,
+        "rates": view.rates,
         "svg": lambda picture: Markup(picture.svg),
     }
 
