@@ -75,9 +75,7 @@ def run_audit(
     controls = control_checks(subject, result)
     real = audit_model(subject, stage)
     games = (played, *real.games, *ensemble_games(subject, stage))
-    raw = raw_files(
-        subject, training_files(real.trained), {game.attack.name: game.scores for game in games}
-    )
+    raw = raw_files(subject, training_files(real.trained), [game.table for game in games])
     keep(raw)
     stage("Verdict", 0)
     level = 1 - config.game.confidence
