@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from cropaudit.accounting.geometry.shapes import Size
-from cropaudit.accounting.names import SamplerName
+from cropaudit.accounting.mechanisms.registry import sampler
 from cropaudit.audit.results.result import Attack, CanaryPicture, Claim, Utility
 from cropaudit.errors import InputError, require
 from cropaudit.reports.text import words
@@ -21,13 +21,6 @@ __all__ = ["Image", "Interval", "auc", "images", "parameters", "point", "rates",
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Widths on the page in CSS pixels.
 _IMAGE_WIDTH, _CROP_WIDTH = 420, 220
-_SAMPLERS: dict[SamplerName, str] = {
-    "poisson": "Poisson: every record joins every step independently, with probability q",
-    "fixed": "fixed size: every step draws B of N records without replacement",
-    "shuffle": "shuffle: every epoch visits every record once, in a random order",
-    "cyclic": "cyclic: the same batches of B records come round in the same order",
-    "full": "full: every step takes every record",
-}
 
 
 class Interval(NamedTuple):
@@ -89,7 +82,7 @@ def parameters(claim: Claim) -> list[tuple[str, str, str]]:
     told = words.records(claim.records, claim.canary_records, claim.canaries)
     largest = f"Largest probability that a crop meets the patch, at row {row}, column {column}"
     return [
-        ("", "Sampling of records", _SAMPLERS[claim.sampler]),
+        ("", "Sampling of records", sampler(claim.sampler).words),
         ("σ", "Noise multiplier claimed, in units of C", _plain(claim.noise_multiplier)),
         ("", "Noise multiplier configured", _plain(claim.configured_noise_multiplier)),
         ("C", "Clipping norm of one record's gradient", _plain(claim.max_grad_norm)),
