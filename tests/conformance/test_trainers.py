@@ -212,7 +212,7 @@ def test_noise_from_a_generator_of_its_own_leaves_the_state_unclear():
     class Secure(LoopStep):
         source = torch.Generator()
 
-        def noisy(self, total, count):
+        def noisy(self, total):
             return total + torch.randn(total.shape, generator=self.source)
 
     updates, _ = step_of(Secure)
