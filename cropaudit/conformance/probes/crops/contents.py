@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.training.datasets.folder import FOLDER
-from cropaudit.training.datasets.folder_pictures import read_image
+from cropaudit.training.datasets.pictures import read_image
 from cropaudit.training.scenes.streets import street_scenes
 
 __all__ = ["ALL_IDS", "GROUNDS", "Contents", "Scene", "with_patch"]

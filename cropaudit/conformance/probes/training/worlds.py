@@ -23,7 +23,7 @@ from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.conformance.probes.crops.textures import Place, Textures
 from cropaudit.conformance.probes.loaders.datasets import colours_of, index_of
 from cropaudit.training.data.images import IGNORE
-from cropaudit.training.datasets.folders import load_folder
+from cropaudit.training.datasets.registry import load_dataset
 
 __all__ = ["LABELS", "TexturedImages", "World", "pieces_of"]
 
@@ -136,7 +136,8 @@ class TexturedImages(Dataset[Any]):
 
 def pieces_of(folder: Path, patch: Size, count: int) -> list[tuple[Integers, Integers]]:
     """Returns pieces of photographs and their masks, of the size of a patch, from random places."""
-    rng, data = np.random.default_rng(_SEED), load_folder(folder, limit=_PHOTOGRAPHS).train
+    rng = np.random.default_rng(_SEED)
+    data = load_dataset("folder", folder, limit=_PHOTOGRAPHS).train
     found = []
     for i in range(count):
         image, mask = (part[i % len(data)].numpy() for part in (data.images, data.masks))
