@@ -29,6 +29,7 @@ from cropaudit.conformance.observations.training import Replayed, Training
 from cropaudit.conformance.observations.updates import Updates
 from cropaudit.conformance.observed import Observations
 from cropaudit.conformance.pipeline_claim import PipelineClaim
+from cropaudit.conformance.probes.guard import is_user
 from cropaudit.conformance.subjects import Subjects
 from cropaudit.conformance.worker.request import written_request
 
@@ -178,11 +179,7 @@ def _line(stacks: Path) -> str:
     """Returns the innermost line of a stack that is in none of the libraries."""
     for text in stacks.read_text("utf-8", "replace").splitlines():
         name, _, rest = text.strip().removeprefix('File "').partition('", line ')
-        ours = str(Path(__file__).resolve().parents[1])
-        library = "site-packages" in name or name.startswith(
-            (ours, os.path.realpath(sys.base_prefix))
-        )
-        if rest and not library and not name.startswith("<"):
+        if rest and is_user(name, None):
             return f"{name}:{rest.split()[0]}"
     return ""
 
