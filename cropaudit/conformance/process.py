@@ -143,19 +143,26 @@ def _watched(process: int, folder: Path, limit: float, tick: Callable[[], None])
         while not found:
             tick()
             time.sleep(_POLL)
-            found, status = os.waitpid(process, os.WNOHANG)
+            found, status = _ended(process, os.WNOHANG)
         if os.waitstatus_to_exitcode(status) == -signal.SIGALRM:
             return _hung(process, folder, limit)
     finally:
         _signalled(process, signal.SIGKILL)
         if not found:
-            os.waitpid(process, 0)
+            _ended(process, 0)
     if (folder / "done").exists():
         return None
     words = (folder / "output.txt").read_text("utf-8", "replace").strip().splitlines()
     code = os.waitstatus_to_exitcode(status)
     last = words[-1][:300] if words else f"ended with code {code}"
     return Trouble("raised", f"the process died: {last}")
+
+
+def _ended(process: int, how: int) -> tuple[int, int]:
+    try:
+        return os.waitpid(process, how)
+    except ChildProcessError:  # whoever reaps every child here has taken its status
+        return process, 0
 
 
 def _hung(process: int, folder: Path, limit: float) -> Trouble:
