@@ -24,9 +24,9 @@ __all__ = ["CLAIMED", "MUTANTS", "LoopStep", "OpacusStep", "Step"]
 
 Step = Callable[[Tensor, Tensor], Any]
 
-SIGMA, BOUND, RATE, BATCH = 1.0, 1.0, 0.1, 8
+SIGMA, BOUND, RATE, BATCH = 1.0, 1.0, 0.1, 16
 _SMALL_BOUND, _LARGE_BOUND, _BOUNDLESS = 0.5, 2.0, 1e30
-_PHYSICAL = 4
+_PHYSICAL = 8
 _DECAY = 0.9
 CLAIMED = PipelineClaim(
     batch=BATCH, noise_multiplier=SIGMA, max_grad_norm=BOUND, learning_rate=RATE, sampler="poisson"
