@@ -46,7 +46,7 @@ def style_of(transform: Any, name: str = "") -> Style:
 
 def cut(transform: Any, style: Style) -> tuple[int, int]:
     """Returns the size of one window, after it was read off image and mask alike."""
-    image, mask = style.call(transform, IMAGE, MASK, guard())
+    image, mask = style.crops(transform, IMAGE, MASK, guard())[0]
     found = read_window(read_image(image, SIZE), SIZE)
     assert found is not None
     assert found.exact
@@ -124,7 +124,7 @@ def test_timm() -> None:
 
     made = create_transform(input_size=(3, 12, 20), is_training=True)
     style = style_of(made)
-    image, mask = style.call(made, IMAGE, MASK, guard())
+    image, mask = style.crops(made, IMAGE, MASK, guard())[0]
     assert (style.name, image.shape, mask) == ("v1", (12, 20, 3), None)
 
 
@@ -180,7 +180,7 @@ def test_any_kind_of_number_is_read_and_nothing_else() -> None:
     def halved(image: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return image.to(torch.bfloat16).requires_grad_(), mask
 
-    assert style_of(halved).call(halved, IMAGE, MASK, guard())[0].dtype == np.float32
+    assert style_of(halved).crops(halved, IMAGE, MASK, guard())[0][0].dtype == np.float32
     for kind in (object, complex, "U3"):
         with pytest.raises(UserError, match="not of real numbers"):
             style_of(lambda image, mask, kind=kind: (image.astype(kind), mask), "numpy")
