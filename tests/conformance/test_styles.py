@@ -20,8 +20,9 @@ from cropaudit.conformance.probes.crops.codes import (
 )
 from cropaudit.conformance.probes.crops.reading import read_window
 from cropaudit.conformance.probes.crops.styles import Style, find_style, styles_named
-from cropaudit.conformance.probes.guard import Guard, UserError
+from cropaudit.conformance.probes.guard import UserError
 from cropaudit.conformance.subjects import STYLES
+from tests.conformance.test_pairing import guard
 
 SIZE = Size(40, 50)
 IMAGE, MASK = image_code(SIZE), mask_code(SIZE)
@@ -34,10 +35,6 @@ def library(name: str) -> ModuleType:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     reason = f"{name.upper()} IS ABSENT: its habit goes untested"
     return pytest.importorskip(name, reason=reason, exc_type=ImportError)
-
-
-def guard() -> Guard:
-    return Guard("transform", None, lambda: None)
 
 
 def style_of(transform: Any, name: str = "") -> Style:
