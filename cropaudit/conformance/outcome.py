@@ -9,14 +9,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cropaudit.errors import require
 from cropaudit.estimators.holm import holm
 
 __all__ = [
     "SURE",
     "Finding",
+    "Leak",
     "Outcome",
-    "Picture",
     "Status",
     "Tested",
     "decide",
@@ -27,6 +30,7 @@ __all__ = [
 
 SURE = 1e-6  # corrected p-values up to here are beyond doubt
 
+Image = NDArray[np.uint8]
 Status = Literal["pass", "fail", "differs", "inconclusive", "not measured", "skipped"]
 
 
@@ -57,19 +61,25 @@ class Tested:
         require(0 <= self.p_value <= 1, "p-value", "in [0, 1]", self.p_value)
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A counter-example.
+@dataclass(frozen=True, eq=False)
+class Leak:
+    """A counter-example: a crop that misses the patch and changes with it. Images are (H, W, 3).
 
     Attributes:
-        name: File name stem.
-        caption: What to look at, in words; also the alternative text.
-        png: The picture.
+        caption: What to look at, in words; also the alternative text of its picture.
+        window: First row and column, rows and columns of the window.
+        patch: Of the patch.
+        sources: Both images.
+        crops: What came out of them.
+        leaked: Pixels of these that differ, (h, w).
     """
 
-    name: str
     caption: str
-    png: bytes = field(repr=False)
+    window: tuple[int, int, int, int]
+    patch: tuple[int, int, int, int]
+    sources: tuple[Image, Image]
+    crops: tuple[Image, Image]
+    leaked: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ class Outcome:
         differs: What is not as claimed but loses no privacy, as more noise, if anything.
         where: File and line of the user's code that it is about, if not the observation's own.
         figures: Measured numbers by name.
-        pictures: Counter-examples.
+        leaks: Counter-examples.
     """
 
     check: str = ""
@@ -100,7 +110,7 @@ class Outcome:
     differs: str = ""
     where: str = ""
     figures: dict[str, float] = field(default_factory=dict)
-    pictures: tuple[Picture, ...] = ()
+    leaks: tuple[Leak, ...] = ()
 
 
 def merged(outcomes: Sequence[Outcome]) -> Outcome:
@@ -125,7 +135,7 @@ def merged(outcomes: Sequence[Outcome]) -> Outcome:
         differs=joined(item.differs for item in asked),
         where=next((item.where for item in asked if item.where), ""),
         figures={name: value for item in asked for name, value in item.figures.items()},
-        pictures=tuple(picture for item in asked for picture in item.pictures),
+        leaks=tuple(leak for item in asked for leak in item.leaks),
     )
 
 

@@ -4,7 +4,6 @@ A stub stands for the probes only where what is tested is what the command makes
 exit codes, files and words. Everything that is refused is refused before any code is run.
 """
 
-import io
 import json
 import re
 import sys
@@ -23,7 +22,7 @@ from cropaudit.accounting.geometry.shapes import Borders, Crop, Rectangle, Size
 from cropaudit.cli import conform_work as conform_command
 from cropaudit.cli.app import main
 from cropaudit.conformance.catalogue import CHECKS
-from cropaudit.conformance.outcome import Outcome, Picture, decide
+from cropaudit.conformance.outcome import Leak, Outcome, decide
 from cropaudit.conformance.outcome import Tested as Null
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.subjects import Subjects
@@ -62,10 +61,9 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return run
 
 
-def png() -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(np.zeros((4, 4, 3), dtype=np.uint8)).save(stream, "PNG")
-    return stream.getvalue()
+def leak(caption: str) -> Leak:
+    flat = np.zeros((4, 4, 3), dtype=np.uint8)
+    return Leak(caption, (0, 0, 2, 2), (3, 3, 1, 1), (flat, flat), (flat, flat), flat[..., 0] > 0)
 
 
 OUTCOMES = {
@@ -77,7 +75,7 @@ OUTCOMES = {
         "non-interference",
         (Null("null", 0.0, "a leak of [1] & <2>"),),
         where="crop.py:3",
-        pictures=(Picture("leak-1", "caption one", png()), Picture("leak-2", "two", png())),
+        leaks=(leak("caption one"), leak("two")),
     ),
 }
 

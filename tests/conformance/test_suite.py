@@ -15,7 +15,7 @@ from cropaudit.conformance.catalogue import CHECKS, check_named
 from cropaudit.conformance.mutants.registry import clean_pipelines, faults, mutant
 from cropaudit.conformance.observations.contract import Contract, Trouble
 from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Picture, decide, doubtful, settled
+from cropaudit.conformance.outcome import Leak, Outcome, decide, doubtful, settled
 from cropaudit.conformance.outcome import Tested as Null
 from cropaudit.conformance.suite import LEVEL, SuiteResult, examine
 from cropaudit.errors import InputError
@@ -166,7 +166,7 @@ def test_json_holds_every_check_and_only_json_values() -> None:
     assert again == document
     assert (again["verdict"], again["failed"]) == ("fail", ["contract"])
     assert again["pictures"] == {"a/leak-1.png": "caption"}
-    keys = {"check", "status", "detail", "p_value", "nulls", "power", "where", "figures"}
+    keys = {"check", "status", "detail", "p_value", "nulls", "power", "where", "tests", "figures"}
     assert all(set(item) == keys for item in again["checks"])
 
 
@@ -209,8 +209,9 @@ def test_the_catalogue_names_faults_and_sound_pipelines() -> None:
 
 
 def test_pictures_that_are_not_written_are_counted() -> None:
-    picture = Picture("leak-1", "caption", b"png")
-    failed = Outcome("fails", (Null("null", 0.0, "odd"),), pictures=(picture, picture))
+    flat = np.zeros((4, 4, 3), dtype=np.uint8)
+    leak = Leak("caption", (0, 0, 2, 2), (3, 3, 1, 1), (flat, flat), (flat, flat), flat[..., 0] > 0)
+    failed = Outcome("fails", (Null("null", 0.0, "odd"),), leaks=(leak, leak))
     suite = SuiteResult(decide([failed], 0.05), 0.05, claim())
     assert "2 counter-examples are drawn with --out FOLDER." in printed(suite)
     console = Console(file=io.StringIO(), width=200)

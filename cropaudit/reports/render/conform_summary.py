@@ -56,6 +56,10 @@ def _document(finding: Finding) -> dict[str, Any]:
         "power": outcome.power,
         "where": outcome.where,
         # An epsilon without noise has no end, which JSON has no number for.
+        "tests": [
+            {"code": getattr(test.words, "code", ""), "p_value": test.p_value}
+            for test in outcome.tests
+        ],
         "figures": {k: v if math.isfinite(v) else None for k, v in outcome.figures.items()},
     }
 
@@ -108,7 +112,7 @@ def print_suite(
     for path, caption in pictures.items():
         console.print(Text(f"Counter-example: {path}", style="bold"))
         console.print(Padding(Text(caption), (0, 0, 0, 2)))
-    hidden = sum(len(item.outcome.pictures) for item in suite.findings) - len(pictures)
+    hidden = sum(len(item.outcome.leaks) for item in suite.findings) - len(pictures)
     if hidden:
         console.print(Text(f"{hidden} counter-examples are drawn with --out FOLDER."))
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.conformance.check import Check
-from cropaudit.conformance.checks.windows.counter_examples import drawn
 from cropaudit.conformance.checks.windows.laws import MOVING
 from cropaudit.conformance.observations.replays import Pairs
 from cropaudit.conformance.observations.training import Replayed
 from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
+from cropaudit.conformance.outcome import Leak, Outcome, Tested
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.words import Said, Words
 
@@ -67,6 +67,9 @@ slack: ; windows are shrunk and known up to {slack} pixels, so that a leak of th
   these is not seen
 power: a leak into {least:.1%} of the crops that miss the patch is found with 95%{shown}
 power.shown: , for contents as were shown: {contents}
+caption: The window (blue) of rows {top} to {bottom} and columns {left} to {right} is {distance}
+  pixels from the patch (red) at {place}; of its crop {share:.0%} of the pixels (red, last) change
+  with the patch. Above both images, below both crops.
 power.none: no leak is found: no crop is known to miss the patch
 time: {made} of {wanted} replays were made before the time was up: let it run on a machine that is
   less busy, or make the transform faster
@@ -115,7 +118,7 @@ def _of_transform(pairs: Pairs, claimed: PipelineClaim, seen: Observations) -> O
         power=_power(pairs, missed),
         undecided=_undecided(pairs, missed),
         figures=figures,
-        pictures=drawn(pairs, claimed.patch.size),
+        leaks=tuple(_leak(pairs, k, claimed.patch.size) for k in range(len(pairs.shown))),
     )
 
 
@@ -156,6 +159,33 @@ def _cause(pairs: Pairs, leaks: NDArray[np.bool_], misses: NDArray[np.bool_]) ->
     if leaks.sum() < _TELLING * within:
         return say("rare", within=within, cause=say(f"rare.{place}"))
     return say(place)
+
+
+def _leak(pairs: Pairs, k: int, patch: Size) -> Leak:
+    """Returns the counter-example of which picture ``k`` was kept."""
+    i = int(pairs.shown[k])
+    top, left, height, width = (
+        int(side[i]) for side in (pairs.top, pairs.left, pairs.height, pairs.width)
+    )
+    place = int(pairs.patch_top[i]), int(pairs.patch_left[i])
+    caption = say(
+        "caption",
+        top=top,
+        bottom=top + height,
+        left=left,
+        right=left + width,
+        distance=int(pairs.distance[i]),
+        place=place,
+        share=float(pairs.leaked[k].mean()),
+    )
+    return Leak(
+        caption,
+        (top, left, height, width),
+        (*place, patch.height, patch.width),
+        (pairs.before[k], pairs.after[k]),
+        (pairs.out_before[k], pairs.out_after[k]),
+        pairs.leaked[k],
+    )
 
 
 def _in_law(pairs: Pairs, misses: NDArray[np.bool_]) -> tuple[Tested, ...]:
