@@ -5,9 +5,9 @@ happen at all under the null). The suite corrects all tests of all checks togeth
 that a sound pipeline fails anywhere with a probability of at most the level.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,16 @@ class Tested:
     void_if: tuple[str, ...] = ()
     chance: bool = False
     __test__: ClassVar[bool] = False  # pytest takes it for a test by its name
+
+    @property
+    def code(self) -> str:
+        """What was found, for machines; "" where a sentence has none."""
+        return getattr(self.words, "code", "")
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """What was measured, by name."""
+        return getattr(self.words, "fields", {})
 
     def __post_init__(self) -> None:
         require(0 <= self.p_value <= 1, "p-value", "in [0, 1]", self.p_value)

@@ -57,11 +57,21 @@ def _document(finding: Finding) -> dict[str, Any]:
         "where": outcome.where,
         # An epsilon without noise has no end, which JSON has no number for.
         "tests": [
-            {"code": getattr(test.words, "code", ""), "p_value": test.p_value}
-            for test in outcome.tests
+            {"code": t.code, "p_value": t.p_value, "fields": _plain(t.fields)}
+            for t in outcome.tests
         ],
         "figures": {k: v if math.isfinite(v) else None for k, v in outcome.figures.items()},
     }
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns fields as JSON values: numbers where they are finite, else what is read."""
+    found = {}
+    for name, value in fields.items():
+        number = value.item() if hasattr(value, "item") else value
+        known = isinstance(number, int) or (isinstance(number, float) and math.isfinite(number))
+        found[name] = number if known else str(number)
+    return found
 
 
 def suite_junit(suite: SuiteResult) -> bytes:

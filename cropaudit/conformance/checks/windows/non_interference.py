@@ -15,14 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.accounting.geometry.shapes import Size
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.windows.laws import MOVING
 from cropaudit.conformance.observations.replays import Pairs
 from cropaudit.conformance.observations.training import Replayed
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Leak, Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Said, Words
+from cropaudit.conformance.outcome import Leak
+from cropaudit.conformance.words import Said
 
 __all__ = ["blind_replay", "check"]
 
