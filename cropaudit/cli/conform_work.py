@@ -24,7 +24,7 @@ from cropaudit.reports.render.conform_summary import (
     suite_document,
     suite_junit,
 )
-from cropaudit.training.datasets.folders import load_folder
+from cropaudit.training.datasets.registry import load_dataset
 
 __all__ = ["list_all", "run_conform"]
 
@@ -98,7 +98,8 @@ def _asked(given: dict[str, Any], flags: dict[str, str]) -> tuple[Subjects, Pipe
     code = {key: given[key] for key in _names(Subjects) if key in given and key != "epochs"}
     subjects = Subjects(**code)
     if subjects.data is not None:
-        load_folder(subjects.data, limit=1)  # refuses it here, and not in the other process
+        # Refuses it here, and not in the other process.
+        load_dataset("folder", subjects.data, limit=1)
     said = {key: given[key] for key in _names(PipelineClaim) if key in given and key not in _SIZES}
     if "image" in given:
         said["image"] = Size.parse(given["image"], "image")

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cropaudit.audit.config.attack_names import KnownAttack
-from cropaudit.audit.verdict.claims import StatedClaim, state_claim
-from cropaudit.audit.games.game_entry import Words
-from cropaudit.audit.results.result import Attack, Headline
-from cropaudit.audit.games.run_games import canaries_needed, canary_game, could_refute
-from cropaudit.audit.scores.tables import ScoreTable
 from cropaudit.audit.experiment.subject import Subject
+from cropaudit.audit.games.game_entry import Words
+from cropaudit.audit.games.run_games import canaries_needed, canary_game, could_refute
+from cropaudit.audit.results.result import Attack, Headline
+from cropaudit.audit.scores.tables import ScoreTable
+from cropaudit.audit.verdict.claims import StatedClaim, state_claim
 from cropaudit.audit.verdict.verdict import decide, headline
 
 __all__ = ["Judged", "judge"]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from cropaudit.accounting.bounds.bound import PatchBound
 from cropaudit.attacks.black_box.registry import ATTACKS
 from cropaudit.audit.config.audit_config import AuditConfig
+from cropaudit.audit.config.mixing import refuse_mixture
 from cropaudit.audit.experiment.declared import Declared, declare
+from cropaudit.audit.experiment.step_cost import StepCost, measure_step
 from cropaudit.audit.games.design import detectable_epsilon, plan_game, scoring_pairs
 from cropaudit.estimators.evidence import Guesses
 from cropaudit.estimators.one_run.steinke import Steinke
-from cropaudit.audit.config.mixing import refuse_mixture
-from cropaudit.audit.experiment.step_cost import StepCost, measure_step
 from cropaudit.training.sampling.samplers import expected_batch, sampling_of
 
 __all__ = ["Cost", "DryRun", "PlannedGame", "Work", "dry_run"]
