@@ -22,7 +22,7 @@ from cropaudit.reports.pictures.leaks import leak_png
 from tests.conformance_draws import alarms_allowed, claim, found, pairs_of
 
 N = 100
-RUNS = 300
+RUNS = 80
 
 
 def outcome(pairs: Pairs) -> Outcome:

@@ -148,7 +148,8 @@ def without(*kinds):
 
 
 def equal_layers(s, noise, plan):
-    noise[LAYERS == WIDE[1]] = noise[LAYERS == WIDE[0]]
+    one, other = (np.flatnonzero(np.equal(LAYERS, layer)) for layer in WIDE[:2])
+    noise[other] = noise[one]
     return noise
 
 
