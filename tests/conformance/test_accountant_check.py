@@ -36,7 +36,7 @@ def said(**changes: Any) -> PipelineClaim:
 
 def noisy(rng: np.random.Generator, sigma: float = SIGMA) -> Updates:
     """300 updates with noise of this multiplier; images pull at the first half alone."""
-    steps, empty = 300, np.zeros(0)
+    steps = 300
     noise = rng.normal(0, sigma * NORM, (steps, P))
     # One pull a step, of as many images as a batch holds, along one coordinate in each layer.
     noise[:, :2] += BATCH * NORM / np.sqrt(2)
@@ -58,11 +58,9 @@ def noisy(rng: np.random.Generator, sigma: float = SIGMA) -> Updates:
         broken=np.zeros(0, dtype=str),
         void=False,
         kept=np.zeros(0, dtype=str),
-        kept_change=empty,
         state=np.zeros(0, dtype=str),
         state_known=True,
         empties_refused=False,
-        seconds=1.0,
     )
 
 

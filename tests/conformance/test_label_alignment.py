@@ -68,7 +68,7 @@ def test_sound_windows_pass_and_say_so() -> None:
 @pytest.mark.parametrize("shift", [1, 30])
 def test_one_window_that_is_off_by_a_pixel_is_found(shift: int) -> None:
     draws = crop_draws(np.random.default_rng(0), N)
-    draws.label_shift[7], draws.label_aligned[7] = shift, False
+    draws.label_shift[7] = shift
     seen = finding(draws)
     assert (seen.status, seen.p_value) == ("fail", 0.0)
     assert f"in 1 of 500 crops, by up to {shift} pixels: cut both by one window" in seen.detail

@@ -87,11 +87,9 @@ class Simulated:
             broken=np.array([], dtype=np.str_),
             void=False,
             kept=np.array([], dtype=np.str_),
-            kept_change=np.array([]),
             state=np.array([], dtype=np.str_),
             state_known=True,
             empties_refused=False,
-            seconds=1.0,
         )
 
 
@@ -453,7 +451,7 @@ def test_a_deviation_for_a_multiplier_is_named_beside_what_else_it_may_be(bound,
 def test_state_that_holds_images_fails_by_its_name():
     found = Simulated().run()
     names = np.array(["bank"])
-    kept = replace(found, kept=names, kept_change=np.array([1e-9]), state=names)
+    kept = replace(found, kept=names, state=names)
     assert "keeps what images show in bank" in words(kept)["kept state"]
     assert not any(words(replace(found, state=names)).values())
     assert kept_state.check(
