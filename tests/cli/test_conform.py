@@ -22,7 +22,8 @@ from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Borders, Crop, Rectangle, Size
 from cropaudit.cli import conform_work as conform_command
 from cropaudit.cli.app import main
-from cropaudit.conformance.catalogue import CHECKS
+from cropaudit.conformance.catalogue import CHECKS, check_named
+from cropaudit.conformance.mutants.registry import mutant
 from cropaudit.conformance.outcome import Leak, Outcome, decide
 from cropaudit.conformance.outcome import Tested as Null
 from cropaudit.conformance.pipeline_claim import PipelineClaim
@@ -199,6 +200,8 @@ def test_checks_and_faults_are_listed(here: Run) -> None:
     words = here("--list")
     assert (words.returncode, done.returncode) == (0, 0)
     assert all(name in words.stdout for name in names)
+    assert all(check_named(item["check"]) for item in listed["mutants"])
+    assert all(mutant(name).name == name for name in names)
 
 
 # Exit codes, words and files.
