@@ -5,7 +5,7 @@ happen at all under the null). The suite corrects all tests of all checks togeth
 that a sound pipeline fails anywhere with a probability of at most the level.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -130,19 +130,16 @@ def merged(outcomes: Sequence[Outcome]) -> Outcome:
     'c'
     """
     asked = [item for item in outcomes if not item.skipped or item.tests] or outcomes[:1]
+    texts = ("power", "skipped", "unmeasured", "undecided", "differs")
 
-    def joined(values: Iterable[str]) -> str:
-        return "; ".join(dict.fromkeys(value for value in values if value))
+    def joined(items: Sequence[Outcome], name: str) -> str:
+        return "; ".join(dict.fromkeys(text for item in items if (text := getattr(item, name))))
 
     return Outcome(
-        check=asked[0].check,
-        tests=tuple(test for item in asked for test in item.tests),
-        evidence=joined(item.evidence for item in outcomes),
-        power=joined(item.power for item in asked),
-        skipped=joined(item.skipped for item in asked),
-        unmeasured=joined(item.unmeasured for item in asked),
-        undecided=joined(item.undecided for item in asked),
-        differs=joined(item.differs for item in asked),
+        asked[0].check,
+        tuple(test for item in asked for test in item.tests),
+        joined(outcomes, "evidence"),
+        **{name: joined(asked, name) for name in texts},
         where=next((item.where for item in asked if item.where), ""),
         figures={name: value for item in asked for name, value in item.figures.items()},
         leaks=tuple(leak for item in asked for leak in item.leaks),
@@ -278,23 +275,19 @@ def _without(outcome: Outcome, chance: set[int]) -> Outcome:
 
 def _found(outcome: Outcome, tests: Sequence[Tested], level: float, known: set[str]) -> Finding:
     unjudged = [words for test in tests for words in test.void_if if words in known]
-    refuted = [
-        test.words for test in tests if test.p_value <= level and not known & {*test.void_if}
-    ]
-    status: Status = "pass"
-    detail = outcome.evidence
-    if refuted:
-        status, detail = "fail", "; ".join(dict.fromkeys(refuted))
-    elif unjudged:
-        status, detail = "inconclusive", f"cannot be judged while {unjudged[0]}"
-    elif outcome.skipped:
-        status, detail = "skipped", outcome.skipped
-    elif outcome.unmeasured:
-        status, detail = "not measured", outcome.unmeasured
-    elif outcome.undecided or not tests:
-        status, detail = "inconclusive", outcome.undecided or "nothing could be tested"
-    elif outcome.differs:
-        status, detail = "differs", outcome.differs
+    refuted = [t.words for t in tests if t.p_value <= level and not known & {*t.void_if}]
+    few = outcome.undecided or ("" if tests else "nothing could be tested")
+    # In order of what matters: the first that is so.
+    states: tuple[tuple[Status, object, str], ...] = (
+        ("fail", refuted, "; ".join(dict.fromkeys(refuted))),
+        ("inconclusive", unjudged, f"cannot be judged while {''.join(unjudged[:1])}"),
+        ("skipped", outcome.skipped, outcome.skipped),
+        ("not measured", outcome.unmeasured, outcome.unmeasured),
+        ("inconclusive", few, few),
+        ("differs", outcome.differs, outcome.differs),
+        ("pass", True, outcome.evidence),
+    )
+    status, detail = next((status, words) for status, so, words in states if so)
     return Finding(
         check=outcome.check,
         status=status,
