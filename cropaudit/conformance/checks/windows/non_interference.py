@@ -66,8 +66,8 @@ slack: ; windows are shrunk and known up to {slack} pixels, so that a leak of th
 power: a leak into {least:.1%} of the crops that miss the patch is found with 95%{shown}
 power.shown: , for contents as were shown: {contents}
 caption: The window (blue) of rows {top} to {bottom} and columns {left} to {right} is {distance}
-  pixels from the patch (red) at {place}; of its crop {share:.0%} of the pixels (red, last) change
-  with the patch. Above both images, below both crops.
+  pixels from the patch (red) at ({patch_top}, {patch_left}); of its crop {share:.0%} of the pixels
+  (red, last) change with the patch. Above both images, below both crops.
 power.none: no leak is found: no crop is known to miss the patch
 time: {made} of {wanted} replays were made before the time was up: let it run on a machine that is
   less busy, or make the transform faster
@@ -134,16 +134,18 @@ def _same(pairs: Pairs, leaks: NDArray[np.bool_], misses: NDArray[np.bool_]) -> 
         0.0,
         leaks=int(leaks.sum()),
         misses=int(misses.sum()),
-        top=pairs.top[i],
-        bottom=pairs.top[i] + pairs.height[i],
-        left=pairs.left[i],
-        right=pairs.left[i] + pairs.width[i],
-        distance=pairs.distance[i],
-        patch_top=pairs.patch_top[i],
-        patch_left=pairs.patch_left[i],
         what=" and ".join(name for name, odd in differs.items() if odd),
         cause=_cause(pairs, leaks, misses),
+        **_place(pairs, i),
     )
+
+
+def _place(pairs: Pairs, i: int) -> dict[str, Any]:
+    """Returns where window and patch of a replay are."""
+    names = ("top", "left", "height", "width", "distance", "patch_top", "patch_left")
+    found: dict[str, Any] = {name: int(getattr(pairs, name)[i]) for name in names}
+    bottom, right = found["top"] + found["height"], found["left"] + found["width"]
+    return found | {"bottom": bottom, "right": right}
 
 
 def _cause(pairs: Pairs, leaks: NDArray[np.bool_], misses: NDArray[np.bool_]) -> Said:
@@ -161,25 +163,11 @@ def _cause(pairs: Pairs, leaks: NDArray[np.bool_], misses: NDArray[np.bool_]) ->
 
 def _leak(pairs: Pairs, k: int, patch: Size) -> Leak:
     """Returns the counter-example of which picture ``k`` was kept."""
-    i = int(pairs.shown[k])
-    top, left, height, width = (
-        int(side[i]) for side in (pairs.top, pairs.left, pairs.height, pairs.width)
-    )
-    place = int(pairs.patch_top[i]), int(pairs.patch_left[i])
-    caption = say(
-        "caption",
-        top=top,
-        bottom=top + height,
-        left=left,
-        right=left + width,
-        distance=int(pairs.distance[i]),
-        place=place,
-        share=float(pairs.leaked[k].mean()),
-    )
+    at = _place(pairs, int(pairs.shown[k]))
     return Leak(
-        caption,
-        (top, left, height, width),
-        (*place, patch.height, patch.width),
+        say("caption", share=float(pairs.leaked[k].mean()), **at),
+        (at["top"], at["left"], at["height"], at["width"]),
+        (at["patch_top"], at["patch_left"], patch.height, patch.width),
         (pairs.before[k], pairs.after[k]),
         (pairs.out_before[k], pairs.out_after[k]),
         pairs.leaked[k],
