@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.accounting.mechanisms.registry import ORDERED
 from cropaudit.attacks.black_box.registry import attack_named
 from cropaudit.attacks.white_box.last_iterate import RunFacts, last_iterate_scores
 from cropaudit.audit.config.attack_names import KnownAttack
@@ -101,7 +100,7 @@ def mechanism_text(mechanism: PatchMechanism) -> str:
         f"{mechanism.kind}:noise={mechanism.noise_multiplier!r},q={mechanism.sample_rate!r},"
         f"rho={mechanism.inclusion!r},steps={mechanism.steps}"
     )
-    if mechanism.kind not in ORDERED:
+    if not mechanism.ordered:
         return words
     return f"{words},epochs={mechanism.compositions}"
 
