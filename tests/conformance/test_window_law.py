@@ -10,12 +10,16 @@ import torch
 from torchvision.transforms import RandomResizedCrop
 
 from cropaudit.accounting.geometry.crop_laws import ResizedCrop, WholeImage
-from cropaudit.accounting.geometry.shapes import Crop, Size
+from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
+from cropaudit.accounting.inclusion.probability import inclusion_map
+from cropaudit.accounting.inclusion.window_sizes import size_law
+from cropaudit.conformance.checks.batches import inclusion_rate
+from cropaudit.conformance.checks.windows import independence, window_law
 from cropaudit.conformance.checks.windows.laws import law_of, mean_size
 from cropaudit.conformance.checks.windows.window_law import check
 from cropaudit.conformance.observations.draws import PADDING_MODES, Draws
 from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Finding
+from cropaudit.conformance.outcome import Finding, decide
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from tests.conformance_draws import (
     IMAGE,
@@ -29,7 +33,8 @@ from tests.conformance_draws import (
 
 RUNS, N, NEAR = 60, 800, 300
 SMALL = Size(55, 55)
-FLAT = torch.zeros(3, IMAGE.height, IMAGE.width)
+SHAPES = [(100, 1200), (375, 1242), (1242, 375), (50, 2000), (90, 200), (360, 480), (64, 64)]
+LONG, RATIO = SHAPES[:4], (3 / 4, 4 / 3)
 
 
 def finding(
@@ -38,15 +43,26 @@ def finding(
     return found(check(Observations(draws=draws, near_draws=near), claimed or claim()))
 
 
-def resized(n: int, seed: int, scale: tuple[float, float] = (0.08, 1.0)) -> Draws:
-    """Windows of torchvision's RandomResizedCrop to 40x40, as its masks tell them."""
-    torch.manual_seed(seed)
-    boxes = [RandomResizedCrop.get_params(FLAT, scale, (3 / 4, 4 / 3)) for _ in range(n)]
-    top, left, height, width = np.array(boxes).T
+def boxes(image: Size, n: int, scale: tuple[float, float] = (0.08, 1.0)) -> np.ndarray:
+    """Windows of torchvision's RandomResizedCrop: top, left, height and width, shape (4, n)."""
+    flat = torch.zeros(1).expand(3, image.height, image.width)
+    return np.array([RandomResizedCrop.get_params(flat, scale, RATIO) for _ in range(n)]).T
+
+
+def shown(image: Size, windows: np.ndarray, exact: bool = False) -> Draws:
+    """What is read of windows; as masks of 40x40 tell them, unless exactly."""
+    top, left, height, width = windows
+    if exact:
+        return draws_of(image, top, left, height, width)
     # Nearest-neighbour sampling: the last row that is read is floor(39 h / 40).
     read = [39 * side // 40 + 1 for side in (height, width)]
     slack = np.maximum(-(-read[0] // 39), -(-read[1] // 39)) - 1
-    return draws_of(IMAGE, top, left, *read, slack=slack)
+    return draws_of(image, top, left, *read, slack=slack)
+
+
+def resized(n: int, seed: int, scale: tuple[float, float] = (0.08, 1.0)) -> Draws:
+    torch.manual_seed(seed)
+    return shown(IMAGE, boxes(IMAGE, n, scale))
 
 
 # False alarms.
@@ -98,12 +114,9 @@ def test_mean_size_of_a_resized_crop_is_torchvisions() -> None:
     The seed is fixed.
     """
     torch.manual_seed(1)
-    boxes = np.array(
-        [RandomResizedCrop.get_params(FLAT, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(4000)]
-    )
-    expected = mean_size(IMAGE, ResizedCrop(Size(40, 40)))
-    error = boxes[:, 2:].mean(axis=0) - expected
-    assert (np.abs(error) < 4.1 * boxes[:, 2:].std(axis=0) / np.sqrt(4000)).all()
+    sides = boxes(IMAGE, 4000)[2:]
+    error = sides.mean(axis=1) - mean_size(IMAGE, ResizedCrop(Size(40, 40)))
+    assert (np.abs(error) < 4.1 * sides.std(axis=1) / np.sqrt(4000)).all()
 
 
 def test_one_origin_alone_is_no_finding() -> None:
@@ -317,3 +330,76 @@ def test_a_range_that_is_short_by_one_is_still_found_on_small_images() -> None:
     claimed = PipelineClaim(image=LARGE, crop=Crop(Size(SIDE, SIDE)))
     seen = check(Observations(draws=large, near_draws=small), claimed)
     assert min(test.p_value for test in seen.tests) < 1e-6
+
+
+# Crops of random size on images of many shapes: the law of the accountant is that of every check.
+
+
+def anywhere(image: Size, windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same windows, but the one that is taken where none fits lies anywhere."""
+    last = size_law(image, ResizedCrop(Size(40, 40))).fallback
+    moved, is_last = windows.copy(), (windows[2] == last.height) & (windows[3] == last.width)
+    moved[0, is_last] = rng.integers(0, image.height - last.height + 1, is_last.sum())
+    moved[1, is_last] = rng.integers(0, image.width - last.width + 1, is_last.sum())
+    return moved
+
+
+def findings(draws: Draws, image: Size) -> tuple[Finding, ...]:
+    said = PipelineClaim(image=image, crop=ResizedCrop(Size(40, 40)))
+    seen = Observations(draws=draws)
+    return decide(
+        [part.check(seen, said) for part in (window_law, inclusion_rate, independence)], 0.05
+    )
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_torchvisions_own_crop_passes_on_images_of_every_shape(exact: bool) -> None:
+    alarms = 0
+    for shape in SHAPES:
+        image = Size(*shape)
+        for seed in range(2):
+            torch.manual_seed(seed)
+            seen = findings(shown(image, boxes(image, 300), exact), image)
+            alarms += any(item.status == "fail" for item in seen)
+    assert alarms <= alarms_allowed(2 * len(SHAPES))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("shape", LONG)
+def test_a_last_window_that_lies_anywhere_is_another_law_and_is_named(
+    shape: tuple[int, int], exact: bool
+) -> None:
+    """A twentieth of the windows at least are last ones: all runs find it, by its cause."""
+    image = Size(*shape)
+    for seed in range(2):
+        torch.manual_seed(seed)
+        windows = anywhere(image, boxes(image, 300), np.random.default_rng(seed))
+        law = findings(shown(image, windows, exact), image)[0]
+        assert law.status == "fail"
+        assert "lie anywhere, as kornia has it" in law.detail
+        assert "narrow its scale and ratio" in law.detail
+        assert "middle half" not in law.detail, "one cause is one failure"
+
+
+def test_a_bias_of_the_other_windows_is_still_found_on_long_images() -> None:
+    image = Size(375, 1242)
+    torch.manual_seed(0)
+    windows = boxes(image, 2000)
+    windows[1] = np.minimum(windows[1], boxes(image, 2000)[1])
+    windows[1] = np.minimum(windows[1], image.width - windows[3])
+    assert findings(shown(image, windows, True), image)[0].status == "fail"
+
+
+@pytest.mark.parametrize("shape", LONG)
+def test_the_accountants_last_window_is_torchvisions(shape: tuple[int, int]) -> None:
+    image, crop = Size(*shape), ResizedCrop(Size(40, 40))
+    law = size_law(image, crop)
+    torch.manual_seed(0)
+    # No window of more than twice the image fits, so that the last one is always taken.
+    last = set(map(tuple, boxes(image, 20, (2.0, 2.0)).T))
+    assert last == {(*law.fallback_origin, law.fallback.height, law.fallback.width)}
+    rho = inclusion_map(image, ResizedCrop(Size(40, 40), scale=(2.0, 2.0)), Rectangle(Size(1, 1)))
+    top, left = law.fallback_origin
+    expected = np.zeros((image.height, image.width))
+    expected[top : top + law.fallback.height, left : left + law.fallback.width] = 1
+    assert np.array_equal(rho, expected)
