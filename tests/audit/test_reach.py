@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cropaudit.audit.verdict.method_choice import choose_methods
+from cropaudit.audit.verdict.question import Question
 
 from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
 from cropaudit.audit.games.simulated import pair_scores
 from cropaudit.audit.scores.tables import ScoreTable
 from cropaudit.audit.verdict.estimate import estimate
-from cropaudit.audit.verdict.method_choice import choose_methods
-from cropaudit.audit.verdict.question import Question
 from cropaudit.audit.verdict.reach import could_contradict, trials_needed
 from cropaudit.estimators.one_run.guess_plan import likely_guesses, planned_shares
 from cropaudit.estimators.one_run.guessing import Ends
