@@ -4,8 +4,6 @@ The coins are those of the run; no attack is shown them. Attacks that watch the 
 replay, and those that query the model share its answers and the reference models.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,7 +28,7 @@ from cropaudit.audit.scores.tables import ScoreTable
 from cropaudit.stages import Stage
 from cropaudit.training.streams import spawn_seeds
 
-__all__ = ["Settings", "mechanism_text", "play", "scores_csv"]
+__all__ = ["Settings", "mechanism_text", "play"]
 
 Scored = dict[str, NDArray[np.float64]]
 _MAPS = 4  # cells along each side of the loss maps
@@ -81,17 +79,6 @@ def play(
         found |= {name: watcher.scores() for name, watcher in watchers.items()}
     member = run.subject.member
     return tuple(ScoreTable(item.name, found[item.name], member) for item in attacks)
-
-
-def scores_csv(tables: Sequence[ScoreTable]) -> bytes:
-    """Returns the scores of all attacks as a CSV that ``cropaudit estimate`` reads."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["attack", "score", "member"])
-    for table in tables:
-        rows = zip(table.values, table.member, strict=True)
-        writer.writerows((table.attack, repr(float(v)), int(m)) for v, m in rows)
-    return text.getvalue().encode()
 
 
 def mechanism_text(mechanism: PatchMechanism) -> str:
