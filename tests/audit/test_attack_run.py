@@ -37,11 +37,11 @@ def test_scores_that_tell_every_coin_contradict_a_small_claim() -> None:
     silent_one = ScoreTable("rmia", np.zeros(60), subject.member)
     attacks = checked_names(["loss", "rmia"])
     found = judge(subject, attacks, [told, silent_one])
-    assert found.contradicted
-    assert found.headline.attack == "loss"
-    assert found.headline.epsilon_lower > 0.3
+    assert found.found.contradicted
+    assert found.found.headline.attack == "loss"
+    assert found.found.headline.epsilon_lower > 0.3
     again = judge(subject, attacks, [silent_one, silent_one])
-    assert not again.contradicted
+    assert not again.found.contradicted
     assert again.headline.epsilon_lower == 0
 
 
