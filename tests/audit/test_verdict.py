@@ -221,5 +221,5 @@ def test_null_honest_games_are_accused_at_most_at_the_level(
 
 @pytest.mark.parametrize("sampler", ["poisson", "fixed", "shuffle"])
 def test_power_half_the_noise_is_found(monkeypatch: pytest.MonkeyPatch, sampler: str) -> None:
-    """3 of 3 games of 1,200 slots; a power of .99 fails that with rate 3%, and the seed is fixed."""
+    """3 of 3 games of 1,200 slots; at a power of .99 missed with rate 3%. The seed is fixed."""
     assert violations(monkeypatch, sampler, 0.5, 3, 1200) == 3
