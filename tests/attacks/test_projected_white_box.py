@@ -20,8 +20,8 @@ from cropaudit.errors import InputError
 from cropaudit.estimators.scores import Scores
 from cropaudit.training.canaries import CanarySlot, add_slots, fill_slots, plant
 from cropaudit.training.canaries.backgrounds import Sparse
+from cropaudit.training.canaries.crafting import clip, flat_gradients
 from cropaudit.training.canaries.designs import Opposed
-from cropaudit.training.canaries.gradients import clip, flat_gradients
 from cropaudit.training.crops.joint import Window, cut
 from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.dpsgd.loop import DpSgdSpec, StepView, Trained, train

@@ -13,7 +13,7 @@ from cropaudit import __version__
 from cropaudit.accounting.bounds.accountant import pair_curve, privacy_curve
 from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.audit.experiment.accounted import finite
-from cropaudit.audit.verdict.claims import StatedClaim
+from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.results.digests import data_digest, sha256
 from cropaudit.audit.results.result import (
     Attack,
@@ -32,7 +32,7 @@ from cropaudit.audit.results.result import (
     Verdict,
 )
 from cropaudit.audit.runs.run_files import config_bytes
-from cropaudit.audit.experiment.subject import Subject
+from cropaudit.audit.verdict.claims import StatedClaim
 
 __all__ = ["Findings", "assemble", "library_versions", "raw_files"]
 

@@ -17,6 +17,8 @@ from cropaudit.accounting.mechanisms.registry import ORDERED
 from cropaudit.attacks.black_box.registry import attack_named
 from cropaudit.attacks.white_box.last_iterate import RunFacts, last_iterate_scores
 from cropaudit.audit.config.attack_names import KnownAttack
+from cropaudit.audit.experiment.adversaries import Watcher, projected_watcher, white_box_watcher
+from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.runs.reference_models import (
     Asking,
     References,
@@ -27,8 +29,6 @@ from cropaudit.audit.runs.reference_models import (
 from cropaudit.audit.runs.saved_run import SavedRun, replay
 from cropaudit.audit.scores.tables import ScoreTable
 from cropaudit.stages import Stage
-from cropaudit.audit.experiment.subject import Subject
-from cropaudit.audit.experiment.adversaries import Watcher, projected_watcher, white_box_watcher
 from cropaudit.training.streams import spawn_seeds
 
 __all__ = ["Settings", "mechanism_text", "play", "scores_csv"]

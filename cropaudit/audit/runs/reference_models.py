@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from cropaudit.attacks.black_box import Decoys, Signals, collect, collect_one
 from cropaudit.attacks.black_box.references import train_references
 from cropaudit.audit.experiment.canary_plan import plant_canaries
-from cropaudit.audit.runs.saved_run import SavedRun
 from cropaudit.audit.experiment.subject import Subject, decoys_of
 from cropaudit.audit.experiment.training_plan import training_spec
+from cropaudit.audit.runs.saved_run import SavedRun
 from cropaudit.errors import require
 from cropaudit.training.canaries import fill_slots
 from cropaudit.training.dpsgd.divergence import named_run
