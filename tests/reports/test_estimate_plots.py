@@ -14,9 +14,8 @@ from cropaudit.audit.results.estimate_result import (
     AttackEstimate,
     Estimate,
     PositionEstimate,
-    Summit,
 )
-from cropaudit.audit.results.result import Bound, Curve
+from cropaudit.audit.results.result import Bound, Curve, Headline
 from cropaudit.errors import InputError
 from cropaudit.reports.pictures.estimate_plots import (
     COLOURS,
@@ -55,7 +54,17 @@ def attack(name: str, loudness: float, places: int = 0) -> AttackEstimate:
         could_contradict=None,
         trials_needed=None,
         free_p_value=None,
-        inversions=(),
+        free_epsilon=None,
+        corrected=Bound(
+            estimator="way-0",
+            epsilon=loudness,
+            delta=1e-5,
+            confidence=0.95,
+            validity="exact",
+            assumes="nothing",
+        ),
+        share=1.0,
+        limits=(),
         positions=tuple(
             PositionEstimate(
                 position=f"place {at}",
@@ -76,16 +85,20 @@ def estimate(*attacks: AttackEstimate, claim: float | None = 3.0) -> Estimate:
         delta=1e-5,
         confidence=0.95,
         trials="independent",
+        order="either",
         seed=1,
         power_holds="if only the noise is less",
         not_probed=(),
         mechanism=None,
         claim=claim,
-        claim_words="as stated",
+        claim_stated=True,
+        game_epsilon=None,
         claimed_roc=None if claim is None else Curve(fpr=GRID, tpr=tuple(x**0.4 for x in GRID)),
         attacks=attacks,
-        summit=Summit(
-            epsilon=1.2345,
+        headline=Headline(
+            epsilon_lower=1.2345,
+            delta=1e-5,
+            confidence=0.95,
             attack=attacks[0].attack,
             estimator="way-0",
             validity="exact",

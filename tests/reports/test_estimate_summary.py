@@ -8,12 +8,13 @@ from rich.console import Console
 from cropaudit.audit.results.estimate_result import (
     AttackEstimate,
     Estimate,
-    Inversion,
+    ParameterLimit,
     PositionEstimate,
-    Summit,
 )
-from cropaudit.audit.results.result import Bound, Curve
-from cropaudit.reports.render.estimate_summary import print_estimate, short_note, summary_lines
+from cropaudit.audit.results.result import Bound, Curve, Headline
+from cropaudit.estimators.bound import Cut
+from cropaudit.estimators.registry import Skipped
+from cropaudit.reports.render.estimate_summary import bound_note, print_estimate, summary_lines
 
 MECHANISM = "PoissonPatch(noise_multiplier=1.0, sample_rate=0.1, inclusion=0.3, steps=100, crops=1)"
 GAME = "of the stated mechanism by the accountant; its game can show 2.862"
@@ -42,7 +43,7 @@ def attack(name: str = "probe", **changes: object) -> AttackEstimate:
         auc=0.6634,
         roc=LINE,
         bounds=(
-            bound("mechanism-f-dp", 2.3899, "model-based", note="noise multiplier at most 1.121"),
+            bound("mechanism-f-dp", 2.3899, "model-based"),
             bound("joint-test", 1.45, "exact", cap=None, detectable=None),
         ),
         p_value=0.51349,
@@ -50,18 +51,21 @@ def attack(name: str = "probe", **changes: object) -> AttackEstimate:
         could_contradict=True,
         trials_needed=None,
         free_p_value=None,
-        inversions=(
-            Inversion(
+        free_epsilon=None,
+        corrected=bound("mechanism-f-dp", 2.3199, "model-based"),
+        share=0.5,
+        limits=(
+            ParameterLimit(
                 axis="inclusion probability",
                 claimed=0.33,
                 limit=0.41129,
                 side="at least",
-                words="the inclusion probability is at least 0.4113; the claim says 0.33",
+                outside=False,
                 contradicts=True,
             ),
         ),
         positions=(),
-        skipped=("rank-sum-f-dp: needs --order forward",),
+        skipped=(Skipped(estimator="rank-sum-f-dp", needs="needs --order forward"),),
     )
     return found.model_copy(update=changes)
 
@@ -71,16 +75,20 @@ def estimate(*attacks: AttackEstimate, **changes: object) -> Estimate:
         delta=1e-5,
         confidence=0.95,
         trials="independent",
+        order="either",
         seed=1,
         power_holds="if only the noise is less",
         not_probed=("a leak in few runs",),
         mechanism=MECHANISM,
         claim=2.94846,
-        claim_words=GAME,
+        claim_stated=False,
+        game_epsilon=2.862,
         claimed_roc=LINE,
         attacks=attacks or (attack(),),
-        summit=Summit(
-            epsilon=2.3199,
+        headline=Headline(
+            epsilon_lower=2.3199,
+            delta=1e-5,
+            confidence=0.95,
             attack="probe",
             estimator="mechanism-f-dp",
             validity="model-based",
@@ -93,8 +101,8 @@ def estimate(*attacks: AttackEstimate, **changes: object) -> Estimate:
     return found.model_copy(update=changes)
 
 
-def summit(epsilon: float) -> Summit:
-    return estimate().summit.model_copy(update={"epsilon": epsilon})
+def headline(epsilon: float) -> Headline:
+    return estimate().headline.model_copy(update={"epsilon_lower": epsilon})
 
 
 def printed(found: Estimate, **options: object) -> str:
@@ -148,31 +156,34 @@ def test_only_the_classes_that_occur_are_explained() -> None:
 
 def test_results_in_words() -> None:
     assert result(estimate()).startswith("claim not contradicted; the scores show 2.31 of it")
-    weak = result(estimate(summit=summit(0.0)))
+    weak = result(estimate(headline=headline(0.0)))
     assert "which may be the attack's weakness; so many trials could have shown 7.13 at" in weak
     assert "nothing was claimed" in result(estimate(claim=None))
-    nothing = result(estimate(claim=None, summit=summit(0.0)))
+    nothing = result(estimate(claim=None, headline=headline(0.0)))
     assert nothing.endswith("they show nothing; so many trials could have shown 7.13 at most")
     endless = attack(bounds=(bound("mechanism-f-dp", 0.0, "model-based", cap=None),))
-    assert result(estimate(endless, claim=None, summit=summit(0.0))).endswith("they show nothing")
+    found = estimate(endless, claim=None, headline=headline(0.0))
+    assert result(found).endswith("they show nothing")
+        "they show nothing"
+    )
     deaf = attack(could_contradict=False, trials_needed=12_000)
-    told = result(estimate(deaf, summit=summit(0.0)))
+    told = result(estimate(deaf, headline=headline(0.0)))
     assert told.endswith("contradict 2.95 by this test even without an error; 12,000 would")
     never = attack(could_contradict=False)
     assert result(estimate(never)).endswith("even without an error; no number up to 131,072 would")
     assert "could not have been" not in result(estimate(deaf, attack()))
-    assert "may not hold" in result(estimate(summit=summit(3.0)))
+    assert "may not hold" in result(estimate(headline=headline(3.0)))
 
 
 def test_a_contradiction_says_what_it_assumes() -> None:
-    found = estimate(contradicted=True, ground="assumption-free", summit=summit(4.0))
+    found = estimate(contradicted=True, ground="assumption-free", headline=headline(4.0))
     assert result(found).startswith("CLAIM CONTRADICTED: were it true, scores that tell so much")
     assert result(found).endswith("at most 0.05 of the time; this assumes nothing about what ran")
     game = found.model_copy(update={"ground": "given the game"})
     assert result(game).endswith("pair of worlds was played, in one order throughout")
-    stated = game.model_copy(update={"claim_words": "as stated"})
+    stated = game.model_copy(update={"claim_stated": True})
     assert result(stated).endswith("that the stated mechanism ran, at whatever noise")
-    quiet = found.model_copy(update={"summit": summit(1.0)})
+    quiet = found.model_copy(update={"headline": headline(1.0)})
     assert "the claim's whole curve" in result(quiet)
 
 
@@ -204,8 +215,8 @@ def test_positions_are_shown_loudest_first_and_not_without_end() -> None:
     assert text.index("[24;0] 40 + 41 2.40 1.20 0.031") < text.index("[23;0] 40 + 41 2.30 1.15 1")
     assert "[4;0]" not in text
     assert "5 quieter positions in --json" in text
-    place = estimate().summit.model_copy(update={"position": "[24;0]"})
-    assert "(probe, position [24;0], mechanism-f-dp" in said(estimate(summit=place))
+    place = estimate().headline.model_copy(update={"position": "[24;0]"})
+    assert "(probe, position [24;0], mechanism-f-dp" in said(estimate(headline=place))
 
 
 def test_brackets_are_no_markup_and_one_attack_needs_no_name() -> None:
@@ -220,19 +231,28 @@ def test_a_reversed_attack_is_pointed_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("note", "short"),
+    ("values", "words"),
     [
-        ("fixed rank at rates 0.3, side both, corrected for", "rank at rate 0.3, both"),
+        ({"cut": Cut(kind="ranks", rates=(0.3,), side="both")}, "rank at rate 0.3, both"),
+        ({"cut": Cut(kind="ranks", rates=(0.3, 0.1))}, "ranks at rates 0.3 .. 0.1, high"),
         (
-            "fixed rank at rates 0.3, 0.1, side high, corrected for",
-            "ranks at rates 0.3 .. 0.1, high",
+            {"cut": Cut(kind="given", threshold=0.5, two_sided=True), "few_values": 2},
+            "scores of 2 values: a threshold given beforehand may tell more; threshold 0.5, both "
+            "sides",
         ),
-        ("mu at least 1; given: 0.5, both sides", "mu at least 1; threshold 0.5, both"),
-        ("given: -0.5", "threshold -0.5"),
-        ("learned on 50% of the scores, tested on the rest", "threshold learned on 50%"),
-        ("hits above 31 fixed ranks, weighted", "31 ranks, weighted"),
-        ("something else", "something else"),
+        ({"cut": Cut(kind="split", share=0.5)}, "threshold learned on 50%"),
+        ({"cut": Cut(kind="roc", ranks=31)}, "31 ranks, weighted"),
+        ({"axis": "noise multiplier", "limit": 1.121}, "noise multiplier at most 1.121"),
+        ({"axis": "inclusion probability"}, "no member is rejected"),
+        ({"outside": True}, "no member of the family explains it; the bound is that of no family"),
+        ({"few_values": 1}, "all scores are alike"),
+        (
+            {"cut": Cut(kind="guesses", rates=(1.0, 0.2), right=9, guesses=10)},
+            "9 of 10 right; guessed at both ends, 100%, 20%",
+        ),
+        ({"cut": Cut(kind="pairs", pairs=40, seed=7)}, "40 pairs, in an order drawn from seed 7"),
+        ({}, ""),
     ],
 )
-def test_notes_are_shortened(note: str, short: str) -> None:
-    assert short_note(note) == short
+def test_notes_are_worded_from_what_is_known(values: dict[str, object], words: str) -> None:
+    assert bound_note(bound("x", 1.0, "exact", **values)) == words
