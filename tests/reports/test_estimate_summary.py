@@ -164,8 +164,6 @@ def test_results_in_words() -> None:
     endless = attack(bounds=(bound("mechanism-f-dp", 0.0, "model-based", cap=None),))
     found = estimate(endless, claim=None, headline=headline(0.0))
     assert result(found).endswith("they show nothing")
-        "they show nothing"
-    )
     deaf = attack(could_contradict=False, trials_needed=12_000)
     told = result(estimate(deaf, headline=headline(0.0)))
     assert told.endswith("contradict 2.95 by this test even without an error; 12,000 would")
