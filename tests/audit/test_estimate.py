@@ -102,15 +102,6 @@ def test_one_attack_is_not_corrected() -> None:
     assert found.contradicted == (attack.p_value is not None and attack.p_value <= 0.05)
 
 
-@pytest.mark.usefixtures("deciding")
-def test_the_same_attack_three_times_is_paid_for() -> None:
-    """Copies add nothing to see, and a bound at a third of the level is lower."""
-    one = responses(2.0, 150, 0)
-    asked = Hypothesis(delta=0.0, policy=RANKS)
-    alone, thrice = estimate([one], asked), estimate([one] * 3, asked)
-    assert 0 < thrice.headline.epsilon_lower < alone.headline.epsilon_lower
-
-
 def test_no_attack_is_refused() -> None:
     with pytest.raises(InputError, match="scores must hold at least one attack, got none"):
         estimate([], Hypothesis())
@@ -171,20 +162,6 @@ def test_a_mechanism_that_is_as_claimed_and_one_that_is_not(order: str) -> None:
     assert all(item.contradicts for item in faulty.attacks[0].limits)
     assert faulty.claim is not None
     assert faulty.headline.epsilon_lower > faulty.claim
-
-
-def test_bounds_of_exact_classes_do_not_exceed_the_truth_here() -> None:
-    """Randomised response at epsilon 1, 500 a world: each exact bound is above it with rate 5%.
-
-    The seed is fixed; all estimators are shown.
-    """
-    found = estimate([responses(1.0, 500, 4)], Hypothesis(delta=0.0, claim=1.0))
-    for bound in found.attacks[0].bounds:
-        assert bound.epsilon >= 0
-        assert bound.validity != "exact" or bound.epsilon <= 1
-        assert bound.confidence == pytest.approx(0.95)
-        assert bound.delta == 0
-    assert not found.contradicted
 
 
 # Positions.
@@ -258,13 +235,6 @@ def test_one_run(claim: float | None) -> None:
     assert found.contradicted == (claim is not None)
 
 
-def test_unfair_splits_are_refused_in_one_run() -> None:
-    scores = table(np.r_[np.ones(100), np.zeros(100)], np.zeros(100))
-    with pytest.raises(InputError, match=r"worlds must be drawn by fair coins .*, got 200 and 100"):
-        estimate([scores], Hypothesis(trials="one-run"))
-    assert estimate([scores], Hypothesis(delta=0.0)).attacks
-
-
 # Odd scores.
 
 
@@ -321,11 +291,6 @@ def test_all_estimators_take_odd_scores() -> None:
         found = estimate([table(*ODD[name])], Hypothesis(claim=0.3))
         assert len(found.attacks[0].bounds) == 3
         assert Estimate.model_validate(json.loads(found.model_dump_json())) == found
-
-
-def test_splitting_needs_two_of_each_world() -> None:
-    with pytest.raises(InputError, match="at least 2 of each world to learn a threshold, got 1"):
-        estimate([table(np.ones(1), np.zeros(9))], Hypothesis(policy=Split()))
 
 
 # The same seed.

@@ -224,13 +224,6 @@ def test_the_worst_position_is_found() -> None:
         assert (place.p_value <= 0.05) == (place.position == "4 4")
 
 
-def test_one_position_is_not_corrected() -> None:
-    table = placed({"a": 2.0}, 100, np.random.default_rng(1))
-    asked = Hypothesis(delta=0.0, claim=0.5, policy=RANKS)
-    (found,) = positions(table, asked, asked.level)
-    assert found.epsilon == found.simultaneous > 0
-
-
 def test_without_a_claim_positions_have_no_p_values() -> None:
     table = placed({"a": 2.0, "b": 0.0}, 50, np.random.default_rng(1))
     found = positions(table, Hypothesis(delta=0.0, policy=RANKS), 0.05)

@@ -64,15 +64,6 @@ def test_the_bound_is_that_of_the_file_in_the_same_order() -> None:
     assert stream.state.epsilon == found.epsilon > 0
 
 
-def test_the_worlds_may_come_one_after_the_other() -> None:
-    scores, bits = gaussian_games(500, 2.0, 3)
-    mixed, sorted_ = Stream(FREE, Null.region(1.0, DELTA)), Stream(FREE, Null.region(1.0, DELTA))
-    mixed.extend(scores, bits)
-    order = np.argsort(bits, kind="stable")
-    sorted_.extend(scores[order], bits[order])
-    assert alike(mixed.state, sorted_.state)
-
-
 def test_games_of_one_world_show_nothing() -> None:
     stream = Stream(FREE, Null.region(1.0, DELTA))
     stream.extend(np.random.default_rng(0).random(200), np.ones(200))
@@ -89,13 +80,6 @@ def test_games_sorted_by_score_are_withheld(sign: int) -> None:
     stream.extend(scores[order][:400], bits[order][:400])
     assert stream.state.decision == "withheld"
     assert (stream.state.epsilon, stream.state.log_wealth) == (0, 0)
-
-
-def test_no_game_no_history() -> None:
-    stream = Stream(FREE, Null.region(1.0, DELTA))
-    stream.extend([], [])
-    assert stream.state == StreamState(0, 0, 0.0, 0.0, "undecided")
-    assert stream.history == ()
 
 
 def test_history_is_thinned_ends_now_and_never_falls() -> None:
