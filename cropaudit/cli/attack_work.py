@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from cropaudit.audit.config.attack_names import KnownAttack, checked_names, known_attacks
-from cropaudit.audit.runs.attack_run import Settings, mechanism_text, play, scores_csv
+from cropaudit.audit.runs.attack_run import Settings, mechanism_text, play
 from cropaudit.audit.runs.attack_verdict import Judged, judge
 from cropaudit.audit.runs.reference_models import vectorised
+from cropaudit.audit.runs.run_files import scores_csv
 from cropaudit.audit.runs.saved_run import SavedRun, load_run
 from cropaudit.errors import InputError, require
 from cropaudit.reports.outputs import check_output, write_output

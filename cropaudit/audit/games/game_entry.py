@@ -1,17 +1,12 @@
 """What every game leaves behind: its entry in the report, what it shows, and its raw scores."""
 
-import csv
-import io
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cropaudit.audit.results.estimate_result import AttackEstimate
 from cropaudit.audit.results.result import Attack
 from cropaudit.audit.scores.tables import ScoreTable
 
-__all__ = ["Played", "Words", "attack_entry", "score_csv"]
+__all__ = ["Played", "Words", "attack_entry"]
 
 _FPRS = (0.001, 0.01, 0.1)
 
@@ -23,12 +18,12 @@ class Played:
     Attributes:
         attack: Its entry in the report.
         shown: What its scores show, those of each adversary at their share of the level.
-        scores: A CSV of the raw scores.
+        table: The raw scores.
     """
 
     attack: Attack
     shown: tuple[AttackEstimate, ...]
-    scores: bytes
+    table: ScoreTable
 
 
 @dataclass(frozen=True)
@@ -74,12 +69,3 @@ def attack_entry(
         bounds=found.bounds,
         seconds=seconds,
     )
-
-
-def score_csv(values: NDArray[np.float64], member: NDArray[np.bool_]) -> bytes:
-    """Returns scores as a CSV that ``cropaudit estimate`` reads."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["score", "member"])
-    writer.writerows((repr(float(v)), int(m)) for v, m in zip(values, member, strict=True))
-    return text.getvalue().encode()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.games.design import game_estimates
-from cropaudit.audit.games.game_entry import Played, Words, attack_entry, score_csv
+from cropaudit.audit.games.game_entry import Played, Words, attack_entry
 from cropaudit.audit.scores.tables import ScoreTable
 from cropaudit.audit.verdict.claims import state_claim
 from cropaudit.audit.verdict.estimate import attack_estimate
@@ -73,7 +73,7 @@ def canary_game(
     table = ScoreTable(name, values, member)
     found = attack_estimate(table, hypothesis_of(subject, "one-run"), "audit")
     entry = attack_entry(words, table, found, seconds, None)
-    return Played(entry, (found,), score_csv(values, member))
+    return Played(entry, (found,), table)
 
 
 def independent_game(
@@ -107,7 +107,7 @@ def independent_game(
     rate = planned_rate(family, sizes, hypothesis.level)
     threshold = float(np.sort(scores.nonmember)[-max(1, round(rate * sizes[1]))])
     entry = attack_entry(words, own, found[0], seconds, threshold)
-    return Played(entry, found, score_csv(own.values, member))
+    return Played(entry, found, own)
 
 
 _ONE_RUN_WORDS = {

@@ -4,8 +4,6 @@ The coins are those of the run; no attack is shown them. Attacks that watch the 
 replay, and those that query the model share its answers and the reference models.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.accounting.mechanisms.registry import ORDERED
 from cropaudit.attacks.black_box.registry import attack_named
 from cropaudit.attacks.white_box.last_iterate import RunFacts, last_iterate_scores
 from cropaudit.audit.config.attack_names import KnownAttack
@@ -31,7 +28,7 @@ from cropaudit.audit.scores.tables import ScoreTable
 from cropaudit.stages import Stage
 from cropaudit.training.streams import spawn_seeds
 
-__all__ = ["Settings", "mechanism_text", "play", "scores_csv"]
+__all__ = ["Settings", "mechanism_text", "play"]
 
 Scored = dict[str, NDArray[np.float64]]
 _MAPS = 4  # cells along each side of the loss maps
@@ -84,24 +81,13 @@ def play(
     return tuple(ScoreTable(item.name, found[item.name], member) for item in attacks)
 
 
-def scores_csv(tables: Sequence[ScoreTable]) -> bytes:
-    """Returns the scores of all attacks as a CSV that ``cropaudit estimate`` reads."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["attack", "score", "member"])
-    for table in tables:
-        rows = zip(table.values, table.member, strict=True)
-        writer.writerows((table.attack, repr(float(v)), int(m)) for v, m in rows)
-    return text.getvalue().encode()
-
-
 def mechanism_text(mechanism: PatchMechanism) -> str:
     """Returns a mechanism as ``cropaudit estimate --mechanism`` takes it."""
     words = (
         f"{mechanism.kind}:noise={mechanism.noise_multiplier!r},q={mechanism.sample_rate!r},"
         f"rho={mechanism.inclusion!r},steps={mechanism.steps}"
     )
-    if mechanism.kind not in ORDERED:
+    if not mechanism.ordered:
         return words
     return f"{words},epochs={mechanism.compositions}"
 

@@ -8,10 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cropaudit.accounting.inclusion.probability import inclusion_map
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.config.mixing import refuse_mixture
 from cropaudit.audit.experiment.own_pipeline import own_conformance
@@ -38,13 +34,11 @@ class Outcome:
 
     Attributes:
         report: The canonical document.
-        inclusion: The inclusion map of the worst image.
         pictures: PNG bytes by file name.
-        raw: Raw files by name: scores, weights, the configuration.
+        raw: Raw files by name: scores, weights, the inclusion map, the configuration.
     """
 
     report: AuditReport
-    inclusion: NDArray[np.float64]
     pictures: Mapping[str, bytes]
     raw: Mapping[str, bytes]
 
@@ -74,7 +68,6 @@ def run_audit(
     refuse_mixture(subject.mechanism, subject.sampling, pairs, claim.mechanism)
     # Drawn before anything is played: a fault of drawing then costs nothing.
     canaries, pictures = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
-    rho = inclusion_map(subject.worst_image, subject.crop, subject.patch)
     stage("Conformance of the pipeline", 0)
     conformance = own_conformance(subject, claim)
     played, result = probe_game(subject, stage("Pipeline probe", config.game.probe_slots))
@@ -82,9 +75,7 @@ def run_audit(
     controls = control_checks(subject, result)
     real = audit_model(subject, stage)
     games = (played, *real.games, *ensemble_games(subject, stage))
-    raw = raw_files(
-        subject, training_files(real.trained), {game.attack.name: game.scores for game in games}
-    )
+    raw = raw_files(subject, training_files(real.trained), [game.table for game in games])
     keep(raw)
     stage("Verdict", 0)
     level = 1 - config.game.confidence
@@ -104,4 +95,4 @@ def run_audit(
     )
     seconds = time.perf_counter() - start
     report = assemble(subject, claim, findings, canaries, raw, seconds)
-    return Outcome(report, rho, pictures, raw)
+    return Outcome(report, pictures, raw)

@@ -23,10 +23,10 @@ from cropaudit.accounting.digits import format_lower, format_upper
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.accounting.inclusion.probability import inclusion
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.accounting.mechanisms.registry import ORDERED, patch_mechanism
+from cropaudit.accounting.mechanisms.registry import sampler
 from cropaudit.certificate.certificate import Certificate, certificate
 from cropaudit.certificate.run_logs import InclusionLog, NoiseLog, Tally
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.batches.inclusion_rate import worst_place
 from cropaudit.conformance.checks.steps.clipping import adapted_norm, clipping_seen
 from cropaudit.conformance.checks.steps.contributions import read
@@ -35,10 +35,7 @@ from cropaudit.conformance.checks.steps.update import followed, moved_after
 from cropaudit.conformance.checks.windows.laws import DEPENDENT, MOVING, law_of, well_read
 from cropaudit.conformance.observations.batches import Batches
 from cropaudit.conformance.observations.updates import SCENARIOS, Updates
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words, joined
+from cropaudit.conformance.words import joined
 from cropaudit.errors import InputError
 
 __all__ = ["check", "reconciled"]
@@ -206,7 +203,7 @@ def _reconciled(
     updates = seen.batches.updates if seen.batches is not None else -1
     if updates >= 1 and seen.batches is not None:
         changed: dict[str, Any] = {"steps": updates}
-        if mechanism.kind in ORDERED:
+        if mechanism.ordered:
             changed["epochs"] = _epochs_begun(seen.batches)
         mechanism = replace(mechanism, **changed)
     noises, log = _noise(seen), _log(seen, claimed, stated)
@@ -295,8 +292,7 @@ def _stated(seen: Observations, claimed: PipelineClaim) -> _Stated:
         rho = rho if rho is not None else found.probability
     if rho is None:
         raise InputError("crop or inclusion must be given, or read off a transform")
-    mechanism = patch_mechanism(
-        claimed.sampler,
+    mechanism = sampler(claimed.sampler).of_loader(
         noise_multiplier=claimed.noise_multiplier or 0.0,
         batch=claimed.batch or 1,
         records=claimed.records or 1,
@@ -375,7 +371,7 @@ def _noise_of_steps(updates: Updates) -> tuple[NoiseLog, ...] | None:
 
 
 def _log(seen: Observations, claimed: PipelineClaim, stated: _Stated) -> InclusionLog | None:
-    records = None if stated.mechanism.kind in (*ORDERED, "full") else _records(seen.batches)
+    records = _records(seen.batches) if stated.mechanism.redrawn else None
     draws = seen.windows
     known = draws is not None and well_read(draws)
     windows = worst_place(draws, claimed, stated.place) if draws is not None and known else None

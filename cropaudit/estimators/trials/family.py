@@ -94,7 +94,7 @@ class Family:
         require(self.mechanism.record_rate > 0, "record rate", "above 0", 0)
         require(self.mechanism.crops == 1, "crops", "1 in a family", self.mechanism.crops)
         if self.axis == "sampling rate":
-            free = self.mechanism.kind in ("poisson", "fixed")
+            free = self.mechanism.redrawn
             require(free, "sampler", "poisson or fixed to vary its rate", self.mechanism.kind)
 
     @cached_property
