@@ -9,7 +9,6 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
-from cropaudit.audit.verdict.curve_tests import CountsTest, RankSumTest
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 

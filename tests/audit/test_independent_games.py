@@ -4,7 +4,6 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from cropaudit.audit.games.independent_games import independent_game
 
 from cropaudit.accounting.bounds.accountant import epsilon_at
 from cropaudit.audit.config.audit_config import AuditConfig

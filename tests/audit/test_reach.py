@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cropaudit.audit.verdict.method_choice import choose_methods
-from cropaudit.audit.verdict.question import Question
 
 from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
 from cropaudit.audit.games.simulated import pair_scores

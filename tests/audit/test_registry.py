@@ -6,8 +6,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from cropaudit.audit.verdict.method_choice import Choice, choose_methods
-from cropaudit.audit.verdict.question import Question
 from scipy.stats import binom
 
 from cropaudit.accounting.mechanisms.descriptions import (
