@@ -125,7 +125,7 @@ def test_one_run_shares_the_level_alike() -> None:
     shown = [item for game in games for item in game.shown]
     own = headline_of(shown, hypothesis_of(audited, "one-run"))
     assert [item.share for item in shown] == pytest.approx([1 / 3] * 2), "a third is the probe's"
-    judged = judge(audited, checked_names(["white-box", "black-box"]), tables)
+    judged = judge(audited, checked_names(["white-box", "loss"]), tables)
     asked = Hypothesis(mechanism=audited.mechanism, trials="one-run")
     assert judged.found.headline == estimate(tables, asked).headline
     python = estimate(tables, replace(asked, share=2 / 3))

@@ -6,6 +6,7 @@ cap); the p-value of a null hypothesis; and the smallest true epsilon that it fi
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain, islice
 from typing import ClassVar, Protocol
 
@@ -36,6 +37,9 @@ __all__ = [
     "bound_of",
     "planned_rate",
 ]
+
+
+_rank_sum = lru_cache(maxsize=8)(RankSum)  # whose simulated games take time
 
 
 class Named(Protocol):
@@ -243,7 +247,7 @@ class RankSumMethod:
     validity: ClassVar[Validity] = RankSum.validity
 
     def _seen(self, scores: Scores) -> tuple[RankSum, float]:
-        test = RankSum(self.family, len(scores.member), len(scores.nonmember))
+        test = _rank_sum(self.family, len(scores.member), len(scores.nonmember))
         return test, test.statistic(hits_at_ranks(scores, test.ranks.tolist()))
 
     def bound(self, scores: Scores, delta: float, level: float, seed: int) -> Bound:
@@ -276,7 +280,7 @@ class RankSumMethod:
 
     def detectable(self, trials: tuple[int, int], truth: Truth, level: float) -> float | None:
         """Returns the smallest true epsilon whose bound exceeds 0 with 90% power."""
-        test = RankSum(self.family, *trials)
+        test = _rank_sum(self.family, *trials)
         quietest = self.family.span[0]
 
         def found(loudness: int) -> bool:
