@@ -11,9 +11,10 @@ from cropaudit.audit.config.attack_names import checked_names
 from cropaudit.audit.config.audit_config import load_config
 from cropaudit.audit.experiment.declared import declare
 from cropaudit.audit.experiment.subject import prepare_subject
-from cropaudit.audit.runs.attack_run import mechanism_text, scores_csv
+from cropaudit.audit.runs.attack_run import mechanism_text
 from cropaudit.audit.runs.attack_verdict import judge
 from cropaudit.audit.runs.reference_models import References
+from cropaudit.audit.runs.run_files import scores_csv
 from cropaudit.audit.scores.tables import ScoreTable, read_table
 from cropaudit.errors import InputError
 
