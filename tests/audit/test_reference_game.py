@@ -73,7 +73,8 @@ def test_an_honest_game_stays_below_the_claim(slots: int) -> None:
     assert played.attack.members + played.attack.nonmembers == 60 * slots
     assert max(bound.epsilon for bound in played.attack.bounds) < audited.bound.epsilon
     assert not any(refutes(item, 0.05) for item in played.shown)
-    assert reference_game(audited, None).scores == played.scores
+    again = reference_game(audited, None)
+    assert np.array_equal(again.table.values, played.table.values)
 
 
 def test_positive_control_a_claim_of_1_is_refuted_where_noise_is_lost(
