@@ -155,6 +155,8 @@ def test_headline_is_the_largest_corrected_bound() -> None:
     assert (found.confidence, found.delta, found.position) == (0.95, DELTA, None)
     assert found.correction == "corrected for 3 attacks"
     assert headline_of(QUIET, Hypothesis()).epsilon_lower == 0
+    two = (shown("a", 1.5), shown("a", 1.7))  # scored by two adversaries
+    assert headline_of(two, Hypothesis()).correction == "one attack"
 
 
 # Whole games, played from the pair itself: no torch, no crops, so that many can be had.

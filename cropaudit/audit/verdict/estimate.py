@@ -151,8 +151,9 @@ def headline_of(attacks: Sequence[AttackEstimate], hypothesis: Hypothesis) -> He
         found += [(best, p.simultaneous, attack.attack, p.position) for p in attack.positions]
     best, epsilon, name, position = max(found, key=lambda item: item[1])
     searched = any(item.positions for item in attacks)
-    count = "one attack" if len(attacks) == 1 else f"{len(attacks)} attacks"
-    words = f"corrected for {count}" if len(attacks) > 1 or searched else count
+    many = len({item.attack for item in attacks})  # one may be scored by several adversaries
+    count = "one attack" if many == 1 else f"{many} attacks"
+    words = f"corrected for {count}" if many > 1 or searched else count
     return Headline(
         epsilon_lower=epsilon,
         delta=hypothesis.delta,
