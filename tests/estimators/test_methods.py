@@ -172,7 +172,6 @@ def test_p_values_of_curves_hold_at_their_level(method: HypothesisTest) -> None:
     assert rejected <= binom.isf(1e-5, 20, level)
 
 
-
 @pytest.mark.parametrize("method", METHODS, ids=name)
 @settings(max_examples=4, deadline=None)
 @given(data=st.data())
