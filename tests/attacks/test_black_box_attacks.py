@@ -15,7 +15,7 @@ from cropaudit.attacks.black_box.quantile import QuantileRegression
 from cropaudit.attacks.black_box.references import leave_one_out
 from cropaudit.attacks.black_box.registry import ATTACKS, attack_named
 from cropaudit.attacks.black_box.rmia import Rmia
-from cropaudit.attacks.black_box.signals import Signals
+from cropaudit.attacks.signals import Signals
 from cropaudit.errors import InputError
 
 SLOTS, TARGETS, REFERENCES, DECOYS = 20, 20, 32, 60

@@ -13,7 +13,7 @@ from cropaudit.audit.experiment.declared import declare
 from cropaudit.audit.experiment.subject import prepare_subject
 from cropaudit.audit.runs.attack_run import mechanism_text, scores_csv
 from cropaudit.audit.runs.attack_verdict import judge
-from cropaudit.audit.runs.reference_models import References
+from cropaudit.audit.games.reference_models import References
 from cropaudit.audit.scores.tables import ScoreTable, read_table
 from cropaudit.errors import InputError
 

@@ -19,7 +19,7 @@ from cropaudit.audit.experiment.canary_files import canary_bytes, same_canaries
 from cropaudit.audit.results.digests import MARKER_NAME, sha256
 from cropaudit.audit.runs.attack_run import Settings, play
 from cropaudit.audit.runs.attack_verdict import judge
-from cropaudit.audit.runs.reference_models import Asking, References, ask_references, vectorised
+from cropaudit.audit.games.reference_models import Asking, References, ask_references, vectorised
 from cropaudit.audit.runs.saved_run import SavedRun, load_run, replay
 from cropaudit.audit.runs.train_run import TrainedRun, train_run
 from cropaudit.errors import InputError
@@ -169,7 +169,7 @@ def test_the_played_white_box_is_the_watching_one(saved: SavedRun) -> None:
 def test_references_in_turn_are_those_of_an_ensemble_in_kind(saved: SavedRun) -> None:
     """The slow way keeps shapes and balanced coins; its answers are of the same size."""
     from cropaudit.audit.experiment.training_plan import training_spec
-    from cropaudit.audit.runs.reference_models import _in_turn
+    from cropaudit.audit.games.reference_models import _in_turn
 
     assert vectorised(saved)
     asking, wanted = Asking(2, 0, 4), References(4, 7)

@@ -12,20 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.accounting.inclusion.probability import inclusion_map
-from cropaudit.audit.runs.assemble import Findings, assemble, raw_files
-from cropaudit.audit.verdict.claims import state_claim
 from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.games.design import detectable_epsilon, scoring_pairs
-from cropaudit.audit.games.probe_game import control_checks, probe_game
 from cropaudit.audit.config.mixing import refuse_mixture
 from cropaudit.audit.experiment.own_pipeline import own_conformance
 from cropaudit.audit.experiment.pictures import draw_canaries
+from cropaudit.audit.experiment.subject import prepare_subject
+from cropaudit.audit.games.design import detectable_epsilon, scoring_pairs
+from cropaudit.audit.games.probe_game import control_checks, probe_game
 from cropaudit.audit.games.real_model import audit_model, ensemble_games
 from cropaudit.audit.results.result import AuditReport
+from cropaudit.audit.runs.assemble import Findings, assemble, raw_files
 from cropaudit.audit.runs.run_files import training_files
-from cropaudit.stages import Stage
-from cropaudit.audit.experiment.subject import prepare_subject
+from cropaudit.audit.verdict.claims import state_claim
 from cropaudit.audit.verdict.verdict import decide, headline
+from cropaudit.stages import Stage
 
 __all__ = ["Outcome", "Stage", "run_audit"]
 
@@ -72,7 +72,7 @@ def run_audit(
     refuse_mixture(subject.mechanism, subject.sampling, pairs, claim.mechanism)
     # Drawn before anything is played: a fault of drawing then costs nothing.
     canaries, pictures = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
-    rho = inclusion_map(subject.worst_image, subject.crop, subject.patch)
+    rho = subject.pipeline.shown(inclusion_map(subject.worst_image, subject.crop, subject.patch))
     stage("Conformance of the pipeline", 0)
     conformance = own_conformance(subject, claim)
     played, result, plan = probe_game(subject, stage("Pipeline probe", config.game.probe_slots))
