@@ -13,6 +13,7 @@ from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.accounted import account
 from cropaudit.audit.experiment.canary_plan import plant_canaries
+from cropaudit.audit.experiment.initial_model import pinned
 from cropaudit.errors import require
 from cropaudit.training.canaries import CanarySlot, fill_slots
 from cropaudit.training.crops.cutting import output_size
@@ -117,6 +118,8 @@ def prepare_subject(config: AuditConfig) -> Subject:
     Raises:
         InputError: If the data cannot be read or the configuration does not fit them.
     """
+    training = pinned(config.training)
+    config = config.model_copy(update={"training": training})
     seeds = Seeds.of(config.seed)
     crop, patch = config.crop_law(), config.patch_shape()
     photographs, validation = _load(config, seeds)
@@ -126,7 +129,6 @@ def prepare_subject(config: AuditConfig) -> Subject:
         require(fits, "patch", f"at most the image {size}", patch)
     empty, slots = plant_canaries(photographs, config, crop, patch, seeds.canaries, seeds.weights)
     member = np.random.default_rng(seeds.coins).random(len(slots)) < 0.5
-    training = config.training
     found = account(config, empty.sizes(), len(photographs), len(empty))
     return Subject(
         config=config,

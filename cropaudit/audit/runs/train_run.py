@@ -94,6 +94,7 @@ def train_run(
     start = time.perf_counter()
     stage("Data, canaries and bounds", 0)
     subject = prepare_subject(config)
+    config = subject.config  # with the digest of the user's own model
     if subject.photographs.files:
         stage(f"Read {subject.photographs.files}", 0)
     claim = state_claim(config.claim, subject.mechanism, config.game.delta)
