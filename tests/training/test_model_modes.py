@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from cropaudit.training.dpsgd.mode_support import ALL_MODES, offered_mode
 from torch import nn
 
 from cropaudit.accounting.geometry.shapes import Crop, Size
@@ -12,7 +13,6 @@ from cropaudit.errors import InputError
 from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.dpsgd import mode_support
 from cropaudit.training.dpsgd.loop import DpSgdSpec, train
-from cropaudit.training.dpsgd.mode_support import ALL_MODES, offered_mode
 from cropaudit.training.dpsgd.private_step import PrivateStep
 from cropaudit.training.dpsgd.run_setup import planned_mode
 from cropaudit.training.models.build import MODELS, GradSampleMode, build_model, recipe

@@ -64,7 +64,15 @@ class AuditConfig(Section):
                 raise ValueError(f"{words}, got {own.targets}")
         if self.crop.law == "resized" and self.canary.background == "sparse":
             raise ValueError("canary.background must be ignore or natural for law resized")
-        several = self.crop.per_image
+        several, training = self.crop.per_image, self.training
+        if several > 1 and self.crop.clipped == "together":
+            if training.grad_sample_mode == "ghost":
+                words = "one that takes each crop's gradient, for crops that are averaged"
+                raise ValueError(f"training.grad_sample_mode must be {words}, got ghost")
+            if (training.physical_batch or several) < several:
+                words = f"at least {several}, the crops that are averaged before clipping"
+                given = training.physical_batch
+                raise ValueError(f"training.physical_batch must be {words}, got {given}")
         for name in ("two-world", "reference"):
             if name in game.attacks and several > 1:
                 words = f"crop.per_image must be 1 for the {name} game, whose runs are vectorised"

@@ -39,7 +39,7 @@ from cropaudit.conformance.probes.training.trainer import probe_trainer
 from cropaudit.conformance.subjects import Subjects
 from cropaudit.conformance.suite import examine
 from cropaudit.training.crops.cutting import random_crop
-from cropaudit.training.dpsgd.mode_support import offered_mode
+from cropaudit.training.dpsgd.grad_modes import exact_mode
 from cropaudit.training.dpsgd.run_setup import planned_mode, private_step, run_facts
 from cropaudit.training.models.build import GradSampleMode, build_model
 from cropaudit.training.sampling.samplers import Cyclic, Shuffle, batches
@@ -216,7 +216,7 @@ class _Own:
     def _readable_mode(self) -> GradSampleMode:
         """Returns the mode of training, or where that leaves no gradient to read, the recipe's."""
         mode = self._mode()
-        return offered_mode(self._spec.model, self._model()).mode if mode == "ghost" else mode
+        return exact_mode(self._spec.model, self._model()).mode if mode == "ghost" else mode
 
     def _updates(self) -> Any:
         guard = Guard("trainer", None, _ignore)

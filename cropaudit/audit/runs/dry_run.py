@@ -103,14 +103,13 @@ class DryRun:
         return self.declared.bound
 
 
-def dry_run(config: AuditConfig, *, attacks: bool, measure: bool, seconds: float = 20.0) -> DryRun:
+def dry_run(config: AuditConfig, *, attacks: bool, measure: bool) -> DryRun:
     """Validates a configuration and says what it would do.
 
     Args:
         config: What to look at.
         attacks: Whether attacks are played after the training.
         measure: Whether to time steps of the model on this machine.
-        seconds: About how long to measure.
 
     Raises:
         InputError: If the configuration does not fit itself.
@@ -120,7 +119,7 @@ def dry_run(config: AuditConfig, *, attacks: bool, measure: bool, seconds: float
     pairs = scoring_pairs(declared.mechanism)
     refuse_mixture(declared.mechanism, sampling, pairs, declared.claim.mechanism)
     crop = config.shown_size()
-    cost = measure_step(training, crop, declared.classes, seconds=seconds) if measure else None
+    cost = measure_step(training, crop, declared.classes) if measure else None
     expected = expected_batch(sampling, declared.records) * config.crop.per_image
     physical = min(training.physical_batch or math.ceil(expected), math.ceil(expected))
     steps = declared.bound.steps

@@ -221,7 +221,7 @@ def _mode(choice: ModeChoice) -> ModeRecord:
         TrialRecord(
             mode=trial.mode,
             error=finite(trial.error),
-            seconds=finite(trial.seconds),
+            seconds=None,
             peak_bytes=trial.peak_bytes,
             note=trial.note,
         )
