@@ -1,4 +1,4 @@
-"""A user's own model: trained, attacked and made again by its file, which is known by its digest."""
+"""A user's own model: trained, attacked and made again by its file, known by its digest."""
 
 import json
 from pathlib import Path
