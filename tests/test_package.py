@@ -38,7 +38,7 @@ ROOMS = (
     *("conformance.probes.training", "conformance.probes.models", "conformance.worker"),
     *("conformance.checks.models", "conformance.checks.steps", "conformance.checks.windows"),
     *("conformance.checks.batches", "conformance.checks", "conformance.catalogue"),
-    *("conformance.copy_process", "conformance.process", "conformance.suite"),
+    *("conformance.process", "conformance.suite"),
     *("conformance.asserting", "conformance"),
     *("audit.conformance", "audit.results", "audit.config", "audit.scores", "audit.verdict"),
     *("audit.experiment", "audit.games", "audit.runs"),

@@ -19,8 +19,8 @@ from cropaudit.errors import InputError
 from cropaudit.estimators.scores import Scores
 from cropaudit.training.canaries import add_slots, fill_slots, plant
 from cropaudit.training.canaries.backgrounds import Sparse
+from cropaudit.training.canaries.crafting import clip, flat_gradients
 from cropaudit.training.canaries.designs import Opposed
-from cropaudit.training.canaries.gradients import clip, flat_gradients
 from cropaudit.training.canaries.slots import filled
 from cropaudit.training.crops.cutting import cut_windows
 from cropaudit.training.dpsgd.loop import StepView, Trained, train

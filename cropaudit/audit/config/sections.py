@@ -19,6 +19,7 @@ from pydantic import (
 from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Crop, Size
 from cropaudit.accounting.names import Clipped, Interpolation, PadMode, SamplerName
+from cropaudit.training.canaries.registry import DESIGNS
 
 __all__ = [
     "AttackName",
@@ -211,7 +212,7 @@ class TrainingConfig(Section):
 class CanaryConfig(Section):
     """What stands in the slots; see `cropaudit.training.canaries.designs`."""
 
-    design: Literal["opposed", "label-only", "bright", "face", "plate", "real-object"] = "opposed"
+    design: str = "opposed"
     background: Literal["ignore", "sparse", "natural"] | None = None
     texture: Literal["blocks", "flat", "natural", "periodic"] | None = None
     positions: Literal["worst", "random", "stratified"] = "worst"
@@ -227,12 +228,13 @@ class CanaryConfig(Section):
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
-        free = self.design in ("opposed", "label-only")
-        if self.background is not None and not free:
-            raise ValueError(f"background must be left out for {self.design}")
-        if self.texture is not None and not (free or self.design == "bright"):
-            raise ValueError(f"texture must be left out for {self.design}")
-        real = self.design == "real-object"
+        if self.design not in DESIGNS:
+            raise ValueError(f"design must be one of {', '.join(DESIGNS)}, got {self.design}")
+        known = DESIGNS[self.design]
+        for name in ("background", "texture"):
+            if getattr(self, name) is not None and name not in known.takes:
+                raise ValueError(f"{name} must be left out for {self.design}")
+        real = known.make is None
         if real and not self.objects:
             raise ValueError("objects must name at least one kind for real-object")
         if not real and (self.objects or self.objects_file is not None):

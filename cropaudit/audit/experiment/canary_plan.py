@@ -8,18 +8,12 @@ from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.config.sections import CanaryConfig
 from cropaudit.audit.experiment.initial_model import initial_model
 from cropaudit.training.canaries import CanarySlot, plant
-from cropaudit.training.canaries.backgrounds import Background, Ignore, Natural, Sparse
+from cropaudit.training.canaries.backgrounds import BACKGROUNDS
 from cropaudit.training.canaries.crafting import craft
-from cropaudit.training.canaries.designs import (
-    BrightTexture,
-    Design,
-    LabelOnly,
-    ObjectPaste,
-    Opposed,
-    RealObject,
-)
-from cropaudit.training.canaries.positions import Positions, Random, Stratified, Worst
-from cropaudit.training.canaries.textures import Blocks, Flat, NaturalTexture, Periodic, Texture
+from cropaudit.training.canaries.designs import Design, RealObject
+from cropaudit.training.canaries.positions import POSITIONS
+from cropaudit.training.canaries.registry import DESIGNS
+from cropaudit.training.canaries.textures import TEXTURES
 from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.objects.finding import find_objects
 from cropaudit.training.objects.patches import ObjectPatch
@@ -27,23 +21,6 @@ from cropaudit.training.objects.removal import without
 
 __all__ = ["plant_canaries"]
 
-_BACKGROUNDS: dict[str, Background] = {
-    "ignore": Ignore(),
-    "sparse": Sparse(),
-    "natural": Natural(),
-}
-_TEXTURES: dict[str | None, Texture] = {
-    None: Blocks(),
-    "blocks": Blocks(),
-    "flat": Flat(),
-    "natural": NaturalTexture(),
-    "periodic": Periodic(),
-}
-_POSITIONS: dict[str, Positions] = {
-    "worst": Worst(),
-    "random": Random(),
-    "stratified": Stratified(),
-}
 _CRAFTING_WINDOWS = 8
 _LEAST_OBJECT = 16  # pixels; fewer are specks of annotation
 
@@ -80,7 +57,7 @@ def plant_canaries(
         crop,
         patch,
         seed,
-        positions=_POSITIONS[chosen.positions],
+        positions=POSITIONS[chosen.positions],
         per_image=chosen.per_image,
         added=chosen.added,
     )
@@ -99,21 +76,13 @@ def plant_canaries(
     return empty, crafted
 
 
-def _design(chosen: CanaryConfig, data: SegmentationData, patch: Rectangle) -> Design:
+def _design(chosen: CanaryConfig, data: SegmentationData, patch: Rectangle) -> Design | RealObject:
+    make = DESIGNS[chosen.design].make
+    if make is None:
+        return RealObject(_objects(chosen, data, patch), without)
     # In the user's own images the labels around the patch stay unless they are told to go.
     usual = "ignore" if chosen.added else "natural"
-    background, texture = _BACKGROUNDS[chosen.background or usual], _TEXTURES[chosen.texture]
-    match chosen.design:
-        case "opposed":
-            return Opposed(background, texture)
-        case "label-only":
-            return LabelOnly(None, background, texture)
-        case "bright":
-            return BrightTexture(None, texture)
-        case "face" | "plate":
-            return ObjectPaste(chosen.design)
-        case "real-object":
-            return RealObject(_objects(chosen, data, patch), without)
+    return make(BACKGROUNDS[chosen.background or usual], TEXTURES[chosen.texture or "blocks"])
 
 
 def _objects(

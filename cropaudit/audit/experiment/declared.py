@@ -13,8 +13,8 @@ from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.accounted import account
 from cropaudit.audit.verdict.claims import StatedClaim, state_claim
 from cropaudit.errors import InputError, require
-from cropaudit.training.datasets.registry import KINDS, LAYOUTS
-from cropaudit.training.scenes.layout import CLASSES
+from cropaudit.training.datasets.registry import LAYOUTS, kinds
+from cropaudit.training.scenes.streets import CLASSES
 
 __all__ = ["Declared", "check_folder", "declare"]
 
@@ -60,13 +60,12 @@ def check_folder(config: AuditConfig) -> None:
         InputError: If the folder is missing, or the kind of data is unknown.
     """
     data = config.data
-    require(data.kind in KINDS, "data.kind", f"one of {', '.join(KINDS)}", data.kind)
-    structures = {layout.kind: layout.structure for layout in LAYOUTS}
-    if data.folder is None and data.kind in structures:
+    require(data.kind in kinds(), "data.kind", f"one of {', '.join(kinds())}", data.kind)
+    if data.folder is None and data.kind in LAYOUTS:
         kind = "a folder" if data.kind == "folder" else f"a {data.kind} folder"
         raise InputError(
             f"data.folder (--data DIR) must be given for {config.name}: {kind} with "
-            f"{structures[data.kind]}, got none"
+            f"{LAYOUTS[data.kind].structure}, got none"
         )
 
 
@@ -78,7 +77,7 @@ def declare(config: AuditConfig) -> Declared:
             batch the records.
     """
     data = config.data
-    require(data.kind in KINDS, "data.kind", f"one of {', '.join(KINDS)}", data.kind)
+    require(data.kind in kinds(), "data.kind", f"one of {', '.join(kinds())}", data.kind)
     exact = data.folder is None and data.kind in ("auto", "scenes")
     image = _declared_size(config, exact)
     patch = config.patch_shape()
