@@ -10,7 +10,7 @@ from cropaudit.accounting.mechanisms.descriptions import Mechanism, PatchMechani
 from cropaudit.accounting.mechanisms.registry import require_same
 from cropaudit.accounting.privacy_loss.dominating_pairs import MixturePair, StepPair
 from cropaudit.errors import InputError, require
-from cropaudit.training.sampling.samplers import Sampling, sampler_name
+from cropaudit.training.sampling.samplers import Sampling
 
 __all__ = ["refuse_mixture"]
 
@@ -32,7 +32,7 @@ def refuse_mixture(
     Raises:
         InputError: If two of them differ in more than the noise multiplier.
     """
-    trained = sampler_name(sampling)
+    trained = sampling.name
     kinds = f"{accounted.kind} and {trained}"
     require(accounted.kind == trained, "accountant and training", "of one sampler", kinds)
     if claimed is not None:
