@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from cropaudit.accounting.bounds.accountant import bracket, epsilon_at, round_up
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.accounting.mechanisms.registry import ORDERED, parse_mechanism
+from cropaudit.accounting.mechanisms.registry import parse_mechanism
 from cropaudit.certificate.noise_tests import CONSTANT, Judged, judge_noise
 from cropaudit.certificate.rate_tests import judge_rates
 from cropaudit.certificate.run_logs import InclusionLog, NoiseLog, Tally
@@ -36,7 +36,6 @@ from cropaudit.estimators.rounding import round_down
 
 __all__ = ["Certificate", "Limits", "certificate", "certify"]
 
-_FIXED = ORDERED | {"full"}  # samplers whose participations no coin decides
 _JUDGED = 0.2  # share of the level that tests what limits rest on: noise half, rates half
 _RUNGS = 8  # deviations to which those of single steps are rounded, outwards
 
@@ -268,7 +267,7 @@ def _judged(
     claim: PatchMechanism, noise: NoiseLog | None, log: InclusionLog | None, level: float
 ) -> tuple[tuple[Judged, ...], tuple[Judged, ...]]:
     """Judges noise and rates, each at ``level``."""
-    sampled = claim.kind not in _FIXED
+    sampled = claim.redrawn
     return (
         () if noise is None else judge_noise(noise, level),
         () if log is None else judge_rates(log, level, sampled=sampled),
@@ -301,7 +300,7 @@ def _deviations(
     estimates = np.sqrt(np.mean(noise.samples**2, axis=1))
     name = "noise multiplier of a step"
     limits = Limits(name, claimed, float(lows.min()), float(estimates.min()), float(highs.max()))
-    if claim.kind in ORDERED or len(lows) != claim.steps:  # which steps took part is not known
+    if claim.ordered or len(lows) != claim.steps:  # which steps took part is not known
         return _Deviations(limits, (float(highs.max()),), (float(lows.min()),))
     return _Deviations(limits, _rounded(highs, up=True), _rounded(lows, up=False))
 
@@ -328,10 +327,10 @@ def _logged(
     """Returns the logs that bear on a parameter of this sampler."""
     named: dict[str, NoiseLog | Tally | None] = {"noise multiplier": noise}
     if log is not None:
-        named["sampling rate"] = None if claim.kind in _FIXED else log.records
+        named["sampling rate"] = log.records if claim.redrawn else None
         named["inclusion probability"] = log.windows
         named["record rate"] = log.joint
-    if claim.kind in _FIXED:
+    if not claim.redrawn:
         legal = f"of windows for {claim.kind} batches, whose steps depend on one another"
         require(named.get("record rate") is None, "inclusion log", legal, "joint events")
     found = {name: item for name, item in named.items() if item is not None}
@@ -343,12 +342,12 @@ def _logged(
 def _known(claim: PatchMechanism, logged: dict[str, NoiseLog | Tally]) -> set[str]:
     """Returns the parameters that need no assumption."""
     moved = {"inclusion probability"} if "record rate" in logged else set()
-    return {*logged, *moved, *({"sampling rate"} if claim.kind in _FIXED else ())}
+    return {*logged, *moved, *({"sampling rate"} if not claim.redrawn else ())}
 
 
 def _participations(claim: PatchMechanism, log: InclusionLog | None) -> int:
     """Returns how often, at least, the record took part in one of the runs that were logged."""
-    if log is None or log.records is None or claim.kind not in ORDERED:
+    if log is None or log.records is None or not claim.ordered:
         return 0
     runs = -(-log.records.trials // claim.steps)
     return -(-log.records.count // runs)

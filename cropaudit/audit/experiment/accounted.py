@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, replace
 
 from cropaudit.accounting.bounds.accountant import calibrate_noise, epsilon_at
-from cropaudit.accounting.bounds.bound import PatchBound, Pipeline, bound
+from cropaudit.accounting.bounds.bound import PatchBound, Phase, Pipeline, bound_phases
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
 from cropaudit.audit.config.audit_config import AuditConfig
@@ -74,7 +74,7 @@ def account(config: AuditConfig, sizes: tuple[Size, ...], images: int, records: 
     noise, rho = training.noise_multiplier, pipeline.worst().probability
     planned = _planned_noise(config, pipeline.mechanism(1.0, rho))
     mechanism = pipeline.mechanism(planned, rho)
-    found = bound(pipeline, delta, noise_multiplier=planned)
+    found = bound_phases([Phase(pipeline, planned)], delta)
     if planned != noise:
         found = replace(
             found,

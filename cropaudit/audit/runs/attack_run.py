@@ -5,7 +5,6 @@ import io
 from collections.abc import Sequence
 
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.accounting.mechanisms.registry import ORDERED
 from cropaudit.attacks.registry import OneRun
 from cropaudit.audit.games.one_run import Settings, scored_after, watchers
 from cropaudit.audit.runs.saved_run import SavedRun, replay
@@ -58,6 +57,6 @@ def mechanism_text(mechanism: PatchMechanism) -> str:
     )
     if mechanism.crops > 1:
         words += f",crops={mechanism.crops}"
-    if mechanism.kind not in ORDERED:
+    if not mechanism.ordered:
         return words
     return f"{words},epochs={mechanism.compositions}"

@@ -87,7 +87,7 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
         curve = privacy_curve(mechanism, delta)
         epsilon = finite_epsilon(curve.epsilon(delta), delta)
         statement = (
-            f"The configured mechanism ({_words(mechanism)} batches, random crops, noise "
+            f"The configured mechanism ({mechanism.adjective} batches, random crops, noise "
             f"multiplier {mechanism.noise_multiplier:g}) is patch-level "
             f"({format_upper(epsilon)}, {delta:g})-DP."
         )
@@ -101,16 +101,11 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
     noise = calibrate_noise(mechanism, delta, config.epsilon)
     statement = (
         f"The training is patch-level ({config.epsilon:g}, {delta:g})-DP, as "
-        f"{_words(mechanism)} batches with random crops are at noise multiplier {noise:.4g}."
+        f"{mechanism.adjective} batches with random crops are at noise multiplier {noise:.4g}."
     )
     claimed = mechanism.with_noise(noise)
     curve, game = privacy_curve(claimed, delta), _game_curve(claimed, delta)
     return StatedClaim("epsilon", statement, config.epsilon, delta, noise, curve, game, claimed)
-
-
-def _words(mechanism: PatchMechanism) -> str:
-    words = {"poisson": "Poisson", "fixed": "fixed-size", "shuffle": "shuffled", "full": "full"}
-    return words.get(mechanism.kind, mechanism.kind)
 
 
 def _game_curve(mechanism: PatchMechanism, delta: float) -> PrivacyCurve:

@@ -28,7 +28,7 @@ def inversions(scores: Scores, question: Question) -> tuple[Inversion, ...]:
     mechanism = question.mechanism
     if mechanism is None or question.trials == "one-run":
         return ()
-    apart = mechanism.kind in ("poisson", "fixed")
+    apart = mechanism.redrawn
     axes = _AXES if apart else _AXES[:2]
     return tuple(_inversion(scores, question, axis) for axis in axes)
 

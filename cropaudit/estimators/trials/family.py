@@ -90,7 +90,7 @@ class Family:
         legal = f"1 in a family of its {self.axis}"
         require(crops == 1 or self.axis == "noise multiplier", "crops", legal, crops)
         if self.axis == "sampling rate":
-            free = self.mechanism.kind in ("poisson", "fixed")
+            free = self.mechanism.redrawn
             require(free, "sampler", "poisson or fixed to vary its rate", self.mechanism.kind)
 
     @cached_property

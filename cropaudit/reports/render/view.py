@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cropaudit.accounting.names import SamplerName
+from cropaudit.accounting.mechanisms.registry import sampler
 from cropaudit.audit.results.result import Attack, AuditReport, CanaryPicture, Claim, Utility
 from cropaudit.errors import InputError, require
 from cropaudit.reports.text import words
@@ -33,13 +33,6 @@ __all__ = [
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Widths on the page in CSS pixels.
 _IMAGE_WIDTH, _CROP_WIDTH = 420, 220
-_SAMPLERS: dict[SamplerName, str] = {
-    "poisson": "Poisson: every record joins every step independently, with probability q",
-    "fixed": "fixed size: every step draws B of N records without replacement",
-    "shuffle": "shuffle: every epoch visits every record once, in a random order",
-    "cyclic": "cyclic: the same batches of B records come round in the same order",
-    "full": "full: every step takes every record",
-}
 
 
 @dataclass(frozen=True)
@@ -172,7 +165,7 @@ def parameters(claim: Claim) -> list[Parameter]:
     """Returns the native parameters, from which others can compute their own epsilon."""
     row, column = claim.worst_position
     rows = [
-        ("", "Sampling of records", _SAMPLERS[claim.sampler]),
+        ("", "Sampling of records", sampler(claim.sampler).words),
         ("σ", "Noise multiplier claimed, in units of C", _plain(claim.noise_multiplier)),
         ("", "Noise multiplier configured", _plain(claim.configured_noise_multiplier)),
         ("C", "Clipping norm of one record's gradient", _plain(claim.max_grad_norm)),
