@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cropaudit.accounting.bounds.bound import Pipeline, bound
+from cropaudit.accounting.bounds.bound import Phase, Pipeline, bound_phases
 from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
 from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
@@ -71,21 +71,18 @@ def test_a_whole_audit_claims_what_the_accountant_bounds(
     kept: dict[str, bytes] = {}
     done = run_audit(configured(law, several, clipped), "a test", silent, kept.update)
     report = done.report
-    accounted = bound(
-        Pipeline(
-            images=(IMAGE,),
-            crop=LAWS[law],
-            patch=Rectangle(PATCH),
-            sampler="poisson",
-            batch=4,
-            records=16,
-            steps=2,
-            crops_per_image=several,
-            clipped=clipped,
-        ),
-        report.claim.delta,
-        noise_multiplier=2.0,
+    pipeline = Pipeline(
+        images=(IMAGE,),
+        crop=LAWS[law],
+        patch=Rectangle(PATCH),
+        sampler="poisson",
+        batch=4,
+        records=16,
+        steps=2,
+        crops_per_image=several,
+        clipped=clipped,
     )
+    accounted = bound_phases([Phase(pipeline, 2.0)], report.claim.delta)
     assert report.claim.epsilon == pytest.approx(accounted.epsilon, rel=1e-4)
     assert report.claim.epsilon_amplified == accounted.epsilon
     assert report.claim.inclusion_probability == accounted.inclusion_probability
