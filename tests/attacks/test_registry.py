@@ -32,8 +32,8 @@ TOY = Querying(name="toy", title="A toy", source="nobody", ask=loudest_weight)
 @pytest.fixture
 def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ATTACKS, "toy", TOY)
-    monkeypatch.setattr(own_pipeline, "_SECONDS", 0.3)
-    monkeypatch.setattr(own_pipeline, "_STEPS", 60)
+    for constant, few in (("_WINDOWS", 300), ("_NEAR", 60), ("_REPLAYS", 10), ("_STEPS", 60)):
+        monkeypatch.setattr(own_pipeline, constant, few)
 
 
 def run_cli(*arguments: object) -> Result:

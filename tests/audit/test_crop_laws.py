@@ -66,8 +66,8 @@ def silent(title: str, total: int) -> Any:
 def test_a_whole_audit_claims_what_the_accountant_bounds(
     law: str, several: int, clipped: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_pipeline, "_SECONDS", 0.3)
-    monkeypatch.setattr(own_pipeline, "_STEPS", 60)
+    for constant, few in (("_WINDOWS", 300), ("_NEAR", 60), ("_REPLAYS", 10), ("_STEPS", 60)):
+        monkeypatch.setattr(own_pipeline, constant, few)
     kept: dict[str, bytes] = {}
     done = run_audit(configured(law, several, clipped), "a test", silent, kept.update)
     report = done.report
