@@ -79,7 +79,8 @@ def run_audit(
     stage("Controls", 0)
     controls = control_checks(subject, result)
     real = audit_model(subject, stage)
-    games = (played, *real.games, *ensemble_games(subject, stage))
+    played_all = (played, *real.games, *ensemble_games(subject, stage))
+    games = sorted(played_all, key=lambda one: config.game.attacks.index(one.attack.name))
     raw = raw_files(
         subject, training_files(real.trained), {game.attack.name: game.scores for game in games}
     )
