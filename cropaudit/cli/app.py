@@ -19,6 +19,7 @@ SUMMARY = "Audit, by experiment, the patch-level privacy of vision models traine
 COMMANDS = {
     "audit": "Train, attack and report: claim, measurement and verdict.",
     "train": "Train a model with DP-SGD on random crops, canaries planted.",
+    "report": "Draw a finished run again, from its folder alone.",
     "attack": "Attack a trained run: can canaries be told, and what follows.",
     "bound": "Compute the amplified epsilon, or what a target epsilon allows.",
     "estimate": "Turn attack scores of any origin into bounds on epsilon.",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cropaudit.cli.app import fail
+from cropaudit.cli.report import draw_command
 from cropaudit.errors import InputError
 
 __all__ = ["audit"]
@@ -72,11 +73,10 @@ def _run(configuration: Any, out: Path, force: bool, strict: bool, as_json: bool
     from cropaudit.reports.render.summary import print_summary
     from cropaudit.reports.store import (
         HTML_NAME,
-        REPORT_NAME,
         canonical_json,
         check_run_folder,
         prepare_run_folder,
-        write_raw,
+        write_files,
         write_report,
     )
 
@@ -92,12 +92,13 @@ def _run(configuration: Any, out: Path, force: bool, strict: bool, as_json: bool
         nonlocal begun
         begun = True
         prepare_run_folder(out, force=force)  # only now: an earlier run stays until here
-        write_raw(out, raw)
+        write_files(out, {f"raw/{name}": data for name, data in raw.items()})
 
     command = shlex.join(["cropaudit", *sys.argv[1:]])
     try:
         with progress_stages(each=True) as stage:
             outcome = run_audit(configuration, command, stage, keep)
+            write_files(out, outcome.pictures)
             write_report(out, outcome.report)
     except KeyboardInterrupt:
         if begun:
@@ -108,9 +109,10 @@ def _run(configuration: Any, out: Path, force: bool, strict: bool, as_json: bool
     else:
         print_summary(outcome.report, Console())
     try:
-        _draw(outcome, out)
+        _draw(out)
     except Exception:
-        typer.echo(f"Drawing failed; the results are in {out}: {REPORT_NAME} and raw/", err=True)
+        words = f"Drawing failed; the results are in {out}, and {draw_command(out)} draws them"
+        typer.echo(words, err=True)
         raise
     if not as_json:
         typer.echo(f"Report: {out / HTML_NAME}")
@@ -118,13 +120,12 @@ def _run(configuration: Any, out: Path, force: bool, strict: bool, as_json: bool
     return {"violation": 1, "consistent": 0, "inconclusive": 3 if strict else 0}[status]
 
 
-def _draw(outcome: Any, out: Path) -> None:
+def _draw(out: Path) -> None:
     """Draws the report: last, so that a fault of drawing loses nothing."""
-    from cropaudit.reports.render.html import render_html
-    from cropaudit.reports.store import write_drawings
+    from cropaudit.reports.render.formats import draw
+    from cropaudit.reports.store import HTML_NAME, open_run, write_files
 
-    html = render_html(outcome.report, inclusion=outcome.inclusion, pictures=outcome.pictures)
-    write_drawings(out, html, outcome.pictures)
+    write_files(out, {HTML_NAME: draw("html", open_run(out))})
 
 
 def _shortcut(claim: str | None) -> str | None:

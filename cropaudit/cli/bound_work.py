@@ -158,62 +158,29 @@ def _write(request: BoundRequest, found: BoundResult, outputs: Outputs) -> None:
 
 
 def _plot(request: BoundRequest, found: BoundResult, path: Path) -> None:
-    from cropaudit.reports.pictures.bound_data import ProfileCurve, Series, SweepPlot
-    from cropaudit.reports.pictures.bound_plots import draw_profile, draw_sweeps
+    from cropaudit.reports.pictures.bound_plots import SweepPanel, curves_drawing, sweeps_drawing
 
-    if not found.sweeps:
-        draw_profile(
-            [
-                ProfileCurve(item.name, item.epsilon, item.delta, at == 0, item.is_bound)
-                for at, item in enumerate(profiles(found, request.profile_against))
-            ],
-            path,
-        )
-        return
-    draw_sweeps(
-        [
-            SweepPlot(
-                request.title or "Patch-level epsilon",
-                sweep.axis,
-                sweep.values,
-                tuple(
-                    Series(
-                        line.name or found.bound.sampler, line.epsilon, line.epsilon_without_crop
-                    )
-                    for line in sweep.series
-                ),
-                sweep.delta,
-            )
-            for sweep in found.sweeps
-        ],
-        path,
-    )
+    title, name = request.title or "Patch-level epsilon", found.bound.sampler
+    panels = [SweepPanel(title, sweep, name) for sweep in found.sweeps]
+    if panels:
+        sweeps_drawing(panels).save(path)
+    else:
+        curves_drawing(profiles(found, request.profile_against)).save(path)
 
 
 def _map(found: BoundResult, path: Path, example: Path | None) -> None:
     from cropaudit.accounting.bounds.answers import place_map
     from cropaudit.accounting.geometry.crop_laws import WholeImage
     from cropaudit.accounting.geometry.shapes import Crop
-    from cropaudit.reports.pictures.bound_data import BoundMap
-    from cropaudit.reports.pictures.bound_plots import draw_map
+    from cropaudit.reports.pictures.bound_plots import map_drawing
 
     data = place_map(found)
     crop = found.phases[0].pipeline.crop
     size = (data.image.height, data.image.width)
     window = (crop.size.height, crop.size.width) if isinstance(crop, Crop) else None
-    draw_map(
-        BoundMap(
-            image=size,
-            patch=(data.patch.height, data.patch.width),
-            crop=size if isinstance(crop, WholeImage) else window,
-            rho=data.rho,
-            epsilon=data.epsilon,
-            worst=data.worst,
-            delta=found.bound.delta,
-            example=_picture(example, size) if example is not None else None,
-        ),
-        path,
-    )
+    window = size if isinstance(crop, WholeImage) else window
+    shown = None if example is None else _picture(example, size)
+    map_drawing(data, found.bound.delta, window, shown).save(path)
 
 
 def _picture(

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
+from cropaudit.audit.verdict.curve_tests import CountsTest, RankSumTest
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
@@ -25,7 +26,6 @@ from cropaudit.audit.games.probe_game import probe_game as games
 from cropaudit.audit.games.run_games import GuessesTest, one_run_game
 from cropaudit.audit.results.result import Verdict
 from cropaudit.audit.verdict.claims import state_claim
-from cropaudit.audit.verdict.curve_tests import CountsTest, RankSumTest
 from cropaudit.audit.verdict.verdict import decide
 from cropaudit.estimators.scores import Scores
 from cropaudit.estimators.trials.family import Family

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -30,7 +30,8 @@ from cropaudit.audit.results.result import (
     Utility,
     Verdict,
 )
-from cropaudit.audit.runs.run_files import config_bytes
+from cropaudit.audit.runs.run_files import config_bytes, inclusion_bytes, score_csv
+from cropaudit.audit.scores.tables import ScoreTable
 from cropaudit.audit.verdict.claims import StatedClaim
 
 __all__ = ["Findings", "assemble", "library_versions", "raw_files"]
@@ -95,17 +96,18 @@ def assemble(
 
 
 def raw_files(
-    subject: Subject, training: Mapping[str, bytes], scores: Mapping[str, bytes]
+    subject: Subject, training: Mapping[str, bytes], scores: Sequence[ScoreTable]
 ) -> dict[str, bytes]:
     """Returns what an audit leaves beside its report, by name.
 
     Args:
         subject: What is audited.
         training: What the training left behind.
-        scores: Of each attack, by its name.
+        scores: Of each attack.
     """
-    files = {f"{name}.csv": data for name, data in scores.items()}
-    return {**files, **training, "config.yaml": config_bytes(subject.config)}
+    files = {f"{table.attack}.csv": score_csv(table) for table in scores}
+    drawn = {"inclusion.npz": inclusion_bytes(subject)}
+    return {**files, **training, **drawn, "config.yaml": config_bytes(subject.config)}
 
 
 def _identity(subject: Subject, raw: Mapping[str, bytes]) -> Identity:

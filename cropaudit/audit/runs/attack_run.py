@@ -1,7 +1,5 @@
 """Plays attacks on a saved run; the coins are those of the run."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
@@ -11,7 +9,7 @@ from cropaudit.audit.runs.saved_run import SavedRun, replay
 from cropaudit.audit.scores.tables import ScoreTable
 from cropaudit.stages import Stage
 
-__all__ = ["Settings", "mechanism_text", "play", "scores_csv"]
+__all__ = ["Settings", "mechanism_text", "play"]
 
 
 def play(
@@ -36,17 +34,6 @@ def play(
         replay(run, list(watching.values()), stage("Replay, watched", subject.bound.steps))
         found |= {name: watcher.scores() for name, watcher in watching.items()}
     return tuple(ScoreTable(item.name, found[item.name], subject.member) for item in attacks)
-
-
-def scores_csv(tables: Sequence[ScoreTable]) -> bytes:
-    """Returns the scores of all attacks as a CSV that ``cropaudit estimate`` reads."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["attack", "score", "member"])
-    for table in tables:
-        rows = zip(table.values, table.member, strict=True)
-        writer.writerows((table.attack, repr(float(v)), int(m)) for v, m in rows)
-    return text.getvalue().encode()
 
 
 def mechanism_text(mechanism: PatchMechanism) -> str:

@@ -12,9 +12,10 @@ from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.config.mixing import refuse_mixture
 from cropaudit.audit.experiment.declared import Declared, declare
 from cropaudit.audit.experiment.step_cost import StepCost, measure_step
-from cropaudit.audit.games.design import detectable_epsilon, plan_game, scoring_pairs
+from cropaudit.audit.games.design import detectable_epsilon, scoring_pairs
 from cropaudit.estimators.evidence import Guesses
 from cropaudit.estimators.one_run.steinke import Steinke
+from cropaudit.estimators.trials.family import Order
 from cropaudit.training.sampling.samplers import expected_batch, sampling_of
 
 __all__ = ["Cost", "DryRun", "PlannedGame", "Work", "dry_run"]
@@ -160,17 +161,18 @@ def _game(declared: Declared, name: str, share: float) -> PlannedGame:
 
 
 def _independent(declared: Declared, name: str, trials: int, share: float) -> PlannedGame:
-    config, half = declared.config, trials // 2
-    plan = plan_game(declared.mechanism, config.game.delta, half, half, share)
-    found = detectable_epsilon(plan, declared.claim.contradicted_by, share)
-    return PlannedGame(name, trials, share, found, None)
+    game, half = declared.config.game, trials // 2
+    order: Order = "forward" if name == "probe" else "adaptive"
+    hypothesis = declared.claim.hypothesis(
+        declared.mechanism, game.confidence, share / (1 - game.confidence), order=order
+    )
+    return PlannedGame(name, trials, share, detectable_epsilon(hypothesis, (half, half)), None)
 
 
 def _guessed(declared: Declared, name: str, trials: int, share: float) -> PlannedGame:
     perfect = Guesses(trials, trials, trials)
-    # Half of the share is for the test that knows the mechanism, whose limit is far above; three
-    # rules of guessing divide the rest.
-    cap = Steinke().epsilon(perfect, declared.config.game.delta, share / 6).epsilon
+    # Three rules of guessing divide the share; the test that knows the mechanism has no such limit.
+    cap = Steinke().epsilon(perfect, declared.config.game.delta, share / 3).epsilon
     return PlannedGame(name, trials, share, None, cap)
 
 
