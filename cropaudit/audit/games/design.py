@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from cropaudit.accounting.bounds.accountant import epsilon_at
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
+from cropaudit.accounting.privacy_loss.dominating_pairs import MixturePair, StepPair
 from cropaudit.audit.games.score_law import attained
 from cropaudit.audit.results.estimate_result import AttackEstimate
 from cropaudit.audit.scores.tables import ScoreTable
@@ -42,10 +42,10 @@ _QUIET = 0.15  # share of the level for all scores that expect less noise
 Sizes = tuple[int, int]
 
 
-def scoring_pairs(mechanism: PatchMechanism) -> tuple[StepPair, ...]:
+def scoring_pairs(mechanism: PatchMechanism) -> tuple[StepPair | MixturePair, ...]:
     """Returns the pairs by which slots are scored: the configured one, and ones with less noise."""
     noise = mechanism.noise_multiplier
-    return tuple(mechanism.with_noise(noise * factor).pair() for factor in NOISE_FACTORS)
+    return tuple(mechanism.with_noise(noise * factor).game() for factor in NOISE_FACTORS)
 
 
 def game_estimates(
@@ -104,7 +104,7 @@ def detectable_epsilon(hypothesis: Hypothesis, sizes: Sizes) -> float | None:
 
     def heard(loudness: int) -> bool:
         truth = family.member(loudness)
-        pair, steps = truth.pair(), truth.compositions
+        pair, steps = truth.game(), truth.compositions
         seen = test.likely(attained(own, pair, steps))
         if any(all(test.rejects(seen, curve, share) for curve in null) for null in curves):
             return True
