@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.training.canaries import CanarySlot, filled
-from cropaudit.training.canaries.crafting import clip, crops, flat_gradients, in_chunks
+from cropaudit.training.canaries.crafting import clip, flat_gradients, in_chunks
 from cropaudit.training.canaries.windows import windows_of
+from cropaudit.training.crops.cutting import cut_windows
 from cropaudit.training.crops.joint import Window
 from cropaudit.training.data.images import SegmentationData
 
@@ -68,7 +69,7 @@ def alignment(
     missed = law.draw(law.misses(), windows, generator) if law.probability(law.misses()) else []
 
     def measured(world_a: bool, origins: Sequence[Window]) -> tuple[Tensor, Tensor]:
-        shown = crops(*filled(data, slot, world_a=world_a), origins, crop)
+        shown = cut_windows([filled(data, slot, world_a=world_a)], origins, crop)
         found = in_chunks(flat_gradients(model), *shown, model)
         return clip(found, max_grad_norm), found.norm(dim=1) < max_grad_norm
 

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cropaudit.accounting.geometry.crop_laws import CropLaw
 from cropaudit.accounting.geometry.shapes import Crop
+from cropaudit.errors import InputError
 from cropaudit.training.canaries.slots import CanarySlot, footprint
 from cropaudit.training.canaries.windows import window_sums
 from cropaudit.training.crops.joint import Window, cut
@@ -23,7 +25,7 @@ from cropaudit.training.data.images import IGNORE
 
 __all__ = ["BACKGROUNDS", "Background", "Ignore", "Natural", "Sparse", "empty_mask"]
 
-Around = tuple[Sequence[CanarySlot], Crop, np.random.Generator]
+Around = tuple[Sequence[CanarySlot], CropLaw, np.random.Generator]
 
 
 class Background:
@@ -83,6 +85,9 @@ class Sparse(Background):
 
     def labels(self, mask: Tensor, around: Around) -> Tensor:  # noqa: D102
         slots, crop, generator = around
+        if not isinstance(crop, Crop):
+            words = "a crop of one size, for sparse labels are as far apart as it is wide"
+            raise InputError(f"crop must be {words}, got {crop}")
         legal = ~torch.stack([footprint(slot, mask) for slot in slots]).any(dim=0)
         sparse = torch.full_like(mask, IGNORE)
         labels = np.unique(torch.cat([slot.labels_b[slot.pixels] for slot in slots]).numpy())
@@ -107,7 +112,7 @@ def empty_mask(
     background: Background,
     mask: Tensor,
     slots: Sequence[CanarySlot],
-    crop: Crop,
+    crop: CropLaw,
     generator: np.random.Generator,
 ) -> Tensor:
     """Returns the labels of a record whose slots are empty, uint8, shape (H, W)."""
