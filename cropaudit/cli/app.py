@@ -5,19 +5,17 @@ Exit codes: 0 consistent or done, 1 violation or failed check, 2 wrong usage or 
 """
 
 import os
-import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from cropaudit import __version__
 from cropaudit.cli.attack import attack
+from cropaudit.cli.audit import audit
 from cropaudit.cli.bound import bound
 from cropaudit.cli.certify import certify
 from cropaudit.cli.conform import conform
@@ -52,7 +50,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
 
 def main() -> None:
@@ -78,6 +75,7 @@ def _version(
         raise typer.Exit
 
 
+app.command()(audit)
 app.command()(train)
 app.command()(attack)
 app.command()(bound)
@@ -88,134 +86,11 @@ app.command()(selftest)
 
 
 @app.command()
-def audit(
-    config: Annotated[
-        str, typer.Argument(help="A preset (quickstart, camvid-pspnet, ...) or a YAML file.")
-    ],
-    data: Annotated[Path | None, typer.Option(help="Folder of photographs with masks.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME unless given.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value, any number of times.")
-    ] = None,
-    claim: Annotated[
-        str | None, typer.Option(help="Claim a short cut, as shortcut:add-remove.")
-    ] = None,
-    claim_epsilon: Annotated[float | None, typer.Option(help="Claimed epsilon.")] = None,
-    claim_family: Annotated[
-        Literal["mechanism", "none"] | None,
-        typer.Option(help="Whether the claim is the mechanism's curve or a bare epsilon."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print claim, plan and cost; needs no data.")
-    ] = False,
-    measure: Annotated[
-        bool, typer.Option("--measure/--no-measure", help="Time the model in a dry run.")
-    ] = True,
-    force: Annotated[bool, typer.Option(help="Replace an earlier run.")] = False,
-    strict: Annotated[bool, typer.Option(help="Exit 3 if inconclusive.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Train, attack and report: the claim beside what was measured, and a verdict."""
-    from cropaudit.audit.config.audit_config import load_config
-    from cropaudit.cli.assignments import assignments
-
-    settings: dict[str, Any] = assignments(changes or [])
-    given = {
-        "data.folder": str(data) if data is not None else None,
-        "seed": seed,
-        "claim.epsilon": claim_epsilon,
-        "claim.family": claim_family,
-        "claim.shortcut": _shortcut(claim),
-    }
-    settings.update({key: value for key, value in given.items() if value is not None})
-    configuration = load_config(config, settings)
-    if dry_run:
-        from cropaudit.cli.dry_run_work import run_dry_run
-
-        run_dry_run(configuration, attacks=True, measure=measure, as_json=as_json)
-        return
-    folder = out or Path("runs") / configuration.name
-    raise typer.Exit(_run(configuration, folder, force, strict, as_json))
-
-
-@app.command()
 def schema() -> None:
     """Print the JSON Schema of report.json."""
     from cropaudit.reports.store import schema_json
 
     typer.echo(schema_json())
-
-
-def _run(configuration: Any, out: Path, force: bool, strict: bool, as_json: bool) -> int:
-    from rich.console import Console
-
-    from cropaudit.reports.progress import progress_stages
-    from cropaudit.reports.render.summary import print_summary
-    from cropaudit.reports.store import (
-        HTML_NAME,
-        REPORT_NAME,
-        canonical_json,
-        check_run_folder,
-        prepare_run_folder,
-        write_raw,
-        write_report,
-    )
-
-    check_run_folder(out, force=force)
-    from cropaudit.audit.experiment.declared import check_folder
-    from cropaudit.audit.runs.run import run_audit
-
-    check_folder(configuration)
-
-    begun = False
-
-    def keep(raw: Mapping[str, bytes]) -> None:
-        nonlocal begun
-        begun = True
-        prepare_run_folder(out, force=force)  # only now: an earlier run stays until here
-        write_raw(out, raw)
-
-    command = shlex.join(["cropaudit", *sys.argv[1:]])
-    try:
-        with progress_stages(each=True) as stage:
-            outcome = run_audit(configuration, command, stage, keep)
-            write_report(out, outcome.report)
-    except KeyboardInterrupt:
-        if begun:
-            _fail(f"interrupted; of {out} only raw/ was written", 4)
-        raise
-    if as_json:
-        typer.echo(canonical_json(outcome.report).decode())
-    else:
-        print_summary(outcome.report, Console())
-    try:
-        _draw(outcome, out)
-    except Exception:
-        typer.echo(f"Drawing failed; the results are in {out}: {REPORT_NAME} and raw/", err=True)
-        raise
-    if not as_json:
-        typer.echo(f"Report: {out / HTML_NAME}")
-    status = outcome.report.verdict.status
-    return {"violation": 1, "consistent": 0, "inconclusive": 3 if strict else 0}[status]
-
-
-def _draw(outcome: Any, out: Path) -> None:
-    """Draws the report: last, so that a fault of drawing loses nothing."""
-    from cropaudit.reports.render.html import render_html
-    from cropaudit.reports.store import write_drawings
-
-    html = render_html(outcome.report, inclusion=outcome.inclusion, pictures=outcome.pictures)
-    write_drawings(out, html, outcome.pictures)
-
-
-def _shortcut(claim: str | None) -> str | None:
-    if claim is None:
-        return None
-    kind, colon, name = claim.partition(":")
-    if kind != "shortcut" or not colon or not name:
-        raise InputError(f"claim must be shortcut:NAME, got {claim}")
-    return name
 
 
 def _heed_signals() -> None:

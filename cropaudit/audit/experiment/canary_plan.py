@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cropaudit.accounting.geometry.shapes import Crop, Rectangle
+from cropaudit.accounting.geometry.shapes import Rectangle
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.config.sections import CanaryConfig
 from cropaudit.audit.experiment.initial_model import initial_model
@@ -48,20 +48,13 @@ _LEAST_OBJECT = 16  # pixels; fewer are specks of annotation
 
 
 def plant_canaries(
-    data: SegmentationData,
-    config: AuditConfig,
-    crop: Crop,
-    patch: Rectangle,
-    seed: int,
-    weights: int,
+    data: SegmentationData, config: AuditConfig, seed: int, weights: int
 ) -> tuple[SegmentationData, tuple[CanarySlot, ...]]:
     """Plants what a configuration asks for.
 
     Args:
         data: The photographs.
         config: The audit.
-        crop: Its crop.
-        patch: Its patch.
         seed: Of places, textures and labels.
         weights: Seed of the initial weights, to which crafted canaries are fitted.
 
@@ -72,6 +65,7 @@ def plant_canaries(
         InputError: If the configuration does not fit the data.
     """
     chosen, training = config.canary, config.training
+    crop, patch = config.crop_law(), config.patch_shape()
     empty, slots = plant(
         data,
         _design(chosen, data, patch),

@@ -10,7 +10,7 @@ from cropaudit.audit.experiment.model_utility import measure_utility
 from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.experiment.training_plan import training_spec
 from cropaudit.audit.games.game_entry import Played
-from cropaudit.audit.games.reference_game import needs_references, reference_game
+from cropaudit.audit.games.reference_game import models_trained, reference_game
 from cropaudit.audit.games.run_games import one_run_game
 from cropaudit.audit.games.two_world_game import two_world_game
 from cropaudit.audit.results.result import Utility
@@ -68,8 +68,7 @@ def ensemble_games(subject: Subject, stage: Stage) -> tuple[Played, ...]:
         runs = 2 * subject.config.two_world.models
         games.append(two_world_game(subject, stage("Two worlds, many runs", runs)))
     if "reference" in wanted:
-        own = subject.config.references
-        models = own.targets + (own.models if needs_references(own.attack) else 0)
+        models = models_trained(subject.config.references)
         games.append(reference_game(subject, stage("Black box with references", models)))
     return tuple(games)
 

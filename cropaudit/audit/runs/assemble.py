@@ -13,7 +13,7 @@ from cropaudit import __version__
 from cropaudit.accounting.bounds.accountant import pair_curve, privacy_curve
 from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.audit.experiment.accounted import finite
-from cropaudit.audit.verdict.claims import StatedClaim
+from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.results.digests import data_digest, sha256
 from cropaudit.audit.results.result import (
     Attack,
@@ -32,7 +32,7 @@ from cropaudit.audit.results.result import (
     Verdict,
 )
 from cropaudit.audit.runs.run_files import config_bytes
-from cropaudit.audit.experiment.subject import Subject
+from cropaudit.audit.verdict.claims import StatedClaim
 
 __all__ = ["Findings", "assemble", "library_versions", "raw_files"]
 
@@ -62,7 +62,6 @@ class Findings:
 
 def assemble(
     subject: Subject,
-    claim: StatedClaim,
     findings: Findings,
     canaries: tuple[CanaryPicture, ...],
     raw: Mapping[str, bytes],
@@ -72,7 +71,7 @@ def assemble(
     config = json.loads(subject.config.model_dump_json())
     return AuditReport(
         identity=_identity(subject, raw),
-        claim=_claim(subject, claim),
+        claim=_claim(subject),
         pair=_pair(subject),
         attacks=findings.attacks,
         controls=findings.controls,
@@ -132,7 +131,8 @@ def _crop_words(crop: Crop) -> str:
     return ", ".join(words)
 
 
-def _claim(subject: Subject, claim: StatedClaim) -> Claim:
+def _claim(subject: Subject) -> Claim:
+    claim = subject.claim
     bound, training = subject.bound, subject.config.training
     return Claim(
         kind=claim.kind,

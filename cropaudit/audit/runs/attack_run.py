@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
 from cropaudit.accounting.mechanisms.registry import ORDERED
+from cropaudit.attacks.black_box import Decoys
 from cropaudit.attacks.black_box.registry import attack_named
 from cropaudit.attacks.white_box.last_iterate import RunFacts, last_iterate_scores
 from cropaudit.audit.config.attack_names import KnownAttack
+from cropaudit.audit.experiment.adversaries import Watcher, projected_watcher, white_box_watcher
+from cropaudit.audit.experiment.subject import Subject, decoys_of
 from cropaudit.audit.runs.reference_models import (
     Asking,
     References,
     ask_references,
     ask_target,
-    made_decoys,
 )
 from cropaudit.audit.runs.saved_run import SavedRun, replay
 from cropaudit.audit.scores.tables import ScoreTable
 from cropaudit.stages import Stage
-from cropaudit.audit.experiment.subject import Subject
-from cropaudit.audit.experiment.adversaries import Watcher, projected_watcher, white_box_watcher
 from cropaudit.training.streams import spawn_seeds
 
 __all__ = ["Settings", "mechanism_text", "play", "scores_csv"]
@@ -143,7 +143,7 @@ def _asked(
     windows, trained = spawn_seeds(np.random.SeedSequence([settings.seed, 2]), 2)
     names = {attack.name for attack in attacks}
     stage("Queries", 0)
-    decoys = made_decoys(run.subject) if "quantile" in names else None
+    decoys = Decoys(*decoys_of(run.subject)) if "quantile" in names else None
     asking = Asking(settings.windows, windows, _MAPS if "learned" in names else 0)
     target = ask_target(run, asking, decoys)
     references = coins = None

@@ -12,20 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.accounting.inclusion.probability import inclusion_map
-from cropaudit.audit.runs.assemble import Findings, assemble, raw_files
-from cropaudit.audit.verdict.claims import state_claim
 from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.games.design import detectable_epsilon, scoring_pairs
-from cropaudit.audit.games.probe_game import control_checks, probe_game
-from cropaudit.audit.config.mixing import refuse_mixture
 from cropaudit.audit.experiment.own_pipeline import own_conformance
 from cropaudit.audit.experiment.pictures import draw_canaries
+from cropaudit.audit.experiment.subject import prepare_subject
+from cropaudit.audit.games.design import detectable_epsilon
+from cropaudit.audit.games.probe_game import control_checks, probe_game
 from cropaudit.audit.games.real_model import audit_model, ensemble_games
 from cropaudit.audit.results.result import AuditReport
+from cropaudit.audit.runs.assemble import Findings, assemble, raw_files
 from cropaudit.audit.runs.run_files import training_files
-from cropaudit.stages import Stage
-from cropaudit.audit.experiment.subject import prepare_subject
 from cropaudit.audit.verdict.verdict import decide, headline
+from cropaudit.stages import Stage
 
 __all__ = ["Outcome", "Stage", "run_audit"]
 
@@ -63,18 +61,12 @@ def run_audit(
         InputError: If the configuration does not fit the data.
     """
     start = time.perf_counter()
-    stage("Data, canaries and bounds", 0)
-    subject = prepare_subject(config)
-    if subject.photographs.files:
-        stage(f"Read {subject.photographs.files}", 0)
-    claim = state_claim(config.claim, subject.mechanism, config.game.delta)
-    pairs = scoring_pairs(subject.mechanism)
-    refuse_mixture(subject.mechanism, subject.sampling, pairs, claim.mechanism)
+    subject = prepare_subject(config, stage)
     # Drawn before anything is played: a fault of drawing then costs nothing.
     canaries, pictures = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
     rho = inclusion_map(subject.worst_image, subject.crop, subject.patch)
     stage("Conformance of the pipeline", 0)
-    conformance = own_conformance(subject, claim)
+    conformance = own_conformance(subject, subject.claim)
     played, result, plan = probe_game(subject, stage("Pipeline probe", config.game.probe_slots))
     stage("Controls", 0)
     controls = control_checks(subject, result)
@@ -87,18 +79,18 @@ def run_audit(
     stage("Verdict", 0)
     evidence = [game.evidence for game in games]
     share = (1 - config.game.confidence) / len(config.game.attacks)
-    detectable = detectable_epsilon(plan, claim.contradicted_by, share)
+    detectable = detectable_epsilon(plan, subject.claim.contradicted_by, share)
     checks = (*controls, *conformance.checks)
     findings = Findings(
         attacks=tuple(game.attack for game in games),
         controls=controls,
         conformance=conformance,
         headline=headline(evidence, config.game.confidence, config.game.delta),
-        verdict=decide(claim, evidence, checks, detectable, config.game.resolution),
+        verdict=decide(subject.claim, evidence, checks, detectable, config.game.resolution),
         utility=real.utility,
         device=real.trained.device,
         command=command,
     )
     seconds = time.perf_counter() - start
-    report = assemble(subject, claim, findings, canaries, raw, seconds)
+    report = assemble(subject, findings, canaries, raw, seconds)
     return Outcome(report, rho, pictures, raw)

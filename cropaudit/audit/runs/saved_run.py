@@ -14,21 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cropaudit.audit.experiment.canary_files import same_canaries
 from cropaudit.audit.config.audit_config import load_config
-from cropaudit.audit.experiment.declared import check_folder
+from cropaudit.audit.experiment.canary_files import same_canaries
+from cropaudit.audit.experiment.subject import Subject, prepare_subject
+from cropaudit.audit.experiment.training_plan import training_spec
 from cropaudit.audit.results.digests import check_digests, data_digest, sha256
 from cropaudit.audit.runs.run_files import weights_bytes
-from cropaudit.audit.experiment.subject import Subject, prepare_subject
 from cropaudit.audit.runs.train_run import RECORD_NAME
-from cropaudit.audit.experiment.training_plan import training_spec
 from cropaudit.errors import InputError, require
-from cropaudit.training.transcript.checkpoints import load_checkpoint
 from cropaudit.training.dpsgd.divergence import named_run
 from cropaudit.training.dpsgd.loop import DpSgdSpec, StepView, pick_device, train
 from cropaudit.training.models.build import build_model
-from cropaudit.training.transcript.transcript import Transcript
+from cropaudit.training.transcript.checkpoints import load_checkpoint
 from cropaudit.training.transcript.files import load_transcript
+from cropaudit.training.transcript.transcript import Transcript
 
 __all__ = ["SavedRun", "load_run", "replay"]
 
@@ -101,7 +100,6 @@ def load_run(folder: Path, data: Path | None = None) -> SavedRun:
     _check_evidence(home, stated["files"])
     changes = {} if data is None else {"data.folder": str(data)}
     config = load_config(str(home / _FILES[0]), changes)
-    check_folder(config)
     subject = prepare_subject(config)
     digest = data_digest(subject.filled)
     legal = f"what the run was trained on, of digest {stated['data_digest'][:12]}"
@@ -200,7 +198,12 @@ def _require_same_run(spec: DpSgdSpec, transcript: Transcript) -> None:
     for name in ("noise_multiplier", "max_grad_norm", "sampling", "crop"):
         ran, stated = getattr(transcript.facts, name), getattr(spec, name)
         require(stated == ran, f"config.yaml's {name}", f"{ran}, as the tape has it", stated)
-    require(spec.steps == transcript.steps, "config.yaml's steps", f"{transcript.steps}, as taped", spec.steps)
+    require(
+        spec.steps == transcript.steps,
+        "config.yaml's steps",
+        f"{transcript.steps}, as taped",
+        spec.steps,
+    )
 
 
 def _whole(stated: dict[str, Any], name: str) -> int | None:

@@ -8,20 +8,15 @@ from datetime import UTC, datetime
 
 import torch
 
-from cropaudit.audit.experiment.accounted import finite
-from cropaudit.audit.runs.assemble import library_versions
-from cropaudit.audit.experiment.canary_files import canary_bytes
-from cropaudit.audit.verdict.claims import state_claim
 from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.games.design import scoring_pairs
-from cropaudit.audit.results.digests import data_digest, sha256
-from cropaudit.audit.config.mixing import refuse_mixture
+from cropaudit.audit.experiment.accounted import finite
+from cropaudit.audit.experiment.canary_files import canary_bytes
 from cropaudit.audit.experiment.model_utility import measure_utility
 from cropaudit.audit.experiment.pictures import draw_canaries
-from cropaudit.audit.results.result import CanaryPicture, Shortcut, Utility
-from cropaudit.audit.runs.run_files import config_bytes, training_files
-from cropaudit.stages import Stage
 from cropaudit.audit.experiment.subject import Subject, prepare_subject
+from cropaudit.audit.experiment.training_plan import training_spec
+from cropaudit.audit.results.digests import data_digest, sha256
+from cropaudit.audit.results.result import CanaryPicture, Shortcut, Utility
 from cropaudit.audit.results.train_result import (
     ModeRecord,
     StartRecord,
@@ -29,14 +24,16 @@ from cropaudit.audit.results.train_result import (
     TrainRecord,
     TrialRecord,
 )
-from cropaudit.audit.experiment.training_plan import training_spec
-from cropaudit.training.transcript.checkpoints import Checkpoints
+from cropaudit.audit.runs.assemble import library_versions
+from cropaudit.audit.runs.run_files import config_bytes, training_files
+from cropaudit.stages import Stage
 from cropaudit.training.crops.cutting import output_size
 from cropaudit.training.dpsgd.distributed import current_world, summed
-from cropaudit.training.dpsgd.loop import DpSgdSpec, Trained, pick_device, train
 from cropaudit.training.dpsgd.grad_modes import ALL_MODES, ModeChoice
-from cropaudit.training.models.build import ModelSpec, build, build_model
+from cropaudit.training.dpsgd.loop import DpSgdSpec, Trained, pick_device, train
 from cropaudit.training.dpsgd.run_setup import mode_choice, run_facts
+from cropaudit.training.models.build import ModelSpec, build, build_model
+from cropaudit.training.transcript.checkpoints import Checkpoints
 
 __all__ = ["RECORD_NAME", "TrainedRun", "train_run"]
 
@@ -92,13 +89,7 @@ def train_run(
         InputError: If the configuration does not fit the data.
     """
     start = time.perf_counter()
-    stage("Data, canaries and bounds", 0)
-    subject = prepare_subject(config)
-    if subject.photographs.files:
-        stage(f"Read {subject.photographs.files}", 0)
-    claim = state_claim(config.claim, subject.mechanism, config.game.delta)
-    pairs = scoring_pairs(subject.mechanism)
-    refuse_mixture(subject.mechanism, subject.sampling, pairs, claim.mechanism)
+    subject = prepare_subject(config, stage)
     # Drawn before the training: a fault of drawing then costs no run.
     canaries = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
     stage("How to take per-sample gradients", 0)
@@ -168,7 +159,7 @@ def _record(
 
 def _claim(subject: Subject) -> TrainedClaim:
     bound, config = subject.bound, subject.config
-    claim = state_claim(config.claim, subject.mechanism, config.game.delta)
+    claim = subject.claim
     return TrainedClaim(
         statement=claim.statement,
         adjacency=bound.adjacency,

@@ -27,7 +27,7 @@ _GIB, _MIB = 2**30, 2**20
 
 def dry_run_document(found: DryRun) -> dict[str, Any]:
     """Returns a dry run as JSON values."""
-    declared, cost = found.declared, found.cost
+    declared, cost = found.planned, found.cost
     measured = None if cost.step is None else {**asdict(cost.step)}
     return {
         "config": json.loads(declared.config.model_dump_json()),
@@ -36,7 +36,7 @@ def dry_run_document(found: DryRun) -> dict[str, Any]:
             "image": str(declared.image),
             "records": declared.records,
             "canary_records": declared.canary_records,
-            "canaries": declared.canaries,
+            "canaries": declared.config.game.canary_slots,
             "classes": declared.classes,
         },
         "claim": {
@@ -69,7 +69,7 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
 
 def print_dry_run(found: DryRun, console: Console) -> None:
     """Prints the claim, the plan and the cost."""
-    config = found.declared.config
+    config = found.planned.config
     _print(console, f"Dry run of {config.name}: nothing is read, trained or written", "bold")
     for title, rows in (
         ("Claim", _claim(found)),
@@ -86,11 +86,13 @@ def print_dry_run(found: DryRun, console: Console) -> None:
 
 
 def _claim(found: DryRun) -> Iterator[tuple[str, str]]:
-    declared, bound = found.declared, found.bound
+    declared, bound = found.planned, found.bound
     claim = declared.claim
     yield "claimed", claim.statement
     how = "of procedural scenes" if declared.exact else "DECLARED; the data decide when they come"
-    each = words.records(declared.records, declared.canary_records, declared.canaries)
+    each = words.records(
+        declared.records, declared.canary_records, declared.config.game.canary_slots
+    )
     yield "records", f"{declared.records} of {declared.image}: {each} ({how})"
     images = declared.records - declared.canary_records
     alone = words.alone(images, declared.epsilon_without_canaries, declared.canary_records)
@@ -113,7 +115,7 @@ def _claim(found: DryRun) -> Iterator[tuple[str, str]]:
 
 
 def _plan(found: DryRun) -> Iterator[tuple[str, str]]:
-    training, cost = found.declared.config.training, found.cost
+    training, cost = found.planned.config.training, found.cost
     yield "model", f"{training.model}, {training.norm} norm, {training.precision}"
     rate = f"q = {found.bound.sample_rate:.4g}"
     batch = f"batches of {training.batch}"
