@@ -14,9 +14,10 @@ from cropaudit.audit.games.reference_game import models_trained, reference_game
 from cropaudit.audit.games.run_games import one_run_game
 from cropaudit.audit.games.two_world_game import two_world_game
 from cropaudit.audit.results.result import Utility
+from cropaudit.certificate.transcript_logs import ResidualNoise
 from cropaudit.stages import Stage
 from cropaudit.training.dpsgd.divergence import named_run
-from cropaudit.training.dpsgd.loop import Trained, train
+from cropaudit.training.dpsgd.loop import StepView, Trained, train
 
 __all__ = ["RealModel", "audit_model", "ensemble_games"]
 
@@ -31,11 +32,13 @@ class RealModel:
         trained: The model, with its transcript.
         games: Attacks on this run.
         utility: How well it segments, beside its twins.
+        noise: The run's noise, as it was added.
     """
 
     trained: Trained
     games: tuple[Played, ...]
     utility: Utility
+    noise: ResidualNoise
 
 
 def audit_model(subject: Subject, stage: Stage) -> RealModel:
@@ -49,8 +52,15 @@ def audit_model(subject: Subject, stage: Stage) -> RealModel:
     watcher = _watcher(subject) if "white-box" in wanted else None
     start = time.perf_counter()
     words = "Private training, watched" if watcher else "Private training"
+    noise = ResidualNoise(spec, seed=spec.seed)
+
+    def observe(view: StepView) -> None:
+        noise(view)
+        if watcher is not None:
+            watcher(view)
+
     with named_run("the audited model"):
-        trained = train(subject.filled, spec, observe=watcher, progress=stage(words, spec.steps))
+        trained = train(subject.filled, spec, observe=observe, progress=stage(words, spec.steps))
     games = []
     if watcher is not None:
         seconds = time.perf_counter() - start
@@ -58,7 +68,8 @@ def audit_model(subject: Subject, stage: Stage) -> RealModel:
     if "black-box" in wanted:
         stage("Black-box attack", 0)
         games.append(_black_box(subject, trained))
-    return RealModel(trained, tuple(games), measure_utility(subject, spec, trained, stage))
+    utility = measure_utility(subject, spec, trained, stage)
+    return RealModel(trained, tuple(games), utility, noise)
 
 
 def ensemble_games(subject: Subject, stage: Stage) -> tuple[Played, ...]:

@@ -31,10 +31,9 @@ from cropaudit.audit.results.result import (
     Utility,
     Verdict,
 )
-from cropaudit.audit.runs.run_files import config_bytes
 from cropaudit.audit.verdict.claims import StatedClaim
 
-__all__ = ["Findings", "assemble", "library_versions", "raw_files"]
+__all__ = ["Findings", "assemble", "library_versions"]
 
 _LIBRARIES = ("torch", "torchvision", "opacus", "dp-accounting", "numpy", "scipy")
 _NOT_COVERED = (
@@ -92,20 +91,6 @@ def assemble(
             files={name: sha256(data) for name, data in sorted(raw.items())},
         ),
     )
-
-
-def raw_files(
-    subject: Subject, training: Mapping[str, bytes], scores: Mapping[str, bytes]
-) -> dict[str, bytes]:
-    """Returns what an audit leaves beside its report, by name.
-
-    Args:
-        subject: What is audited.
-        training: What the training left behind.
-        scores: Of each attack, by its name.
-    """
-    files = {f"{name}.csv": data for name, data in scores.items()}
-    return {**files, **training, "config.yaml": config_bytes(subject.config)}
 
 
 def _identity(subject: Subject, raw: Mapping[str, bytes]) -> Identity:

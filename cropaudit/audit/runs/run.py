@@ -20,7 +20,7 @@ from cropaudit.audit.games.design import detectable_epsilon
 from cropaudit.audit.games.probe_game import control_checks, probe_game
 from cropaudit.audit.games.real_model import audit_model, ensemble_games
 from cropaudit.audit.results.result import AuditReport
-from cropaudit.audit.runs.assemble import Findings, assemble, raw_files
+from cropaudit.audit.runs.assemble import Findings, assemble
 from cropaudit.audit.runs.run_files import training_files
 from cropaudit.audit.verdict.verdict import decide, headline
 from cropaudit.stages import Stage
@@ -72,9 +72,10 @@ def run_audit(
     controls = control_checks(subject, result)
     real = audit_model(subject, stage)
     games = (played, *real.games, *ensemble_games(subject, stage))
-    raw = raw_files(
-        subject, training_files(real.trained), {game.attack.name: game.scores for game in games}
-    )
+    raw = {
+        **{f"{game.attack.name}.csv": game.scores for game in games},
+        **training_files(subject, real.trained, real.noise),
+    }
     keep(raw)
     stage("Verdict", 0)
     evidence = [game.evidence for game in games]

@@ -2,15 +2,31 @@
 
 import json
 
+import numpy as np
 import yaml
 from safetensors.torch import save as save_tensors
 from torch import nn
 
 from cropaudit.audit.config.audit_config import AuditConfig
+from cropaudit.audit.experiment.subject import Subject
+from cropaudit.certificate.run_logs import Trial
+from cropaudit.certificate.transcript_logs import (
+    PatchPlace,
+    ResidualNoise,
+    inclusion_bytes,
+    trials,
+)
 from cropaudit.training.dpsgd.loop import Trained
+from cropaudit.training.sampling.samplers import Poisson
 from cropaudit.training.transcript.files import transcript_bytes
+from cropaudit.training.transcript.transcript import Transcript
 
-__all__ = ["config_bytes", "training_files", "weights_bytes"]
+__all__ = ["EVIDENCE", "INCLUSION_NAME", "NOISE_NAME", "config_bytes", "run_trials"]
+__all__ += ["training_files", "weights_bytes"]
+
+EVIDENCE = ("config.yaml", "model.safetensors", "initial.safetensors", "tape.npz")
+NOISE_NAME, INCLUSION_NAME = "noise.npy", "inclusion.csv"
+_ROWS = 20_000  # of the inclusion log, about
 
 
 def config_bytes(config: AuditConfig) -> bytes:
@@ -25,10 +41,35 @@ def weights_bytes(model: nn.Module) -> bytes:
     return data
 
 
-def training_files(trained: Trained) -> dict[str, bytes]:
-    """Returns what a run leaves behind for attacks on it, by name."""
+def training_files(subject: Subject, trained: Trained, noise: ResidualNoise) -> dict[str, bytes]:
+    """Returns what a run leaves behind for attacks and certificates, by name.
+
+    Args:
+        subject: What was trained on.
+        trained: The run.
+        noise: What has watched it.
+    """
     return {
+        "config.yaml": config_bytes(subject.config),
         "model.safetensors": weights_bytes(trained.model),
         "initial.safetensors": save_tensors(trained.initial),
         "tape.npz": transcript_bytes(trained.transcript),
+        NOISE_NAME: noise.data(),
+        INCLUSION_NAME: inclusion_bytes(run_trials(subject, trained.transcript)),
     }
+
+
+def run_trials(subject: Subject, transcript: Transcript) -> list[Trial]:
+    """Returns the steps of records that were chosen without a look at the run.
+
+    The patch stands in its worst place, in images of the size that the claim rests on; of many
+    records and steps some records are taken, spread evenly.
+    """
+    data, worst = subject.filled, subject.worst_image
+    sizes = [data.size(record) for record in range(len(data))]
+    fitting = [record for record, size in enumerate(sizes) if size == worst]
+    many = isinstance(transcript.facts.sampling, Poisson)
+    count = min(len(fitting), max(1, _ROWS // transcript.steps)) if many else 1
+    chosen = np.unique(np.linspace(0, len(fitting) - 1, count).astype(int))
+    places = [PatchPlace(fitting[i], *subject.bound.worst_position) for i in chosen]
+    return trials(transcript, places, sizes, subject.patch)

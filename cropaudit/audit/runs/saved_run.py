@@ -19,7 +19,7 @@ from cropaudit.audit.experiment.canary_files import same_canaries
 from cropaudit.audit.experiment.subject import Subject, prepare_subject
 from cropaudit.audit.experiment.training_plan import training_spec
 from cropaudit.audit.results.digests import check_digests, data_digest, sha256
-from cropaudit.audit.runs.run_files import weights_bytes
+from cropaudit.audit.runs.run_files import EVIDENCE, weights_bytes
 from cropaudit.audit.runs.train_run import RECORD_NAME
 from cropaudit.errors import InputError, require
 from cropaudit.training.dpsgd.divergence import named_run
@@ -32,7 +32,6 @@ from cropaudit.training.transcript.transcript import Transcript
 __all__ = ["SavedRun", "load_run", "replay"]
 
 _REPORT = "report.json"
-_FILES = ("config.yaml", "model.safetensors", "initial.safetensors", "tape.npz")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +48,7 @@ class SavedRun:
         threads: CPU threads that it was trained with; None if that was not recorded.
         processes: That trained it together.
         seconds: That its training took; None if not recorded.
+        recorded: Names of the files whose digests its record holds.
         sealed: Whether the digests of all its files were recorded and hold; earlier versions
             recorded those of the evidence alone, not of the report.
     """
@@ -62,6 +62,7 @@ class SavedRun:
     threads: int | None
     processes: int
     seconds: float | None
+    recorded: frozenset[str]
     sealed: bool = True
 
     def model(self, state: dict[str, Tensor]) -> nn.Module:
@@ -91,15 +92,15 @@ def load_run(folder: Path, data: Path | None = None) -> SavedRun:
         InputError: If it is no such folder, or its files, its data or its canaries are others than
             those of the training.
     """
-    home = folder if (folder / _FILES[0]).is_file() else folder / "raw"
-    for name in _FILES:
+    home = folder if (folder / EVIDENCE[0]).is_file() else folder / "raw"
+    for name in EVIDENCE:
         legal = f"a folder of cropaudit train or of an audit, with {name}"
         require((home / name).is_file(), "run", legal, folder)
     sealed = check_digests(home.parent if home.name == "raw" else home)
     stated = _stated(home)
     _check_evidence(home, stated["files"])
     changes = {} if data is None else {"data.folder": str(data)}
-    config = load_config(str(home / _FILES[0]), changes)
+    config = load_config(str(home / EVIDENCE[0]), changes)
     subject = prepare_subject(config)
     digest = data_digest(subject.filled)
     legal = f"what the run was trained on, of digest {stated['data_digest'][:12]}"
@@ -120,6 +121,7 @@ def load_run(folder: Path, data: Path | None = None) -> SavedRun:
         threads=_whole(stated, "threads"),
         processes=_whole(stated, "processes") or 1,
         seconds=stated.get("seconds_per_step", 0) * subject.bound.steps or None,
+        recorded=frozenset(stated["files"]),
         sealed=sealed,
     )
 
@@ -184,8 +186,8 @@ def _stated(home: Path) -> dict[str, Any]:
 
 def _check_evidence(home: Path, digests: dict[str, str]) -> None:
     """Compares every file that the run's record names, scores and canaries among them."""
-    missing = [name for name in _FILES if name not in digests]
-    require(not missing, "the run's record", f"of {', '.join(_FILES)}", f"no {missing[:1]}")
+    missing = [name for name in EVIDENCE if name not in digests]
+    require(not missing, "the run's record", f"of {', '.join(EVIDENCE)}", f"no {missing[:1]}")
     for name, digest in digests.items():
         path = home / name
         legal = "as its training left it"

@@ -25,7 +25,8 @@ from cropaudit.audit.results.train_result import (
     TrialRecord,
 )
 from cropaudit.audit.runs.assemble import library_versions
-from cropaudit.audit.runs.run_files import config_bytes, training_files
+from cropaudit.audit.runs.run_files import training_files
+from cropaudit.certificate.transcript_logs import ResidualNoise
 from cropaudit.stages import Stage
 from cropaudit.training.crops.cutting import output_size
 from cropaudit.training.dpsgd.distributed import current_world, summed
@@ -52,6 +53,7 @@ class TrainedRun:
         canaries: Pictures of some of them.
         pictures: Those, PNG bytes by file name.
         seconds: Of everything.
+        noise: As it was added.
     """
 
     subject: Subject
@@ -61,13 +63,13 @@ class TrainedRun:
     canaries: tuple[CanaryPicture, ...]
     pictures: Mapping[str, bytes]
     seconds: float
+    noise: ResidualNoise
 
     def files(self, command: str) -> tuple[TrainRecord, dict[str, bytes]]:
         """Returns the record and the files of the run folder by name, the record last."""
         subject = self.subject
         raw = {
-            "config.yaml": config_bytes(subject.config),
-            **training_files(self.trained),
+            **training_files(subject, self.trained, self.noise),
             "canaries.npz": canary_bytes(subject.slots, subject.member),
         }
         record = _record(self, raw, self.canaries, command)
@@ -94,9 +96,11 @@ def train_run(
     canaries = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
     stage("How to take per-sample gradients", 0)
     spec, mode = _with_mode(subject, training_spec(subject))
+    noise = ResidualNoise(spec, seed=spec.seed)
     trained = train(
         subject.filled,
         spec,
+        observe=noise,
         progress=stage("Private training", spec.steps),
         checkpoints=checkpoints,
     )
@@ -104,7 +108,7 @@ def train_run(
     fixed = config.training.model_copy(update={"grad_sample_mode": mode.mode})
     replayable = replace(subject, config=config.model_copy(update={"training": fixed}))
     seconds = time.perf_counter() - start
-    return TrainedRun(replayable, trained, utility, mode, *canaries, seconds)
+    return TrainedRun(replayable, trained, utility, mode, *canaries, seconds, noise)
 
 
 def _with_mode(subject: Subject, spec: DpSgdSpec) -> tuple[DpSgdSpec, ModeChoice]:

@@ -202,6 +202,11 @@ class PrivateStep:
         gradients = [torch.flatten(p.grad) for p in self.parameters if p.grad is not None]
         return torch.cat(gradients).float() * self._expected
 
+    def clipped_sum(self) -> Tensor:
+        """Returns the noisy sum without its noise, shape (P,); while an observer looks on alone."""
+        sums: list[Tensor] = [p.summed_grad.flatten() for p in self.parameters]  # type: ignore[attr-defined]
+        return summed(torch.cat(sums).float(), self._world)
+
 
 def part_size(physical_batch: int | None, averaged: int) -> int | None:
     """Returns how many crops pass through the model at once; crops of one image stay together."""
