@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cropaudit.attacks.black_box.registry import ATTACKS, attack_named
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, norm
 
@@ -13,9 +14,8 @@ from cropaudit.attacks.black_box.learned import Boosting, Learned, Logistic
 from cropaudit.attacks.black_box.lira import LiraOffline, LiraOnline
 from cropaudit.attacks.black_box.quantile import QuantileRegression
 from cropaudit.attacks.black_box.references import leave_one_out
-from cropaudit.attacks.black_box.registry import ATTACKS, attack_named
 from cropaudit.attacks.black_box.rmia import Rmia
-from cropaudit.attacks.black_box.signals import Signals
+from cropaudit.attacks.signals import Signals
 from cropaudit.errors import InputError
 
 SLOTS, TARGETS, REFERENCES, DECOYS = 20, 20, 32, 60

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cropaudit.accounting.geometry.shapes import Crop, PixelMask, Rectangle, Size
 from cropaudit.attacks.black_box.collecting import collect, collect_one
 from cropaudit.attacks.black_box.queries import slot_queries
-from cropaudit.attacks.black_box.signals import Decoys, Signals
+from cropaudit.attacks.signals import Decoys, Signals
 from cropaudit.errors import InputError
 from cropaudit.training.canaries import CanarySlot, plant
 from cropaudit.training.canaries.backgrounds import Natural

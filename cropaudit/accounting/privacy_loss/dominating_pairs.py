@@ -146,11 +146,7 @@ class StepPair:
 
     def masses_above(self, x: Array) -> tuple[Array, Array]:
         """Returns P[X > x] and Q[X > x]."""
-        if self.sigma == 0:
-            above = (np.asarray(x)[..., None] < _MEANS).astype(np.float64)
-            return above @ np.asarray(self.p), above @ np.asarray(self.q)
-        tails = ndtr((_MEANS - np.asarray(x)[..., None]) / self.sigma)
-        return tails @ np.asarray(self.p), tails @ np.asarray(self.q)
+        return _masses_above(self.p, self.q, _MEANS, self.sigma, x)
 
 
 def require_mixture(sigma: float, *worlds: Sequence[float]) -> None:
@@ -224,6 +220,10 @@ class MixturePair:
     def sample(self, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """Draws ``size`` observations of either world; see `StepPair.sample`."""
         return _samples(self.p, self.q, np.asarray(self.means), self.sigma, size, rng)
+
+    def masses_above(self, x: Array) -> tuple[Array, Array]:
+        """Returns P[X > x] and Q[X > x]."""
+        return _masses_above(self.p, self.q, np.asarray(self.means), self.sigma, x)
 
     def delta(self, epsilon: Array) -> Array:
         """Returns the hockey-stick divergence at any epsilon >= 0."""
@@ -308,6 +308,16 @@ def _log_mass(start: Array, stop: Array) -> Array:
     below, above = log_ndtr(low), log_ndtr(high)
     with np.errstate(divide="ignore"):
         return np.asarray(above + np.log(-np.expm1(np.minimum(below - above, 0.0))))
+
+
+def _masses_above(
+    p: tuple[float, ...], q: tuple[float, ...], means: Array, sigma: float, x: Array
+) -> tuple[Array, Array]:
+    if sigma == 0:
+        tails = (np.asarray(x)[..., None] < means).astype(np.float64)
+    else:
+        tails = ndtr((means - np.asarray(x)[..., None]) / sigma)
+    return tails @ np.asarray(p), tails @ np.asarray(q)
 
 
 def _samples(

@@ -16,6 +16,7 @@ from typing import Any
 
 from cropaudit.accounting.bounds.accountant import calibrate_noise, epsilon_at
 from cropaudit.accounting.bounds.bound import PatchBound, Pipeline, bound
+from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
 from cropaudit.audit.config.audit_config import AuditConfig
@@ -63,8 +64,8 @@ class Accounted:
         return Size.parse(self.bound.image)
 
     @property
-    def crop(self) -> Crop:
-        """The crop."""
+    def crop(self) -> Crop | ResizedCrop:
+        """The law of the windows."""
         return self.config.crop_law()
 
     @property
@@ -111,6 +112,8 @@ def account(config: AuditConfig, sizes: tuple[Size, ...], images: int, added: in
         records=images + added,
         steps=training.steps,
         epochs=training.epochs,
+        crops_per_image=config.crop.per_image,
+        clipped=config.crop.clipped,
     )
     noise, rho = training.noise_multiplier, pipeline.worst().probability
     planned = _planned_noise(config, pipeline.mechanism(1.0, rho))
@@ -146,7 +149,8 @@ def check_sizes(config: AuditConfig, sizes: Iterable[Size]) -> None:
     for size in sizes:
         fits = patch.size.height <= size.height and patch.size.width <= size.width
         require(fits, "patch", f"at most the image {size}", patch)
-        crop.origins(size)
+        if isinstance(crop, Crop):
+            crop.origins(size)  # raises where the crop does not fit
 
 
 def finite(value: float) -> float | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from cropaudit.accounting.bounds.accountant import epsilon_at
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
+from cropaudit.accounting.privacy_loss.dominating_pairs import MixturePair, StepPair
 from cropaudit.audit.games.score_law import attained
 from cropaudit.audit.verdict.curve_tests import CountsTest, CurveTest, RankSumTest
 from cropaudit.estimators.evidence import Counts
@@ -33,10 +33,10 @@ NOISE_FACTORS = (1.0, 0.6, 0.3, 0.05)  # of the configured noise
 _ROC, _QUIET, _EXACT = 0.75, 0.15, 0.1  # shares of the level
 
 
-def scoring_pairs(mechanism: PatchMechanism) -> tuple[StepPair, ...]:
+def scoring_pairs(mechanism: PatchMechanism) -> tuple[StepPair | MixturePair, ...]:
     """Returns the pairs by which slots are scored: the configured one, and ones with less noise."""
     noise = mechanism.noise_multiplier
-    return tuple(mechanism.with_noise(noise * factor).pair() for factor in NOISE_FACTORS)
+    return tuple(mechanism.with_noise(noise * factor).game() for factor in NOISE_FACTORS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class Plan:
             level: Of the game.
         """
         n, m = self.roc.members, self.roc.nonmembers
-        pair, steps = truth.pair(), truth.compositions
+        pair, steps = truth.game(), truth.compositions
         own, *others = scoring_pairs(self.family.mechanism)
         seen = attained(own, pair, steps)
         yield RankSumTest(self.roc, self.roc.likely(seen), _ROC * level)

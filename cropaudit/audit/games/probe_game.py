@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
+from cropaudit.accounting.counts import averaged
+from cropaudit.attacks.probe import PROBE, Probe, ProbeScores, run_probe
 from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.games.design import Plan, plan_game, scoring_pairs
 from cropaudit.audit.games.game_entry import Played, Words, attack_entry, score_csv
@@ -55,9 +56,8 @@ def probe_game(
     own = plan.tests(scores, level)
     corrected = plan.tests(scores, share)
     words = Words(
-        "Pipeline probe",
-        "sees every noisy sum of the real sampler, crop, clipping and noise, with gradients at the "
-        "worst case of the bound",
+        PROBE.title,
+        PROBE.adversary,
         f"{game.probe_slots} slots, each with its own fair coin; slots are independent of each "
         "other",
     )
@@ -126,6 +126,8 @@ def _probe(subject: Subject, slots: int, seed: int, **changes: object) -> Probe:
         "pairs": scoring_pairs(subject.mechanism),
         "slots": slots,
         "seed": seed,
+        "crops_per_image": subject.config.crop.per_image,
+        "clipped": subject.config.crop.clipped,
     }
     return Probe(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -193,7 +195,8 @@ def _hit_law(subject: Subject) -> tuple[float, float]:
     Under shuffling the last batch of an epoch may be short. A record takes part once an epoch all
     the same, which is then in fewer steps than the claim's batch over records.
     """
-    mechanism, rho = subject.mechanism, subject.mechanism.inclusion
+    mechanism = subject.mechanism
+    rho = averaged(mechanism.inclusion, mechanism.crops)
     if not isinstance(subject.sampling, Shuffle | Cyclic):
         rate = mechanism.record_rate
         return rate, (1 - rate) ** mechanism.steps

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
+from cropaudit.attacks.base import Description
 from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.games.game_entry import Played, Words, attack_entry, score_csv
 from cropaudit.audit.results.result import Bound
@@ -29,7 +30,16 @@ from cropaudit.estimators.scores import Scores
 from cropaudit.estimators.trials.family import Family
 from cropaudit.estimators.trials.rate_test import TradeOff
 
-__all__ = ["GuessesTest", "canaries_needed", "canary_game", "could_refute", "one_run_game"]
+__all__ = [
+    "ONE_RUN",
+    "GuessesTest",
+    "canaries_needed",
+    "canary_game",
+    "could_refute",
+    "one_run_game",
+]
+
+ONE_RUN = "one training run, a fair coin for every canary; canaries share the run's noise"
 
 _MOST = 1 << 16  # canaries asked about
 
@@ -62,10 +72,11 @@ class GuessesTest:
 
 
 def one_run_game(
-    subject: Subject, name: str, values: NDArray[np.float64], seconds: float
+    subject: Subject, attack: Description, values: NDArray[np.float64], seconds: float
 ) -> Played:
     """Turns the scores of the canaries of the audited run into a game."""
-    return canary_game(subject, name, _ONE_RUN_WORDS[name], values, subject.member, seconds)
+    words = Words(attack.title, attack.adversary, ONE_RUN)
+    return canary_game(subject, attack.name, words, values, subject.member, seconds)
 
 
 def canary_game(
@@ -142,18 +153,3 @@ def _claimed(mechanism: PatchMechanism, delta: float, canaries: int, level: floa
     family = Family(mechanism, delta, order="claimed")
     shares = planned_shares(canaries, family, level)
     return RunMethod(RunFdp(family), tuple(Ends(share) for share in shares))
-
-
-_ONE_RUN_WORDS = {
-    "white-box": Words(
-        "White-box on the real model",
-        "sees every noisy update, knows the images and both contents of every canary; does not "
-        "know batches, windows or coins",
-        "one training run, a fair coin for every canary; canaries share the run's noise",
-    ),
-    "black-box": Words(
-        "Black-box on the final model",
-        "queries the released model on crops of the canary's image; knows both contents",
-        "one training run, a fair coin for every canary; canaries share the run's noise",
-    ),
-}

@@ -7,18 +7,16 @@ over the attacks that were played.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cropaudit.audit.config.attack_names import KnownAttack
-from cropaudit.audit.verdict.claims import StatedClaim, state_claim
-from cropaudit.audit.games.game_entry import Words
-from cropaudit.audit.results.result import Attack, Headline
-from cropaudit.audit.games.run_games import canaries_needed, canary_game, could_refute
-from cropaudit.audit.scores.tables import ScoreTable
+from cropaudit.attacks.registry import OneRun
 from cropaudit.audit.experiment.subject import Subject
+from cropaudit.audit.games.game_entry import Words
+from cropaudit.audit.games.run_games import ONE_RUN, canaries_needed, canary_game, could_refute
+from cropaudit.audit.results.result import Attack, Headline
+from cropaudit.audit.scores.tables import ScoreTable
+from cropaudit.audit.verdict.claims import StatedClaim, state_claim
 from cropaudit.audit.verdict.verdict import decide, headline
 
 __all__ = ["Judged", "judge"]
-
-_GAME = "one training run, a fair coin for every canary; canaries share the run's noise"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +42,7 @@ class Judged:
     canaries_needed: int | None = None
 
 
-def judge(subject: Subject, attacks: Sequence[KnownAttack], tables: Sequence[ScoreTable]) -> Judged:
+def judge(subject: Subject, attacks: Sequence[OneRun], tables: Sequence[ScoreTable]) -> Judged:
     """Turns scores into bounds.
 
     Args:
@@ -61,7 +59,7 @@ def judge(subject: Subject, attacks: Sequence[KnownAttack], tables: Sequence[Sco
         canary_game(
             played,
             attack.name,
-            Words(attack.name, f"{attack.adversary}; {attack.beside}", _GAME),
+            Words(attack.name, f"{attack.adversary}; {attack.beside}", ONE_RUN),
             table.values,
             table.member,
             0.0,

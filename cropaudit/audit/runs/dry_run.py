@@ -3,8 +3,11 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cropaudit.accounting.bounds.bound import PatchBound
+from cropaudit.attacks.base import Work as WorkSize
+from cropaudit.attacks.registry import ATTACKS
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.planned import Planned, plan_experiment
 from cropaudit.audit.experiment.step_cost import StepCost, measure_step
@@ -16,8 +19,6 @@ from cropaudit.training.sampling.samplers import expected_batch
 
 __all__ = ["Cost", "DryRun", "PlannedGame", "Work", "dry_run"]
 
-_FORWARD = 1 / 3  # of a gradient, at most: a backward pass takes twice as long
-_WATCHED = (4, 48, 5)  # crops tried for a slot, other crops, steps between two looks
 _NUMBER = 8  # bytes of a number on the transcript
 _RECORDED = 6 * _NUMBER + 2  # record, window's corner and size, offset, flips
 
@@ -115,8 +116,8 @@ def dry_run(config: AuditConfig, *, attacks: bool, measure: bool, seconds: float
         InputError: If the configuration does not fit itself.
     """
     planned, training = plan_experiment(config), config.training
-    expected = expected_batch(planned.sampling, planned.records)
-    crop, wanted = config.crop_law().size, config.game.attacks if attacks else ()
+    expected = expected_batch(planned.sampling, planned.records) * config.crop.per_image
+    crop, wanted = config.shown_size(), config.game.attacks if attacks else ()
     step = measure_step(training, crop, planned.classes, seconds=seconds) if measure else None
     physical = min(training.physical_batch or math.ceil(expected), math.ceil(expected))
     share = (1 - config.game.confidence) / len(config.game.attacks)
@@ -160,19 +161,12 @@ def _work(
 
 def _attack_crops(planned: Planned, name: str, expected: float) -> float:
     """Returns how many gradients an attack takes; the probe takes none of the model's."""
-    config, steps, slots = planned.config, planned.bound.steps, planned.config.game.canary_slots
-    match name:
-        case "white-box":
-            tried, others, every = _WATCHED
-            return math.ceil(steps / every) * (tried * slots + others)
-        case "black-box":
-            return 2 * slots * config.game.black_box_windows * _FORWARD
-        case "two-world":
-            own = config.two_world
-            looks = (2 * own.hits + own.misses) / own.refresh
-            return 2 * own.models * steps * (expected + looks)
-        case "reference":
-            queries = 2 * slots * config.references.windows * _FORWARD
-            return models_trained(config.references) * (steps * expected + queries)
-        case _:
-            return 0.0
+    config, windows = planned.config, planned.config.game.black_box_windows
+    options: dict[str, Any] = {}
+    if name == "two-world":
+        options = config.two_world.model_dump()
+    if name == "reference":
+        own, windows = config.references, config.references.windows
+        options = {"targets": own.targets, "references": models_trained(own) - own.targets}
+    size = WorkSize(planned.bound.steps, expected, config.game.canary_slots, windows, options)
+    return ATTACKS[name].cost(size)

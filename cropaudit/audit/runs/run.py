@@ -64,7 +64,7 @@ def run_audit(
     subject = prepare_subject(config, stage)
     # Drawn before anything is played: a fault of drawing then costs nothing.
     canaries, pictures = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
-    rho = inclusion_map(subject.worst_image, subject.crop, subject.patch)
+    rho = subject.pipeline.shown(inclusion_map(subject.worst_image, subject.crop, subject.patch))
     stage("Conformance of the pipeline", 0)
     conformance = own_conformance(subject, subject.claim)
     played, result, plan = probe_game(subject, stage("Pipeline probe", config.game.probe_slots))

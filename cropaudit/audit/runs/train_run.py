@@ -179,7 +179,7 @@ def _claim(subject: Subject) -> TrainedClaim:
         sample_rate=bound.sample_rate,
         steps=bound.steps,
         image=bound.image,
-        crop=str(subject.crop.size),
+        crop=config.crop.words,
         patch=str(subject.patch),
         inclusion_probability=bound.inclusion_probability,
         epsilon_amplified=finite(bound.epsilon),

@@ -114,7 +114,7 @@ def _words(mechanism: PatchMechanism) -> str:
 
 
 def _game_curve(mechanism: PatchMechanism, delta: float) -> PrivacyCurve:
-    return pair_curve(mechanism.pair(), mechanism.compositions, delta)
+    return pair_curve(mechanism.game(), mechanism.compositions, delta)
 
 
 def _shortcut_claim(name: str, mechanism: PatchMechanism, delta: float) -> StatedClaim:

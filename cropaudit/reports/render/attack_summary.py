@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from cropaudit.audit.config.attack_names import KnownAttack
+from cropaudit.attacks.registry import OneRun
 from cropaudit.audit.results.result import Attack, Bound
 from cropaudit.audit.runs.attack_verdict import Judged
 from cropaudit.reports.text.intervals import auc_interval
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["print_attacks", "print_known", "summary_lines"]
 
 
-def print_attacks(found: Judged, attacks: Sequence[KnownAttack], console: "Console") -> None:
+def print_attacks(found: Judged, attacks: Sequence[OneRun], console: "Console") -> None:
     """Prints one row for each attack, then the headline beside the claim and what it means.
 
     Args:
@@ -83,7 +83,7 @@ def _at_most(found: Judged) -> str:
     return f"; so many canaries could have shown {format_upper(max(known))} at most"
 
 
-def print_known(attacks: Sequence[KnownAttack], console: "Console") -> None:
+def print_known(attacks: Sequence[OneRun], console: "Console") -> None:
     """Prints attacks by what their adversaries see and know."""
     for words in dict.fromkeys(item.adversary for item in attacks):
         _print("Adversary", words, "", console)

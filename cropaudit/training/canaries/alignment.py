@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cropaudit.accounting.geometry.shapes import Crop
+from cropaudit.accounting.geometry.crop_laws import CropLaw
 from cropaudit.errors import require
 from cropaudit.training.canaries.gradients import clip, flat_gradients, in_chunks
 from cropaudit.training.canaries.slots import CanarySlot, filled
 from cropaudit.training.canaries.windows import windows_of
-from cropaudit.training.crops.joint import Window, cut
+from cropaudit.training.crops.cutting import cut_windows
+from cropaudit.training.crops.joint import Window
 from cropaudit.training.data.images import SegmentationData
 
 __all__ = ["Alignment", "Projected", "alignment", "crops"]
@@ -80,7 +81,7 @@ def alignment(
     model: nn.Module,
     data: SegmentationData,
     slot: CanarySlot,
-    crop: Crop,
+    crop: CropLaw,
     *,
     windows: int,
     max_grad_norm: float,
@@ -106,7 +107,8 @@ def alignment(
     generator = np.random.default_rng(seed)
     hits, covers = law.hits(), law.covers()
     require(law.probability(hits) > 0, "slot", "at a place that some window meets", slot.position)
-    met = law.draw(hits, windows, generator)
+    picks = law.picks(hits, windows, generator)
+    met = [law.window(pick) for pick in picks]
     missed = law.draw(law.misses(), windows, generator) if law.probability(law.misses()) else []
     gradients = flat_gradients(model)
 
@@ -121,7 +123,7 @@ def alignment(
     if missed:
         g_miss, short = measured(False, missed)
         miss = _projected((g_miss * directions).sum(dim=1), short)
-    whole = torch.tensor([bool(covers[_index(window)]) for window in met])
+    whole = torch.from_numpy(covers.ravel()[picks])
     return Alignment(
         _projected(along_a, short_a),
         _projected(along_b, short_b),
@@ -135,16 +137,12 @@ def alignment(
 def crops(
     data: SegmentationData,
     slot: CanarySlot,
-    crop: Crop,
+    crop: CropLaw,
     windows: Sequence[Window],
     world_a: bool,
 ) -> tuple[Tensor, Tensor]:
     """Cuts a slot's record in one world: images (n, 3, h, w) and masks (n, h, w) of the windows."""
-    image, mask = filled(data, slot, world_a=world_a)
-    shown = [cut(image, mask, window, crop) for window in windows]
-    return torch.stack([pixels for pixels, _ in shown]), torch.stack(
-        [labels for _, labels in shown]
-    )
+    return cut_windows([filled(data, slot, world_a=world_a)], windows, crop)
 
 
 def _other_halves(differences: Tensor) -> Tensor:
@@ -165,7 +163,3 @@ def _means(along_a: Tensor, along_b: Tensor, chosen: Tensor) -> tuple[float, flo
     if not bool(chosen.any()):
         return None
     return float(along_a[chosen].mean()), float(along_b[chosen].mean())
-
-
-def _index(window: Window) -> tuple[int, int, int]:
-    return window.flipped_rows + 2 * window.flipped_columns, window.top, window.left

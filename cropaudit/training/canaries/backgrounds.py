@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cropaudit.accounting.geometry.crop_laws import CropLaw
 from cropaudit.accounting.geometry.shapes import Crop
+from cropaudit.errors import require
 from cropaudit.training.canaries.slots import CanarySlot, footprint
 from cropaudit.training.canaries.windows import window_sums
 from cropaudit.training.crops.joint import Window, cut
@@ -76,7 +78,7 @@ def empty_mask(
     background: Background,
     mask: Tensor,
     slots: Sequence[CanarySlot],
-    crop: Crop,
+    crop: CropLaw,
     generator: np.random.Generator,
 ) -> Tensor:
     """Returns the labels of a record whose slots are empty, uint8, shape (H, W).
@@ -94,6 +96,9 @@ def empty_mask(
         case Ignore():
             return torch.full_like(mask, IGNORE)
         case Sparse():
+            legal = "a crop of one size, for sparse labels are as far apart as it is wide"
+            require(isinstance(crop, Crop), "crop", legal, crop)
+            assert isinstance(crop, Crop)
             empty = _lattice(mask, slots, crop, generator)
     for slot in slots:
         empty[footprint(slot, mask)] = IGNORE

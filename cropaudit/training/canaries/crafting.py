@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cropaudit.accounting.geometry.shapes import Crop
+from cropaudit.accounting.geometry.crop_laws import CropLaw
 from cropaudit.errors import require
 from cropaudit.training.canaries.labels import relabelled
 from cropaudit.training.canaries.matching import Matcher, climbed, free_textures, with_textures
@@ -32,7 +32,7 @@ _HELD_OUT = 4  # times as many windows are held out as a step draws
 def craft(
     slots: Sequence[CanarySlot],
     model: nn.Module,
-    crop: Crop,
+    crop: CropLaw,
     data: SegmentationData,
     *,
     steps: int,
@@ -66,7 +66,7 @@ def craft(
 def craft_records(
     slots: Sequence[CanarySlot],
     model: nn.Module,
-    crop: Crop,
+    crop: CropLaw,
     data: SegmentationData,
     *,
     steps: int,

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cropaudit.accounting.geometry.shapes import Crop
+from cropaudit.accounting.geometry.crop_laws import CropLaw
 from cropaudit.errors import require
 from cropaudit.training.canaries.alignment import crops
 from cropaudit.training.canaries.gradients import clip, flat_gradients, in_chunks
 from cropaudit.training.canaries.slots import CanarySlot, filled
 from cropaudit.training.canaries.windows import windows_of
-from cropaudit.training.crops.joint import Window, cut
+from cropaudit.training.crops.cutting import cut_windows
+from cropaudit.training.crops.joint import Window
 from cropaudit.training.data.images import SegmentationData
 
 __all__ = ["Matcher", "climbed", "free_textures", "with_textures"]
@@ -40,7 +41,7 @@ class Matcher:
     """
 
     model: nn.Module
-    crop: Crop
+    crop: CropLaw
     max_grad_norm: float
     generator: np.random.Generator
 
@@ -88,8 +89,7 @@ class Matcher:
         for texture, origins, world_a in worlds:
             pixels, (_, mask) = image.clone(), filled(data, slot, world_a=world_a)
             pixels[:, rows, columns] = torch.where(slot.pixels, texture, image[:, rows, columns])
-            cuts = [cut(pixels, mask, window, self.crop) for window in origins]
-            images, masks = (torch.stack(parts) for parts in zip(*cuts, strict=True))
+            images, masks = cut_windows([(pixels, mask)], origins, self.crop)
             means.append(clip(gradients(images, masks), self.max_grad_norm).mean(dim=0))
         gap: Tensor = (means[0] - means[1]).norm()
         return gap

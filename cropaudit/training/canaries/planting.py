@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cropaudit.accounting.geometry.shapes import Crop, Patch
+from cropaudit.accounting.geometry.crop_laws import CropLaw
+from cropaudit.accounting.geometry.shapes import Patch
 from cropaudit.accounting.inclusion.probability import inclusion_map
 from cropaudit.errors import InputError, require
 from cropaudit.training.canaries.backgrounds import empty_mask, miss_gradient
@@ -44,7 +45,7 @@ def plant(
     data: SegmentationData,
     design: Design,
     count: int,
-    crop: Crop,
+    crop: CropLaw,
     patch: Patch,
     seed: int,
     *,
@@ -90,7 +91,9 @@ def plant(
             return _Plan(design, *shape).planted(count, np.random.default_rng(seed))
 
 
-def add_slots(data: SegmentationData, count: int, crop: Crop, patch: Patch, seed: int) -> Planted:
+def add_slots(
+    data: SegmentationData, count: int, crop: CropLaw, patch: Patch, seed: int
+) -> Planted:
     """Plants `Opposed` slots, one an image, near the worst place on an ignored background.
 
     Args:
@@ -114,7 +117,7 @@ def _crafted(
     design: Crafted,
     empty: SegmentationData,
     slots: tuple[CanarySlot, ...],
-    crop: Crop,
+    crop: CropLaw,
     seed: int,
 ) -> Planted:
     options: dict[str, Any] = {
@@ -136,7 +139,7 @@ class _Plan:
 
     design: Plain
     data: SegmentationData
-    crop: Crop
+    crop: CropLaw
     patch: Patch
     positions: Positions
     per_image: int

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cropaudit.accounting.geometry.shapes import Crop, Patch, PixelMask
+from cropaudit.accounting.geometry.crop_laws import CropLaw
+from cropaudit.accounting.geometry.shapes import Patch, PixelMask
 from cropaudit.accounting.inclusion.probability import inclusion_map
 from cropaudit.errors import require
 from cropaudit.training.canaries.designs import LooksLikeObject, RealObject
@@ -22,7 +23,7 @@ def plant_objects(
     data: SegmentationData,
     design: RealObject[Any],
     count: int,
-    crop: Crop,
+    crop: CropLaw,
     patch: Patch,
     per_image: int,
 ) -> tuple[SegmentationData, tuple[CanarySlot, ...]]:
@@ -82,7 +83,7 @@ def _box(found: LooksLikeObject) -> tuple[slice, slice]:
 
 
 def _slot(
-    data: SegmentationData, design: RealObject[Any], found: LooksLikeObject, crop: Crop
+    data: SegmentationData, design: RealObject[Any], found: LooksLikeObject, crop: CropLaw
 ) -> CanarySlot:
     image, mask = data.images[found.record], data.masks[found.record]
     box = _box(found)
@@ -107,7 +108,7 @@ def _slot(
     return slot
 
 
-def _inclusion(data: SegmentationData, found: LooksLikeObject, crop: Crop) -> float:
+def _inclusion(data: SegmentationData, found: LooksLikeObject, crop: CropLaw) -> float:
     """Returns the inclusion probability of the object's own pixels, which no patch exceeds."""
     pixels = found.pixels.numpy()
     rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
