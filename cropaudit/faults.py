@@ -1,5 +1,7 @@
 """The first fault of a pydantic validation as one line: the key, what is legal, what was given."""
 
+from typing import TypeGuard, get_args
+
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -17,14 +19,19 @@ def first_fault(error: ValidationError, model: type[BaseModel], name: str = "con
         name: What to call a fault of the whole.
     """
     fault = error.errors()[0]
-    key = ".".join(shown(part) for part in fault["loc"]) or name
+    loc, section = _within(model, fault["loc"])
+    key = ".".join(shown(part) for part in loc) or name
     match fault["type"]:
         case "extra_forbidden":
-            legal = ", ".join(_known_keys(model, fault["loc"][:-1]))
-            message = f"{key} must be a known key ({legal}), got {shown(fault['loc'][-1])}"
+            legal = ", ".join(section.model_fields)
+            message = f"{key} must be a known key ({legal}), got {shown(loc[-1])}"
         case "missing":
             message = f"{key} must be given"
-        case "model_type":
+        case "union_tag_invalid":
+            kind = fault["ctx"]["discriminator"].strip("'")
+            legal = fault["ctx"]["expected_tags"]
+            message = f"{key}.{kind}: must be one of {legal}, got {shown(fault['ctx']['tag'])}"
+        case "model_type" | "model_attributes_type":
             message = f"{key}: must be a section of keys, got {shown(fault['input'])}"
         case "value_error":  # our own words, which name the value where there is one
             message = f"{key}: {fault['msg'].removeprefix('Value error, ')}"
@@ -33,12 +40,32 @@ def first_fault(error: ValidationError, model: type[BaseModel], name: str = "con
     return " ".join(message.split())
 
 
-def _known_keys(model: type[BaseModel], sections: tuple[int | str, ...]) -> tuple[str, ...]:
-    for part in sections:
-        inner = model.model_fields[str(part)].annotation
+def _within(
+    model: type[BaseModel], loc: tuple[int | str, ...]
+) -> tuple[tuple[int | str, ...], type[BaseModel]]:
+    """Returns a place without the tags of kinds that pydantic puts into it, and its section."""
+    kept: list[int | str] = []
+    kinds: tuple[object, ...] = ()
+    for part in loc:
+        of_kind = [kind for kind in kinds if _is_kind(kind, part)]
+        if of_kind:
+            model, kinds = of_kind[0], ()
+            continue
+        kept.append(part)
+        field = model.model_fields.get(str(part))
+        inner = None if field is None else field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
-    return tuple(model.model_fields)
+            model, kinds = inner, ()
+        else:
+            kinds = get_args(inner)
+    return tuple(kept), model
+
+
+def _is_kind(kind: object, tag: object) -> TypeGuard[type[BaseModel]]:
+    """Whether a section is of the kind that a tag names: one of its keys takes it alone."""
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return False
+    return any(tag in get_args(field.annotation) for field in kind.model_fields.values())
 
 
 def _legal(fault: ErrorDetails) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from cropaudit.accounting.bounds.accountant import epsilon_at
 from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
+from cropaudit.accounting.mechanisms.registry import require_same, sampler_names
 from cropaudit.audit.config.audit_config import AuditConfig, load_config
 from cropaudit.audit.experiment.planned import plan_experiment
 from cropaudit.audit.experiment.subject import decoys_of, prepare_subject
@@ -16,6 +17,7 @@ from cropaudit.audit.verdict.claims import state_claim
 from cropaudit.errors import InputError
 from cropaudit.stages import silent
 from cropaudit.training.canaries import fill_slots
+from cropaudit.training.sampling.samplers import sampler_name
 
 SMALL: dict[str, Any] = {
     "patch": "8x8",
@@ -120,10 +122,25 @@ def test_more_canaries_than_images_are_refused() -> None:
     assert (len(two.slots), two.records) == (13, 12)
 
 
+@pytest.mark.parametrize("sampler", sampler_names())
+def test_accountant_training_claim_and_scores_are_of_one_mechanism(sampler: str) -> None:
+    """Else a measurement would say nothing about the claim; only the noise may differ."""
+    batch = 22 if sampler == "full" else 4
+    planned = plan_experiment(
+        config(**{"training.sampler": sampler, "training.batch": batch, "claim.epsilon": 3.0})
+    )
+    assert sampler_name(planned.sampling) == planned.mechanism.kind == planned.bound.sampler
+    claimed = planned.claim.mechanism
+    assert claimed is not None
+    require_same(claimed, planned.mechanism, ("claim", "training"))
+    own = planned.mechanism.pair()
+    assert all((pair.p, pair.q) == (own.p, own.q) for pair in scoring_pairs(planned.mechanism))
+
+
 def test_real_objects_are_never_added() -> None:
     objects = {"canary.design": "real-object", "canary.objects": ["car"]}
     assert not config(**objects).canary.added
-    with pytest.raises(InputError, match="records must be replaced for real-object, got added"):
+    with pytest.raises(InputError, match=r"canary.records: must be 'replaced', got added"):
         config(**{**objects, "canary.records": "added"})
 
 

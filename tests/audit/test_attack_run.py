@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cropaudit.attacks.registry import one_run_named
 
 from cropaudit.accounting.mechanisms.registry import parse_mechanism
+from cropaudit.attacks.registry import one_run_named
 from cropaudit.audit.config.audit_config import load_config
 from cropaudit.audit.experiment.planned import plan_experiment
 from cropaudit.audit.experiment.subject import prepare_subject

@@ -9,7 +9,7 @@ import pytest
 
 from cropaudit.audit.experiment import own_pipeline
 from cropaudit.audit.runs import run
-from cropaudit.cli.app import app as cli
+from cropaudit.cli import app as cli
 from cropaudit.reports.render import html
 
 TINY = (

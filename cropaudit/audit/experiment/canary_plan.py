@@ -1,10 +1,14 @@
 """From the configuration of canaries to what is planted."""
 
-from pathlib import Path
-
 from cropaudit.accounting.geometry.shapes import Rectangle
 from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.config.sections import CanaryConfig
+from cropaudit.audit.config.kinds import (
+    AnyCanary,
+    DrawnCanary,
+    FreeCanary,
+    ObjectCanary,
+    TextureCanary,
+)
 from cropaudit.audit.experiment.initial_model import initial_model
 from cropaudit.training.canaries import CanarySlot, plant
 from cropaudit.training.canaries.backgrounds import Background, Ignore, Natural, Sparse
@@ -21,7 +25,6 @@ from cropaudit.training.canaries.positions import Positions, Random, Stratified,
 from cropaudit.training.canaries.textures import Blocks, Flat, NaturalTexture, Periodic, Texture
 from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.objects.finding import find_objects
-from cropaudit.training.objects.patches import ObjectPatch
 from cropaudit.training.objects.removal import without
 
 __all__ = ["plant_canaries"]
@@ -31,8 +34,7 @@ _BACKGROUNDS: dict[str, Background] = {
     "sparse": Sparse(),
     "natural": Natural(),
 }
-_TEXTURES: dict[str | None, Texture] = {
-    None: Blocks(),
+_TEXTURES: dict[str, Texture] = {
     "blocks": Blocks(),
     "flat": Flat(),
     "natural": NaturalTexture(),
@@ -92,27 +94,26 @@ def plant_canaries(
     return empty, crafted
 
 
-def _design(chosen: CanaryConfig, data: SegmentationData, patch: Rectangle) -> Design:
-    # In the user's own images the labels around the patch stay unless they are told to go.
-    usual = "ignore" if chosen.added else "natural"
-    background, texture = _BACKGROUNDS[chosen.background or usual], _TEXTURES[chosen.texture]
-    match chosen.design:
-        case "opposed":
-            return Opposed(background, texture)
-        case "label-only":
+def _design(chosen: AnyCanary, data: SegmentationData, patch: Rectangle) -> Design:
+    match chosen:
+        case FreeCanary():
+            # In the user's own images the labels around the patch stay unless they are told to go.
+            usual = "ignore" if chosen.added else "natural"
+            background = _BACKGROUNDS[chosen.background or usual]
+            texture = _TEXTURES[chosen.texture]
+            if chosen.design == "opposed":
+                return Opposed(background, texture)
             return LabelOnly(None, background, texture)
-        case "bright":
-            return BrightTexture(None, texture)
-        case "face" | "plate":
+        case TextureCanary():
+            return BrightTexture(None, _TEXTURES[chosen.texture])
+        case DrawnCanary():
             return ObjectPaste(chosen.design)
-        case "real-object":
-            return RealObject(_objects(chosen, data, patch), without)
-
-
-def _objects(
-    chosen: CanaryConfig, data: SegmentationData, patch: Rectangle
-) -> tuple[ObjectPatch, ...]:
-    file = None if chosen.objects_file is None else Path(chosen.objects_file)
-    return find_objects(
-        data, classes=chosen.objects, least=_LEAST_OBJECT, most=patch.size, objects_file=file
-    )
+        case ObjectCanary():
+            found = find_objects(
+                data,
+                classes=chosen.objects,
+                least=_LEAST_OBJECT,
+                most=patch.size,
+                objects_file=chosen.objects_file,
+            )
+            return RealObject(found, without)

@@ -3,28 +3,25 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
 from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.experiment.accounted import finite
 from cropaudit.audit.experiment.canary_files import canary_bytes
 from cropaudit.audit.experiment.model_utility import measure_utility
 from cropaudit.audit.experiment.pictures import draw_canaries
 from cropaudit.audit.experiment.subject import Subject, prepare_subject
 from cropaudit.audit.experiment.training_plan import training_spec
 from cropaudit.audit.results.digests import data_digest, sha256
-from cropaudit.audit.results.result import CanaryPicture, Shortcut, Utility
+from cropaudit.audit.results.result import CanaryPicture, Utility
 from cropaudit.audit.results.train_result import (
     ModeRecord,
     StartRecord,
     TrainedClaim,
     TrainRecord,
-    TrialRecord,
 )
-from cropaudit.audit.runs.assemble import library_versions
+from cropaudit.audit.runs.assemble import claim_values, created_now, library_versions
 from cropaudit.audit.runs.run_files import training_files
 from cropaudit.certificate.transcript_logs import ResidualNoise
 from cropaudit.stages import Stage
@@ -131,94 +128,36 @@ def _with_mode(subject: Subject, spec: DpSgdSpec) -> tuple[DpSgdSpec, ModeChoice
 def _record(
     run: TrainedRun, raw: Mapping[str, bytes], shown: tuple[CanaryPicture, ...], command: str
 ) -> TrainRecord:
-    subject, trained = run.subject, run.trained
-    config = subject.config
+    subject, trained, config = run.subject, run.trained, run.subject.config
+    spec, noise = training_spec(subject), config.training.noise_multiplier
+    start = None
+    if spec.weights is not None:
+        chosen = ModelSpec(spec.model, spec.norm, spec.weights)
+        start = build(chosen, len(subject.empty.classes), 0).weights
+    own = vars(start) if start else None
     return TrainRecord(
         name=config.name,
         seed=config.seed,
-        created=datetime.now(UTC).replace(microsecond=0).isoformat(),
+        created=created_now(),
         command=command,
-        claim=_claim(subject),
+        claim=TrainedClaim(**claim_values(subject), noise_multiplier=noise),
         utility=run.utility,
         data=subject.empty.source,
         data_digest=data_digest(subject.filled),
         model=config.training.model,
         parameters=sum(p.numel() for p in trained.model.parameters() if p.requires_grad),
         weights_digest=sha256(raw["model.safetensors"]),
-        start=_start(subject),
-        grad_sample=_mode(run.mode),
+        start=None if own is None else StartRecord(**own),
+        grad_sample=ModeRecord.model_validate(asdict(run.mode)),
         device=trained.device,
         threads=torch.get_num_threads(),
         processes=current_world().size,
         seconds=round(run.seconds, 1),
         seconds_per_step=trained.seconds / trained.steps,
-        loss_first=finite(trained.losses[0]),
-        loss_last=finite(trained.losses[-1]),
+        loss_first=trained.losses[0],
+        loss_last=trained.losses[-1],
         canaries=shown,
         versions=library_versions(),
         config=json.loads(config.model_dump_json()),
         files={name: sha256(data) for name, data in sorted(raw.items())},
     )
-
-
-def _claim(subject: Subject) -> TrainedClaim:
-    bound, config = subject.bound, subject.config
-    claim = subject.claim
-    return TrainedClaim(
-        statement=claim.statement,
-        adjacency=bound.adjacency,
-        epsilon=claim.epsilon,
-        delta=claim.delta,
-        sampler=bound.sampler,
-        noise_multiplier=config.training.noise_multiplier,
-        max_grad_norm=config.training.max_grad_norm,
-        records=subject.records,
-        canary_records=subject.canary_records,
-        canaries=len(subject.slots),
-        batch=config.training.batch,
-        sample_rate=bound.sample_rate,
-        steps=bound.steps,
-        image=bound.image,
-        crop=config.crop.words,
-        patch=str(subject.patch),
-        inclusion_probability=bound.inclusion_probability,
-        epsilon_amplified=finite(bound.epsilon),
-        epsilon_without_crop=finite(bound.epsilon_without_crop),
-        epsilon_without_canaries=subject.epsilon_without_canaries,
-        shortcuts=tuple(
-            Shortcut(name=item.name, epsilon=item.epsilon, why_invalid=item.why_invalid)
-            for item in bound.shortcuts
-        ),
-    )
-
-
-def _start(subject: Subject) -> StartRecord | None:
-    spec = training_spec(subject)
-    if spec.weights is None:
-        return None
-    chosen = ModelSpec(spec.model, spec.norm, spec.weights)
-    report = build(chosen, len(subject.empty.classes), 0).weights
-    assert report is not None  # a file was given
-    return StartRecord(
-        file=report.file,
-        sha256=report.sha256,
-        loaded=len(report.loaded),
-        missing=report.missing,
-        unexpected=report.unexpected,
-        mismatched=report.mismatched,
-        frozen=len(report.frozen),
-    )
-
-
-def _mode(choice: ModeChoice) -> ModeRecord:
-    trials = tuple(
-        TrialRecord(
-            mode=trial.mode,
-            error=finite(trial.error),
-            seconds=finite(trial.seconds),
-            peak_bytes=trial.peak_bytes,
-            note=trial.note,
-        )
-        for trial in choice.trials
-    )
-    return ModeRecord(mode=choice.mode, reason=choice.reason, trials=trials)
