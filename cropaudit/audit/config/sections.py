@@ -57,7 +57,10 @@ class DataConfig(Section):
 class TrainingConfig(Section):
     """DP-SGD; see `DpSgdSpec` for what the keys mean."""
 
-    model: str = "small-unet"
+    model: str = Field(
+        default="small-unet", description="Or your own, path/to/file.py:function of the classes"
+    )
+    model_sha256: str | None = Field(default=None, description="Of the file of your own model")
     norm: Literal["group", "frozen-batch"] = "group"
     weights: str | None = Field(default=None, description="File of initial weights")
     weights_sha256: str | None = None
@@ -86,6 +89,8 @@ class TrainingConfig(Section):
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("exactly one of steps and epochs must be given")
+        if self.model_sha256 is not None and ".py" not in self.model:
+            raise ValueError("model_sha256 needs a model of a file")
         if self.weights is None and self.weights_sha256 is not None:
             raise ValueError("weights_sha256 needs weights")
         if (self.schedule == "steps") != (self.schedule_every is not None):

@@ -10,6 +10,7 @@ from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.accounted import Accounted, account, check_sizes
 from cropaudit.audit.experiment.canary_plan import plant_canaries
+from cropaudit.audit.experiment.initial_model import pinned
 from cropaudit.errors import InputError, require
 from cropaudit.stages import Stage, silent
 from cropaudit.training.canaries import CanarySlot, fill_slots
@@ -89,6 +90,7 @@ def prepare_subject(config: AuditConfig, stage: Stage = silent) -> Subject:
     """
     check_folder(config)
     stage("Data, canaries and bounds", 0)
+    config = config.model_copy(update={"training": pinned(config.training)})
     seeds = Seeds.of(config.seed)
     photographs, validation = _load(config, seeds)
     if photographs.files:

@@ -89,6 +89,7 @@ def train_run(
     """
     start = time.perf_counter()
     subject = prepare_subject(config, stage)
+    config = subject.config  # with the digest of the user's own model
     # Drawn before the training: a fault of drawing then costs no run.
     canaries = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
     stage("How to take per-sample gradients", 0)

@@ -22,6 +22,7 @@ from cropaudit.training.models.normalisation import (
     Norm,
     replace_batch_norms,
 )
+from cropaudit.training.models.plugin import is_plugin, make_plugin
 from cropaudit.training.models.pretrained import WeightsReport, start_from
 from cropaudit.training.models.recipe import GradSampleMode, ModelRecipe
 from cropaudit.training.models.small_unet import SmallUnet, small_unet
@@ -89,7 +90,7 @@ class ModelSpec:
 
     Attributes:
         name: A key of `MODELS`; where its recipe allows, an encoder follows a colon, as in
-            ``pspnet:mobilenet_v2``.
+            ``pspnet:mobilenet_v2``. Or a user's own, as in ``nets.py:make_model``.
         norm: What takes the place of BatchNorm.
         weights: Where the weights start, if not at random; to be public, most of all for
             ``frozen-batch``.
@@ -121,14 +122,17 @@ class Built:
 
 
 def recipe(name: str) -> ModelRecipe:
-    """Returns the recipe of ``model`` or ``model:encoder``.
+    """Returns the recipe of ``model``, ``model:encoder`` or a user's ``file.py:function``.
 
     Raises:
         InputError: If there is no such model, or it takes no such encoder.
     """
+    if is_plugin(name):
+        return ModelRecipe(lambda classes, _: make_plugin(name, classes), "hooks", 1, "your own")
     found = MODELS.get(name.partition(":")[0])
     if found is None:
-        raise InputError(f"model must be one of {', '.join(sorted(MODELS))}, got {name}")
+        legal = f"one of {', '.join(sorted(MODELS))}, or path/to/file.py:function"
+        raise InputError(f"model must be {legal}, got {name}")
     found.chosen_encoder(name)
     return found
 
@@ -144,8 +148,7 @@ def build_model(
     """Builds a model, mended and in training mode, on the CPU.
 
     Args:
-        name: A key of `MODELS`; where its recipe allows, an encoder follows a colon, as in
-            ``pspnet:mobilenet_v2``.
+        name: As `ModelSpec` has it.
         classes: Number of classes, K.
         seed: Fixes the initial weights; the global random state is left alone.
         norm: What takes the place of BatchNorm.
@@ -166,7 +169,8 @@ def build(spec: ModelSpec, classes: int, seed: int) -> Built:
     require(classes >= 1, "classes", "at least 1", classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = chosen.build(classes, chosen.chosen_encoder(spec.name))
+        encoder = "" if is_plugin(spec.name) else chosen.chosen_encoder(spec.name)
+        network = chosen.build(classes, encoder)
         raw = AnySize(network, chosen.multiple)
         if spec.weights is None:
             return Built(mend(raw), None)
