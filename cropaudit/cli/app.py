@@ -20,6 +20,7 @@ from cropaudit.cli.bound import bound
 from cropaudit.cli.certify import certify
 from cropaudit.cli.conform import conform
 from cropaudit.cli.estimate import estimate
+from cropaudit.cli.report import report
 from cropaudit.cli.selftest import selftest
 from cropaudit.cli.train import train
 from cropaudit.errors import CropauditError, InputError
@@ -77,6 +78,7 @@ def _version(
 
 app.command()(audit)
 app.command()(train)
+app.command()(report)
 app.command()(attack)
 app.command()(bound)
 app.command()(estimate)

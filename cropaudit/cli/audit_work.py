@@ -11,17 +11,17 @@ from rich.console import Console
 
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.runs.run import Outcome, run_audit
+from cropaudit.cli.report import draw_command
 from cropaudit.reports.progress import progress_stages
-from cropaudit.reports.render.html import render_html
+from cropaudit.reports.render.formats import draw
 from cropaudit.reports.render.summary import print_summary
 from cropaudit.reports.store import (
     HTML_NAME,
-    REPORT_NAME,
     canonical_json,
     check_run_folder,
+    open_run,
     prepare_run_folder,
-    write_drawings,
-    write_raw,
+    write_files,
     write_report,
 )
 
@@ -48,10 +48,10 @@ def run_audit_command(config: AuditConfig, given: Mapping[str, Any]) -> int:
     else:
         print_summary(outcome.report, Console())
     try:  # last, so that a fault of drawing loses nothing
-        html = render_html(outcome.report, inclusion=outcome.inclusion, pictures=outcome.pictures)
-        write_drawings(out, html, outcome.pictures)
+        write_files(out, {HTML_NAME: draw("html", open_run(out))})
     except Exception:
-        typer.echo(f"Drawing failed; the results are in {out}: {REPORT_NAME} and raw/", err=True)
+        words = f"Drawing failed; the results are in {out}, and {draw_command(out)} draws them"
+        typer.echo(words, err=True)
         raise
     if not given["as_json"]:
         typer.echo(f"Report: {out / HTML_NAME}")
@@ -67,11 +67,12 @@ def _audited(config: AuditConfig, out: Path, *, force: bool) -> Outcome:
         nonlocal begun
         begun = True
         prepare_run_folder(out, force=force)  # only now: an earlier run stays until here
-        write_raw(out, raw)
+        write_files(out, {f"raw/{name}": data for name, data in raw.items()})
 
     try:
         with progress_stages(each=True) as stage:
             outcome = run_audit(config, shlex.join(["cropaudit", *sys.argv[1:]]), stage, keep)
+            write_files(out, outcome.pictures)
             write_report(out, outcome.report)
             return outcome
     except KeyboardInterrupt:

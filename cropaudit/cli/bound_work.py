@@ -235,61 +235,28 @@ def _plot(
     curves: Sequence[Curve],
     path: Path,
 ) -> None:
-    from cropaudit.reports.pictures.bound_data import ProfileCurve, Series, SweepPlot
-    from cropaudit.reports.pictures.bound_plots import draw_profile, draw_sweeps
+    from cropaudit.reports.pictures.bound_plots import SweepPanel, curves_drawing, sweeps_drawing
 
-    if not sweeps:
-        draw_profile(
-            [
-                ProfileCurve(item.name, item.epsilon, item.delta, at == 0, item.is_bound)
-                for at, item in enumerate(curves)
-            ],
-            path,
-        )
-        return
-    draw_sweeps(
-        [
-            SweepPlot(
-                request.title or "Patch-level epsilon",
-                _UNITS.get(sweep.parameter, sweep.parameter),
-                sweep.values,
-                tuple(
-                    Series(
-                        line.name or found.bound.sampler, line.epsilon, line.epsilon_without_crop
-                    )
-                    for line in sweep.series
-                ),
-                sweep.delta,
-            )
-            for sweep in sweeps
-        ],
-        path,
-    )
+    title = request.title or "Patch-level epsilon"
+    panels = [
+        SweepPanel(title, _UNITS.get(x.parameter, x.parameter), x, found.bound.sampler)
+        for x in sweeps
+    ]
+    drawing = sweeps_drawing(panels) if panels else curves_drawing(curves)
+    drawing.save(path)
 
 
 def _map(found: Answer, path: Path, example: Path | None) -> None:
-    from cropaudit.reports.pictures.bound_data import BoundMap
-    from cropaudit.reports.pictures.bound_plots import draw_map
+    from cropaudit.reports.pictures.bound_plots import map_drawing
 
     data = place_map(found)
     crop = found.phases[0].pipeline.crop
+    size = (data.image.height, data.image.width)
     window = (crop.size.height, crop.size.width) if isinstance(crop, Crop) else None
     if isinstance(crop, WholeImage):
-        window = (data.image.height, data.image.width)
-    size = (data.image.height, data.image.width)
-    draw_map(
-        BoundMap(
-            image=size,
-            patch=(data.patch.height, data.patch.width),
-            crop=window,
-            rho=data.rho,
-            epsilon=data.epsilon,
-            worst=data.worst,
-            delta=found.bound.delta,
-            example=_picture(example, size) if example is not None else None,
-        ),
-        path,
-    )
+        window = size
+    shown = None if example is None else _picture(example, size)
+    map_drawing(data, found.bound.delta, window, shown).save(path)
 
 
 def _picture(

@@ -213,11 +213,10 @@ def run_estimate(request: Request) -> bool:
         found = estimate(tables, question)
         if request.plot is not None:
             stage("Picture", 0)
-            from cropaudit.reports.pictures.estimate_plots import (
-                draw_estimate,  # matplotlib is slow to load
-            )
+            # matplotlib is slow to load
+            from cropaudit.reports.pictures.estimate_plots import estimate_drawing
 
-            draw_estimate(found, request.plot)
+            estimate_drawing(found).save(request.plot)
     if request.as_json:
         print(found.model_dump_json(indent=2))
         return found.contradicted
@@ -343,13 +342,10 @@ def _state_line(state: StreamState, stream: Stream, *, as_json: bool, final: boo
 
 
 def _plot_stream(path: Path, stream: Stream) -> None:
-    from cropaudit.reports.pictures.bound_plots import save_figure  # matplotlib is slow to load
-    from cropaudit.reports.pictures.stream_plot import stream_data, stream_figure, stream_words
+    from cropaudit.reports.pictures.stream_plot import stream_drawing  # matplotlib loads slowly
 
     claim = stream.claim
-    data = stream_data(stream.history, claim.epsilon, claim.delta, 1 - stream.level)
-    title = "Lower bound by games"
-    save_figure(lambda: stream_figure(data), path, "stream", title, stream_words(data))
+    stream_drawing(stream.history, claim.epsilon, claim.delta, 1 - stream.level).save(path)
 
 
 def _say(text: str) -> None:

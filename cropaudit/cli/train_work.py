@@ -12,14 +12,14 @@ from rich.console import Console
 
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.runs.train_run import train_run
-from cropaudit.errors import InputError, require
+from cropaudit.errors import require
 from cropaudit.reports.progress import progress_stages
 from cropaudit.reports.render.train_summary import print_training
 from cropaudit.reports.store import (
     check_run_folder,
     prepare_run_folder,
     record_files,
-    write_atomic,
+    write_files,
 )
 from cropaudit.stages import silent
 from cropaudit.training.dpsgd.distributed import distributed_context
@@ -82,13 +82,7 @@ def _write(
     """Writes the run, the record last: where it is, the run is whole."""
     if checkpoints is None:
         prepare_run_folder(out, force=force)  # only now: an earlier run stays until here
-    record_files(out, files)
-    try:
-        for name, data in files.items():
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(out / name, data)
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}") from error
+    write_files(out, files)
 
 
 def _saved(checkpoints: Checkpoints) -> list[str]:

@@ -98,7 +98,7 @@ def test_too_few_canaries_say_so_and_how_many_would_do() -> None:
     (attack,) = found.attacks
     assert (attack.could_contradict, attack.trials_needed) == (False, needed)
     assert attack.bounds[0].cap is not None
-    told = "\n".join(summary_lines(found))
+    told = "\n".join(" ".join(line) for line in summary_lines(found))
     assert "claim not contradicted, and it could not have been: 8 canaries could not" in told
     assert f"contradict 2.95 by this test even without an error; {needed} would" in told
     assert "show nothing" not in told
@@ -144,5 +144,5 @@ def test_backward_is_forward_told_from_the_nonmembers() -> None:
     assert (turned.members, turned.nonmembers) == (50, 60)
     assert turned.auc == pytest.approx(told.auc)
     assert one.power_holds == "if only the noise is less"
-    words = "\n".join(summary_lines(one))
+    words = "\n".join(" ".join(line) for line in summary_lines(one))
     assert "found with 90% power if only the noise is less; not probed: a leak in few runs" in words

@@ -10,8 +10,21 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from cropaudit.audit.results.result import AuditReport
-from cropaudit.reports.store import sha256
+from cropaudit.reports.store import INCLUSION_NAME, sha256
 
+TINY = {
+    "patch": "8x8",
+    "data.images": 6,
+    "data.validation": 2,
+    "data.size": "32x48",
+    "data.short_side": 32,
+    "crop.size": "24x24",
+    "training.model": "tiny-net",
+    "training.batch": 4,
+    "training.steps": 3,
+    "training.twins": [],
+    "game.canary_slots": 10,
+}
 HEIGHT, WIDTH, CROP, PATCH = 128, 256, 63, 10
 ROW, COLUMN = 59, 120
 DELTA = 1 / 2975
@@ -336,7 +349,7 @@ def build_report() -> AuditReport:
                 "versions": {"python": "3.11.7", "torch": "2.6.0", "cropaudit": "0.1.0"},
                 "hardware": "2 CPU cores, no accelerator",
                 "seconds": 3688.4,
-                "files": {name: sha256(data) for name, data in RAW.items()},
+                "files": {name.removeprefix("raw/"): sha256(data) for name, data in RAW.items()},
             },
         }
     )
@@ -355,6 +368,14 @@ def inclusion() -> np.ndarray:
 @pytest.fixture(scope="session")
 def pictures() -> dict[str, bytes]:
     return build_pictures()
+
+
+@pytest.fixture(scope="session")
+def beside() -> dict[str, bytes]:
+    """What lies beside a report: its raw files and the inclusion map."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, rho=build_inclusion())
+    return {**RAW, INCLUSION_NAME: buffer.getvalue()}
 
 
 @pytest.fixture

@@ -59,6 +59,11 @@ class Accounted:
         return self.pipeline.records
 
     @property
+    def canaries(self) -> int:
+        """Canaries, at most."""
+        return self.config.game.canary_slots
+
+    @property
     def worst_image(self) -> Size:
         """The image size that the claim rests on."""
         return Size.parse(self.bound.image)

@@ -8,10 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cropaudit.accounting.inclusion.probability import inclusion_map
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.own_pipeline import own_conformance
 from cropaudit.audit.experiment.pictures import draw_canaries
@@ -21,7 +17,7 @@ from cropaudit.audit.games.probe_game import control_checks, probe_game
 from cropaudit.audit.games.real_model import audit_model, ensemble_games
 from cropaudit.audit.results.result import AuditReport
 from cropaudit.audit.runs.assemble import Findings, assemble
-from cropaudit.audit.runs.run_files import training_files
+from cropaudit.audit.runs.run_files import MAP_NAME, map_bytes, training_files
 from cropaudit.audit.verdict.verdict import decide, headline
 from cropaudit.stages import Stage
 
@@ -34,13 +30,11 @@ class Outcome:
 
     Attributes:
         report: The canonical document.
-        inclusion: The inclusion map of the worst image.
         pictures: PNG bytes by file name.
-        raw: Raw files by name: scores, weights, the configuration.
+        raw: Raw files by name: scores, weights, the inclusion map, the configuration.
     """
 
     report: AuditReport
-    inclusion: NDArray[np.float64]
     pictures: Mapping[str, bytes]
     raw: Mapping[str, bytes]
 
@@ -64,7 +58,6 @@ def run_audit(
     subject = prepare_subject(config, stage)
     # Drawn before anything is played: a fault of drawing then costs nothing.
     canaries, pictures = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
-    rho = subject.pipeline.shown(inclusion_map(subject.worst_image, subject.crop, subject.patch))
     stage("Conformance of the pipeline", 0)
     conformance = own_conformance(subject, subject.claim)
     played, result, plan = probe_game(subject, stage("Pipeline probe", config.game.probe_slots))
@@ -75,6 +68,7 @@ def run_audit(
     raw = {
         **{f"{game.attack.name}.csv": game.scores for game in games},
         **training_files(subject, real.trained, real.noise),
+        MAP_NAME: map_bytes(subject),
     }
     keep(raw)
     stage("Verdict", 0)
@@ -94,4 +88,4 @@ def run_audit(
     )
     seconds = time.perf_counter() - start
     report = assemble(subject, findings, canaries, raw, seconds)
-    return Outcome(report, rho, pictures, raw)
+    return Outcome(report, pictures, raw)

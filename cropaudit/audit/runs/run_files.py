@@ -1,5 +1,6 @@
 """The bytes that every run folder holds, of an audit and of a training alike."""
 
+import io
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import yaml
 from safetensors.torch import save as save_tensors
 from torch import nn
 
+from cropaudit.accounting.inclusion.probability import inclusion_map
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.subject import Subject
 from cropaudit.certificate.run_logs import Trial
@@ -21,17 +23,25 @@ from cropaudit.training.sampling.samplers import Poisson
 from cropaudit.training.transcript.files import transcript_bytes
 from cropaudit.training.transcript.transcript import Transcript
 
-__all__ = ["EVIDENCE", "INCLUSION_NAME", "NOISE_NAME", "config_bytes", "run_trials"]
-__all__ += ["training_files", "weights_bytes"]
+__all__ = ["EVIDENCE", "INCLUSION_NAME", "MAP_NAME", "NOISE_NAME", "config_bytes", "map_bytes"]
+__all__ += ["run_trials", "training_files", "weights_bytes"]
 
 EVIDENCE = ("config.yaml", "model.safetensors", "initial.safetensors", "tape.npz")
-NOISE_NAME, INCLUSION_NAME = "noise.npy", "inclusion.csv"
+NOISE_NAME, INCLUSION_NAME, MAP_NAME = "noise.npy", "inclusion.csv", "inclusion.npz"
 _ROWS = 20_000  # of the inclusion log, about
 
 
 def config_bytes(config: AuditConfig) -> bytes:
     """Returns a configuration as YAML that `load_config` reads back."""
     return yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False).encode()
+
+
+def map_bytes(subject: Subject) -> bytes:
+    """Returns the inclusion map of the worst image, by the patch's top left, as an npz of rho."""
+    buffer = io.BytesIO()
+    rho = inclusion_map(subject.worst_image, subject.crop, subject.patch)
+    np.savez_compressed(buffer, rho=subject.pipeline.shown(rho))
+    return buffer.getvalue()
 
 
 def weights_bytes(model: nn.Module) -> bytes:

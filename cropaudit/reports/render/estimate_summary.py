@@ -5,11 +5,13 @@ computed.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cropaudit.audit.results.estimate_result import AttackEstimate, Estimate, Inversion
 from cropaudit.audit.results.result import Bound
+from cropaudit.reports.render.tables import Styled, Table, print_lines, print_table, print_text
+from cropaudit.reports.text import words
 from cropaudit.reports.text.intervals import auc_interval
 from cropaudit.reports.text.numbers import (
     format_confidence,
@@ -20,7 +22,6 @@ from cropaudit.reports.text.numbers import (
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 __all__ = ["print_estimate", "short_note", "summary_lines"]
 
@@ -31,6 +32,7 @@ MEANINGS = {
     "asymptotic": "the confidence is approximate, and overclaims at small counts",
 }
 _PLACES = 20  # positions shown
+_TRIALS = {"one-run": "canaries"}
 _REWORDED = (
     (r"fixed rank at rates ([^,;]+), side (\w+)(, corrected for)?", r"rank at rate \1, \2"),
     (
@@ -53,31 +55,28 @@ def print_estimate(found: Estimate, console: "Console") -> None:
     """
     for attack in found.attacks:
         _print_attack(attack, found, console)
-    style = ""
+    styles = {}
     if found.claim is not None:
-        style = "bold red" if found.contradicted else "bold green"
-    for line in summary_lines(found):
-        name, _, rest = line.partition(": ")
-        _print(f"{name}: ", rest, style if name == "Result" else "", console)
+        styles["Result"] = "bold red" if found.contradicted else "bold green"
+    print_lines(summary_lines(found), console, styles)
 
 
-def summary_lines(found: Estimate) -> list[str]:
-    """Returns the headline, the claim, the result, and what must hold for them."""
-    lines = [_headline(found), _claim(found)]
+def summary_lines(found: Estimate) -> Iterator[tuple[str, str]]:
+    """Yields names and words: the headline, the claim, the result, and what must hold for them."""
+    yield "Headline", _headline(found)
+    claimed = "none" if found.claim is None else f"epsilon <= {format_upper(found.claim)}"
+    yield "Claim", f"{claimed}{'; ' if found.claim is None else ', '}{found.claim_words}"
     if found.mechanism is not None:
-        lines.append(f"Mechanism: {found.mechanism}")
-    lines.append(_result(found))
-    validities = {bound.validity for attack in found.attacks for bound in attack.bounds}
-    lines += [f"{name}: {words}" for name, words in MEANINGS.items() if name in validities]
-    deciding = found.attacks[0].bounds[0]
-    lines.append(f"{deciding.estimator} assumes: {deciding.assumes}")
-    if any(bound.detectable is not None for attack in found.attacks for bound in attack.bounds):
-        lines.append(
-            f"Finds from: found with 90% power {found.power_holds}; not probed: "
-            f"{'; '.join(found.not_probed)}"
-        )
-    lines.append("Note: a lower bound never certifies epsilon")
-    return lines
+        yield "Mechanism", found.mechanism
+    yield "Result", _result(found)
+    bounds = [bound for attack in found.attacks for bound in attack.bounds]
+    validities = {bound.validity for bound in bounds}
+    yield from ((name, meaning) for name, meaning in MEANINGS.items() if name in validities)
+    yield f"{bounds[0].estimator} assumes", bounds[0].assumes
+    if any(bound.detectable is not None for bound in bounds):
+        unprobed = "; ".join(found.not_probed)
+        yield "Finds from", f"found with 90% power {found.power_holds}; not probed: {unprobed}"
+    yield "Note", words.NOTE
 
 
 def _headline(found: Estimate) -> str:
@@ -86,138 +85,86 @@ def _headline(found: Estimate) -> str:
     where += [f"position {summit.position}"] if summit.position is not None else []
     ways = ", ".join([*where, summit.estimator, summit.validity])
     return (
-        f"Headline: epsilon >= {format_lower(summit.epsilon)} at delta "
+        f"epsilon >= {format_lower(summit.epsilon)} at delta "
         f"{format_value(found.delta)} with {format_confidence(found.confidence)} confidence "
         f"({ways}; {summit.correction})"
     )
 
 
-def _claim(found: Estimate) -> str:
-    if found.claim is None:
-        return f"Claim: none; {found.claim_words}"
-    return f"Claim: epsilon <= {format_upper(found.claim)}, {found.claim_words}"
-
-
 def _result(found: Estimate) -> str:
     shown = format_lower(found.summit.epsilon)
+    most = words.at_most([attack.bounds[0] for attack in found.attacks], "trials")
     if found.claim is None:
-        nothing = f"they show nothing{_at_most(found)}"
-        what = nothing if found.summit.epsilon == 0 else f"they show at least {shown}"
-        return f"Result: nothing was claimed for the scores to contradict; {what}"
+        what = f"nothing{most}" if found.summit.epsilon == 0 else f"at least {shown}"
+        return f"nothing was claimed for the scores to contradict; they show {what}"
     if found.contradicted:
-        return f"Result: CLAIM CONTRADICTED: {_ground(found)}"
+        return f"CLAIM CONTRADICTED: {_ground(found)}"
     if found.summit.epsilon > found.claim:
         return (
-            f"Result: claim not contradicted by its own test, though the bound of {shown} is above "
-            "it: what the bound assumes of the mechanism may not hold"
+            f"claim not contradicted by its own test, though the bound of {shown} is above it: "
+            "what the bound assumes of the mechanism may not hold"
         )
     if all(item.could_contradict is False for item in found.attacks):
-        return f"Result: claim not contradicted, and it could not have been: {_deaf(found)}"
+        best = max(found.attacks, key=lambda item: item.members + item.nonmembers)
+        count, of = best.members + best.nonmembers, _TRIALS.get(found.trials, "trials")
+        why = words.could_not(count, of, found.claim, best.trials_needed, 131_072)
+        return f"claim not contradicted, and it could not have been: {why}"
     if found.summit.epsilon == 0:
-        return (
-            "Result: claim not contradicted; the scores show nothing, which may be the attack's "
-            f"weakness{_at_most(found)}"
-        )
+        weak = "which may be the attack's weakness"
+        return f"claim not contradicted; the scores show nothing, {weak}{most}"
     return (
-        f"Result: claim not contradicted; the scores show {shown} of it, and a better attack or "
-        "more trials may show more"
+        f"claim not contradicted; the scores show {shown} of it, and a better attack or more "
+        "trials may show more"
     )
-
-
-def _deaf(found: Estimate) -> str:
-    """Says that no scores could have contradicted the claim, and how many trials could."""
-    best = max(found.attacks, key=lambda item: item.members + item.nonmembers)
-    words = "canaries" if found.trials == "one-run" else "trials"
-    held = "the claim" if found.claim is None else format_upper(found.claim)
-    needed = best.trials_needed
-    more = "no number up to 131,072 would" if needed is None else f"{needed:,} would"
-    return (
-        f"{best.members + best.nonmembers:,} {words} could not contradict {held} by this test "
-        f"even without an error; {more}"
-    )
-
-
-def _at_most(found: Estimate) -> str:
-    """Returns what the deciding estimator could have shown at most, if that is limited."""
-    caps = [item.bounds[0].cap for item in found.attacks]
-    known = [cap for cap in caps if cap is not None]
-    if len(known) < len(caps):
-        return ""
-    return f"; so many trials could have shown {format_upper(max(known))} at most"
 
 
 def _ground(found: Estimate) -> str:
     """Returns how sure the contradiction is, and what it assumes."""
     chance = format_value(1 - found.confidence)
-    words = f"were it true, scores that tell so much would come at most {chance} of the time"
+    told = f"were it true, scores that tell so much would come at most {chance} of the time"
     assumed = "nothing about what ran"
     if found.ground != "assumption-free" and found.claim_words == "as stated":
         assumed = "that the stated mechanism ran, at whatever noise"
     elif found.ground != "assumption-free":
         assumed = "that the mechanism's own pair of worlds was played, in one order throughout"
-    words = f"{words}; this assumes {assumed}"
+    told += f"; this assumes {assumed}"
     if found.claim is not None and found.summit.epsilon <= found.claim:
-        words += ". What is rejected is the claim's whole curve, which the headline cannot tell"
-    return words
+        told += ". What is rejected is the claim's whole curve, which the headline cannot tell"
+    return told
 
 
 def _print_attack(attack: AttackEstimate, found: Estimate, console: "Console") -> None:
     low, high = auc_interval(attack.auc, attack.members, attack.nonmembers)
-    _print(
-        f"{attack.attack or 'Scores'}: ",
-        f"{attack.members:,} members + {attack.nonmembers:,} nonmembers, AUC {attack.auc:.3f} "
-        f"({low:.3f} to {high:.3f})",
-        "",
-        console,
-    )
-    console.print(_bounds_table(attack.bounds))
-    console.print("* decides: chosen before the scores were seen", highlight=False, style="dim")
+    trials = f"{attack.members:,} members + {attack.nonmembers:,} nonmembers"
+    auc = f"AUC {attack.auc:.3f} ({low:.3f} to {high:.3f})"
+    print_lines([(attack.attack or "Scores", f"{trials}, {auc}")], console)
+    print_table(_bounds_table(attack.bounds), console)
+    print_text("* decides: chosen before the scores were seen", console, "dim")
     for item in attack.inversions:
-        console.print(f"- {_inversion(item)}", highlight=False, markup=False)
+        print_text(f"- {_inversion(item)}", console)
     if attack.inversions:
-        console.print("  each if all else is as claimed", highlight=False, style="dim")
+        print_text("  each if all else is as claimed", console, "dim")
     if attack.positions:
         _print_positions(attack, console)
+    lines = []
     if attack.p_value is not None:
-        _print("p-value of the claim: ", _p_values(attack, found), "", console)
+        lines.append(("p-value of the claim", _p_values(attack, found)))
     if high < 0.5 and attack.bounds[0].epsilon == 0:
-        words = (
+        reversed_words = (
             "members score lower here than nonmembers; if low was to mean member, negate the "
             "scores of fresh trials: a sign chosen on these voids the confidence"
         )
-        _print("Note: ", words, "", console)
-    for text in attack.skipped:
-        _print("Skipped: ", text, "", console)
+        lines.append(("Note", reversed_words))
+    print_lines([*lines, *(("Skipped", text) for text in attack.skipped)], console)
     console.print()
 
 
-def _print(name: str, rest: str, style: str, console: "Console") -> None:
-    from rich.text import Text
-
-    # Text, not str: a name with brackets is no markup.
-    text = Text(name, style="bold")
-    text.append(rest, style=style)
-    console.print(text, highlight=False)
-
-
-def _bounds_table(bounds: Sequence[Bound]) -> "Table":
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    # Narrow gaps leave the notes more room.
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("Estimator", overflow="fold")
-    for title in ("epsilon >=", "Conf.", "Cap"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("Finds from", justify="right", min_width=5, max_width=6)
-    table.add_column("Validity", no_wrap=True)
-    table.add_column("Note", overflow="fold", ratio=1)
-    for index, bound in enumerate(bounds):
-        style = "bold" if index == 0 else ""
-        cells = _bound_row(bound, deciding=index == 0)
-        table.add_row(*(Text(cell) for cell in cells), style=style)
-    return table
+def _bounds_table(bounds: Sequence[Bound]) -> Table:
+    columns = ("Estimator", "epsilon >=", "Conf.", "Cap", "Finds from", "Validity", "Note")
+    first, *others = (_bound_row(bound, deciding=at == 0) for at, bound in enumerate(bounds))
+    strong = tuple(Styled(((cell, "bold"),)) for cell in first)
+    fold = ("Estimator", "Finds from", "Note")
+    return Table(columns, [strong, *others], right=columns[1:5], fold=fold)
 
 
 def _bound_row(bound: Bound, *, deciding: bool) -> tuple[str, ...]:
@@ -247,8 +194,8 @@ def _inversion(item: Inversion) -> str:
     if item.limit is None:
         return item.words
     limit = (format_upper if item.side == "at most" else format_lower)(item.limit, 4)
-    words = f"the {item.axis} is {item.side} {limit}; the claim says {format_value(item.claimed)}"
-    return f"{words}: contradicted" if item.contradicts else words
+    told = f"the {item.axis} is {item.side} {limit}; the claim says {format_value(item.claimed)}"
+    return f"{told}: contradicted" if item.contradicts else told
 
 
 def _p_values(attack: AttackEstimate, found: Estimate) -> str:
@@ -268,24 +215,18 @@ def _p_value(value: float | None) -> str:
 
 
 def _print_positions(attack: AttackEstimate, console: "Console") -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("Position", overflow="fold")
-    for title in ("Trials", "epsilon >=, alone", "jointly", "p, corrected"):
-        table.add_column(title, justify="right", no_wrap=True)
     loud = sorted(attack.positions, key=lambda item: (-item.simultaneous, -item.epsilon))
-    for item in loud[:_PLACES]:
-        cells = (
+    rows = [
+        (
             item.position,
             f"{item.members:,} + {item.nonmembers:,}",
             format_lower(item.epsilon),
             format_lower(item.simultaneous),
             _p_value(item.p_value),
         )
-        table.add_row(*(Text(cell) for cell in cells))
-    console.print(table)
+        for item in loud[:_PLACES]
+    ]
+    columns = ("Position", "Trials", "epsilon >=, alone", "jointly", "p, corrected")
+    print_table(Table(columns, rows, right=columns[1:], fold=("Position",)), console)
     if len(loud) > _PLACES:
-        console.print(f"{len(loud) - _PLACES} quieter positions in --json", highlight=False)
+        print_text(f"{len(loud) - _PLACES} quieter positions in --json", console)

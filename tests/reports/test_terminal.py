@@ -1,56 +1,34 @@
-"""The terminal's account of an estimate: complete, honest, and plain where it is no terminal."""
+"""What the terminal shows: complete, honest, and plain where it is no terminal."""
 
 import io
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
 
-from cropaudit.audit.results.estimate_result import (
-    AttackEstimate,
-    Estimate,
-    Inversion,
-    PositionEstimate,
-    Summit,
-)
-from cropaudit.audit.results.result import Bound, Curve
-from cropaudit.reports.render.estimate_summary import print_estimate, short_note, summary_lines
+from cropaudit.audit.results.estimate_result import AttackEstimate, Estimate, Inversion, Summit
+from cropaudit.audit.results.result import AuditReport
+from cropaudit.reports.render import estimate_summary, summary
+from cropaudit.reports.render.estimate_summary import print_estimate, short_note
+from tests.reports import estimates
+from tests.reports.estimates import bound, place
 
 MECHANISM = "PoissonPatch(noise_multiplier=1.0, sample_rate=0.1, inclusion=0.3, steps=100, crops=1)"
 GAME = "of the stated mechanism by the accountant; its game can show 2.862"
-LINE = Curve(fpr=(0.0, 1.0), tpr=(0.0, 1.0))
-
-
-def bound(estimator: str, epsilon: float, validity: str, **others: object) -> Bound:
-    values = {"cap": 7.12345, "detectable": 0.2345, "assumes": "independent trials", **others}
-    return Bound.model_validate(
-        {
-            "estimator": estimator,
-            "epsilon": epsilon,
-            "delta": 1e-5,
-            "confidence": 0.95,
-            "validity": validity,
-            **values,
-        }
-    )
 
 
 def attack(name: str = "probe", **changes: object) -> AttackEstimate:
-    found = AttackEstimate(
-        attack=name,
-        members=3000,
-        nonmembers=2900,
-        auc=0.6634,
-        roc=LINE,
-        bounds=(
-            bound("mechanism-f-dp", 2.3899, "model-based", note="noise multiplier at most 1.121"),
-            bound("joint-test", 1.45, "exact", cap=None, detectable=None),
+    values = {
+        "auc": 0.6634,
+        "bounds": (
+            bound("mechanism-f-dp", 2.3899, "model-based", cap=7.12345, detectable=0.2345),
+            bound("joint-test", 1.45, "exact"),
         ),
-        p_value=0.51349,
-        corrected_p_value=1.0,
-        could_contradict=True,
-        trials_needed=None,
-        free_p_value=None,
-        inversions=(
+        "p_value": 0.51349,
+        "corrected_p_value": 1.0,
+        "could_contradict": True,
+        "inversions": (
             Inversion(
                 axis="inclusion probability",
                 claimed=0.33,
@@ -60,56 +38,106 @@ def attack(name: str = "probe", **changes: object) -> AttackEstimate:
                 contradicts=True,
             ),
         ),
-        positions=(),
-        skipped=("rank-sum-f-dp: needs --order forward",),
-    )
-    return found.model_copy(update=changes)
+        "skipped": ("rank-sum-f-dp: needs --order forward",),
+        **changes,
+    }
+    return estimates.attack(name, 1.0, **values)
 
 
 def estimate(*attacks: AttackEstimate, **changes: object) -> Estimate:
-    found = Estimate(
-        delta=1e-5,
-        confidence=0.95,
-        trials="independent",
-        seed=1,
-        power_holds="if only the noise is less",
-        not_probed=("a leak in few runs",),
-        mechanism=MECHANISM,
-        claim=2.94846,
-        claim_words=GAME,
-        claimed_roc=LINE,
-        attacks=attacks or (attack(),),
-        summit=Summit(
-            epsilon=2.3199,
-            attack="probe",
-            estimator="mechanism-f-dp",
-            validity="model-based",
-            correction="corrected for 2 attacks",
-            position=None,
-        ),
-        contradicted=False,
-        ground="none",
+    found = Summit(
+        epsilon=2.3199,
+        attack="probe",
+        estimator="mechanism-f-dp",
+        validity="model-based",
+        correction="corrected for 2 attacks",
+        position=None,
     )
-    return found.model_copy(update=changes)
+    values = {"mechanism": MECHANISM, "claim": 2.94846, "claim_words": GAME, "summit": found}
+    return estimates.estimate(*(attacks or (attack(),)), **{**values, **changes})
 
 
 def summit(epsilon: float) -> Summit:
     return estimate().summit.model_copy(update={"epsilon": epsilon})
 
 
-def printed(found: Estimate, **options: object) -> str:
+def printed(found: Estimate | AuditReport, **options: object) -> str:
     stream = io.StringIO()
-    print_estimate(found, Console(file=stream, **options))  # type: ignore[arg-type]
+    console = Console(file=stream, **{"width": 100, **options})  # type: ignore[arg-type]
+    if isinstance(found, AuditReport):
+        summary.print_summary(found, console)
+    else:
+        print_estimate(found, console)
     return stream.getvalue()
 
 
-def said(found: Estimate) -> str:
-    return " ".join(printed(found, width=100).split())
+def said(found: Estimate | AuditReport) -> str:
+    return " ".join(printed(found).split())
 
 
 def result(found: Estimate) -> str:
-    (line,) = [line for line in summary_lines(found) if line.startswith("Result: ")]
-    return line.removeprefix("Result: ")
+    return dict(estimate_summary.summary_lines(found))["Result"]
+
+
+COLOURED = {"force_terminal": True, "color_system": "standard", "no_color": False}
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_plain_output_has_no_colour_codes_and_keeps_the_width(
+    report: AuditReport, width: int
+) -> None:
+    for found in (report, estimate()):
+        text = printed(found, width=width)
+        assert "\x1b" not in text
+        assert max(len(line) for line in text.splitlines()) <= width
+
+
+def test_summary_holds_claim_attacks_headline_verdict_and_utility(report: AuditReport) -> None:
+    text = said(report)
+    for words in (
+        "Claim: epsilon <= 4.21 at delta 0.0003361; 7.46 accounted with crops, 31.4 without",
+        "Headline: epsilon >= 6.47 with 95% confidence",
+        "Records: 2,175 images + 800 canaries; epsilon <= 11.7 for the 2,175 images without the",
+        "Attacked: Pipeline probe: the pipeline (real sampler, crop, clipping and noise) with",
+        "Detectable: a true epsilon from 4.92 on, with 90% power, if only the noise is less",
+        "Not probed: Leaks in rare runs only.",
+        "Verdict: VIOLATION: The pipeline probe",
+        "Utility: mIoU 0.431, without noise 0.513, 0.021 of the commonest class everywhere (500",
+        "a lower bound never certifies epsilon",
+        "10,000 + 10,000",
+        "2.30",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("violation", "31"), ("consistent", "32"), ("inconclusive", "33")]
+)
+def test_verdict_is_coloured_on_a_terminal(report: AuditReport, status: str, code: str) -> None:
+    verdict = report.verdict.model_copy(update={"status": status})
+    text = printed(
+        report.model_copy(update={"verdict": verdict}),
+        **COLOURED,
+    )
+    assert f"\x1b[1;{code}m{status.upper()}" in text
+
+
+def test_brackets_are_no_markup(report: AuditReport) -> None:
+    attack = report.attacks[0].model_copy(update={"title": "[red]x[/red]", "bounds": ()})
+    text = printed(report.model_copy(update={"attacks": (attack,)}))
+    assert "[red]x[/red]" in text
+    assert "no bound" in text
+
+
+def test_nothing_detectable_is_said(report: AuditReport) -> None:
+    verdict = report.verdict.model_copy(update={"detectable_epsilon": None})
+    lines = dict(summary.summary_lines(report.model_copy(update={"verdict": verdict})))
+    assert lines["Detectable"] == "no true epsilon with 90% power"
+
+
+def test_rich_is_imported_only_to_print() -> None:
+    code = "import sys, cropaudit.reports.render.summary; sys.exit('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_everything_is_said_and_rounded_to_the_honest_side() -> None:
@@ -133,15 +161,8 @@ def test_everything_is_said_and_rounded_to_the_honest_side() -> None:
         assert words in text
 
 
-@pytest.mark.parametrize("width", [80, 100])
-def test_plain_output_has_no_colour_codes_and_keeps_the_width(width: int) -> None:
-    text = printed(estimate(), width=width)
-    assert "\x1b" not in text
-    assert max(len(line) for line in text.splitlines()) <= width
-
-
 def test_only_the_classes_that_occur_are_explained() -> None:
-    names = [line.partition(": ")[0] for line in summary_lines(estimate())]
+    names = [name for name, _ in estimate_summary.summary_lines(estimate())]
     assert names.count("exact") == names.count("model-based") == 1
     assert not {"credible", "asymptotic"} & set(names)
 
@@ -180,32 +201,21 @@ def test_the_result_is_coloured_on_a_terminal() -> None:
     for contradicted, code in ((True, "31"), (False, "32")):
         text = printed(
             estimate(contradicted=contradicted),
-            width=100,
-            force_terminal=True,
-            color_system="standard",
-            no_color=False,
+            **COLOURED,
         )
         assert f"\x1b[1;{code}m" in text
 
 
 def test_positions_are_shown_loudest_first_and_not_without_end() -> None:
     places = tuple(
-        PositionEstimate(
-            position=f"[{at};0]",
-            members=40,
-            nonmembers=41,
-            epsilon=at / 10,
-            simultaneous=at / 20,
-            p_value=0.031 if at == 24 else 1.0,
-        )
-        for at in range(25)
+        place(f"[{at};0]", at / 10, at / 20, 0.031 if at == 24 else 1.0) for at in range(25)
     )
     text = said(estimate(attack(positions=places)))
     assert text.index("[24;0] 40 + 41 2.40 1.20 0.031") < text.index("[23;0] 40 + 41 2.30 1.15 1")
     assert "[4;0]" not in text
     assert "5 quieter positions in --json" in text
-    place = estimate().summit.model_copy(update={"position": "[24;0]"})
-    assert "(probe, position [24;0], mechanism-f-dp" in said(estimate(summit=place))
+    worst = estimate().summit.model_copy(update={"position": "[24;0]"})
+    assert "(probe, position [24;0], mechanism-f-dp" in said(estimate(summit=worst))
 
 
 def test_brackets_are_no_markup_and_one_attack_needs_no_name() -> None:
