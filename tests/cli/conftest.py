@@ -12,6 +12,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from cropaudit.audit.experiment import own_pipeline
 from cropaudit.cli.app import main
 
 Run = Callable[..., CompletedProcess[str]]
@@ -72,3 +73,10 @@ def cropaudit_process() -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def few_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at few windows, where an audit's own conformance is not the matter."""
+    for constant, few in (("_WINDOWS", 300), ("_NEAR", 60), ("_REPLAYS", 10), ("_STEPS", 60)):
+        monkeypatch.setattr(own_pipeline, constant, few)
