@@ -83,26 +83,6 @@ class Signals:
             decoys=None if self.decoys is None else self.decoys.take(chosen),
         )
 
-    def informed(self, public: "Signals") -> "Signals":
-        """Adds what a public model answers on the same queries to the features of the content.
-
-        Args:
-            public: Answers of one model that saw no slot, such as the public initial weights.
-
-        Raises:
-            InputError: If it is not one model, or was shown no decoys and this was.
-        """
-        require(len(public) == 1, "public", "one model", len(public))
-        shown = (self.decoys is None) == (public.decoys is None)
-        require(shown, "public", "shown the same decoys", "others")
-        answers = [public.gap()[0, :, :, None], public.margins()[0]]
-        added = np.concatenate(answers, axis=2).mean(axis=1)
-        decoys = None
-        if self.decoys is not None and public.decoys is not None:
-            decoys = self.decoys.informed(public.decoys)
-        features = np.concatenate([self.features, added], axis=1)
-        return replace(self, features=features, decoys=decoys)
-
 
 def checked(attack: str, target: Signals, references: Signals | None) -> Signals:
     """Returns the references, which an attack cannot do without.

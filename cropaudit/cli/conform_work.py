@@ -23,7 +23,7 @@ from cropaudit.reports.render.conform_summary import (
     suite_document,
     suite_junit,
 )
-from cropaudit.training.datasets.folders import load_folder
+from cropaudit.training.datasets.registry import load_dataset
 
 __all__ = ["list_all", "run_conform"]
 
@@ -112,7 +112,9 @@ def _asked(given: dict[str, Any]) -> tuple[Subjects, PipelineClaim]:
         **code, channels_last=given["channels_last"], call_limit=given["time_limit"]
     )
     if subjects.data is not None:
-        load_folder(subjects.data, limit=1)  # refuses it here, and not in the other process
+        load_dataset(
+            "folder", subjects.data, limit=1
+        )  # refuses it here, and not in the other process
     return subjects, _claimed(given)
 
 

@@ -13,7 +13,7 @@ from cropaudit.accounting.mechanisms.registry import sampler_names
 from cropaudit.attacks import registry
 from cropaudit.audit.config.audit_config import AuditConfig, load_config, preset_names
 from cropaudit.audit.config.choices import chosen_values, enumerated_keys
-from cropaudit.audit.config.kinds import TextureCanary
+from cropaudit.audit.config.kinds import PlantedCanary
 from cropaudit.errors import InputError
 
 LEAST = {"training": {"steps": 5}}
@@ -236,8 +236,11 @@ def test_every_section_is_closed_and_frozen() -> None:
 @pytest.mark.parametrize(
     ("canary", "words"),
     [
-        ({"design": "x"}, "canary.design: must be one of 'opposed', 'label-only', 'bright', "),
-        ({"background": "sparse", "design": "face"}, "canary.background must be a known key ("),
+        ({"design": "x"}, "canary.design: must be one of opposed, label-only, bright, "),
+        (
+            {"background": "sparse", "design": "face"},
+            "canary: background must be left out for face",
+        ),
         ({"design": "real-object"}, "canary.objects must be given"),
         ({"objects": ["car"]}, "canary.objects must be a known key ("),
         ({"design": "real-object", "objects": ["car"], "craft_steps": 2}, "craft_steps: must be 0"),
@@ -252,8 +255,8 @@ def test_what_an_earlier_version_saved_of_all_kinds_is_read(tmp_path: Path) -> N
     saved = {"design": "bright", "background": None, "objects": [], "objects_file": None}
     text = yaml.safe_dump({**LEAST, "canary": {**saved, "texture": None, "records": None}})
     canary = load_config(written(tmp_path, text), {}).canary
-    assert isinstance(canary, TextureCanary)
-    assert (canary.texture, canary.added) == ("blocks", True)
+    assert isinstance(canary, PlantedCanary)
+    assert (canary.texture, canary.added) == (None, True)
 
 
 def test_enumerated_keys_follow_the_registries(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import torch
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
+from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.attacks import probe as probing
 from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
 from cropaudit.audit.config.audit_config import AuditConfig
@@ -30,7 +31,7 @@ from cropaudit.estimators.scores import Scores
 from cropaudit.estimators.trials.family import Family
 from cropaudit.estimators.trials.mechanism_fdp import OUTSIDE
 from cropaudit.estimators.trials.rate_test import approximate_dp
-from cropaudit.training.crops.joint import JointRandomCrop, Window, cut
+from cropaudit.training.crops.joint import Window, cut
 from cropaudit.training.sampling.samplers import Poisson, batches
 
 SAMPLERS = ["poisson", "fixed", "shuffle"]
@@ -121,19 +122,16 @@ def noise_halved(patch: pytest.MonkeyPatch) -> None:
 
 
 def crop_always_shows(patch: pytest.MonkeyPatch) -> None:
-    class Centred(JointRandomCrop):
-        """Looks at the mask, as a crop that keeps the object in view does."""
+    def centred(
+        image: Tensor, mask: Tensor, crop: Crop, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Looks at the image, as a crop that keeps the object in view does."""
+        row, column = (int(at[0]) for at in torch.nonzero(image.amax(dim=0), as_tuple=True))
+        height, width = mask.shape
+        top, left = min(row, height - crop.size.height), min(column, width - crop.size.width)
+        return cut(image, mask, Window(top, left), crop)
 
-        def __call__(
-            self, image: Tensor, mask: Tensor, generator: torch.Generator
-        ) -> tuple[Tensor, Tensor, Window]:
-            row, column = (int(at[0]) for at in torch.nonzero(mask, as_tuple=True))
-            height, width = mask.shape
-            top = min(row, height - self.crop.size.height)
-            left = min(column, width - self.crop.size.width)
-            return *cut(image, mask, Window(top, left), self.crop), Window(top, left)
-
-    patch.setattr(probing, "JointRandomCrop", Centred)
+    patch.setattr(probing, "random_crop", centred)
 
 
 def sampled_twice_as_often(patch: pytest.MonkeyPatch) -> None:

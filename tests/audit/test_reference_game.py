@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from cropaudit.attacks.black_box import ATTACKS
+from cropaudit.attacks.registry import querying
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.subject import Subject, decoys_of, prepare_subject
 from cropaudit.audit.experiment.training_plan import training_spec
@@ -91,7 +91,7 @@ def test_positive_control_a_claim_of_1_is_refuted_where_noise_is_lost(
 
 
 @pytest.mark.parametrize("slots", [1, 2])
-@pytest.mark.parametrize("attack", sorted(ATTACKS))
+@pytest.mark.parametrize("attack", sorted(querying()))
 def test_every_attack_plays(attack: str, slots: int) -> None:
     if (attack, slots) == ("quantile", 1):
         with pytest.raises(ValueError, match="canary_slots must be at least 2 for quantile"):
@@ -101,7 +101,7 @@ def test_every_attack_plays(attack: str, slots: int) -> None:
     scores, coins = play_reference(audited, training_spec(audited))
     assert scores.shape == coins.shape == (20, slots)
     assert np.isfinite(scores).all()
-    assert needs_references(attack) == ("references" in ATTACKS[attack].needs)
+    assert needs_references(attack) == ("references" in querying()[attack].needs)
 
 
 def test_null_equal_contents_are_not_told_apart() -> None:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.conformance.checks.batches import batch_law
-from cropaudit.conformance.mutants.loader_parts import BATCH, Cropped, Endless
+from cropaudit.conformance.mutants.loaders import BATCH, Cropped, Endless
 from cropaudit.conformance.observed import Observations
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.probes.crops.batch_items import items_of

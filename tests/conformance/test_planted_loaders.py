@@ -19,7 +19,7 @@ from cropaudit.conformance.probes.loaders.loader import probe_loader
 
 def findings(fault: Mutant) -> dict[str, Finding]:
     torch.manual_seed(5)
-    made = getattr(loaders, fault.subjects.loader.partition(":")[2])
+    made = loaders.MUTANTS.code(fault.name)
     guard = Guard("loader", None, lambda: None)
     batches, draws = probe_loader(made, guard, fault.subjects, fault.claimed)
     assert batches.unread == 0
@@ -31,7 +31,7 @@ def findings(fault: Mutant) -> dict[str, Finding]:
     }
 
 
-@pytest.mark.parametrize("fault", loaders.FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", loaders.MUTANTS.faults, ids=lambda fault: fault.name)
 def test_planted_faults_are_found_by_the_named_check(fault: Mutant) -> None:
     found = findings(fault)[fault.check]
     assert found.status == "fail"
@@ -39,7 +39,7 @@ def test_planted_faults_are_found_by_the_named_check(fault: Mutant) -> None:
     assert found.outcome.where.startswith(loaders.__file__)
 
 
-@pytest.mark.parametrize("sound", loaders.CLEAN, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("sound", loaders.MUTANTS.sound, ids=lambda fault: fault.name)
 def test_sound_loaders_pass(sound: Mutant) -> None:
     found = findings(sound)
     statuses = {name: item.status for name, item in found.items()}

@@ -13,8 +13,14 @@ from cropaudit.conformance.checks.steps import clipping, finite_updates, kept_st
 from cropaudit.conformance.observations.updates import SCENARIOS, Updates
 from cropaudit.conformance.observed import Observations
 from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.probes.training.norm_ladder import COARSE, NORMS
-from cropaudit.conformance.probes.training.probe_net import TENSORS, WIDE, ProbeNet, plan_round
+from cropaudit.conformance.probes.training.probe_net import (
+    COARSE,
+    NORMS,
+    TENSORS,
+    WIDE,
+    ProbeNet,
+    plan_round,
+)
 
 CHECKS = (clipping.check, noise.check, update.check, finite_updates.check, kept_state.check)
 CLAIMED = PipelineClaim(batch=8, noise_multiplier=1.0, max_grad_norm=1.0, learning_rate=0.1)

@@ -7,8 +7,9 @@ two steps train by it? Prints a Markdown table, a row as soon as it is known.
 import argparse
 import copy
 
-from cropaudit.errors import InputError
 from cropaudit.training.dpsgd.mode_support import ALL_MODES, offered_mode
+
+from cropaudit.errors import InputError
 from cropaudit.training.models.build import MODELS, GradSampleMode, build_model, recipe
 from tests.training.test_model_modes import CLASSES, two_steps
 

@@ -19,9 +19,9 @@ from cropaudit.audit.games.probe_game import plan_bounds
 from cropaudit.audit.games.simulated import pair_scores
 from cropaudit.audit.games.two_world_game import Runs, play_two_world
 from cropaudit.estimators.scores import Scores
-from cropaudit.training.canaries.alignment import alignment
 from cropaudit.training.models.build import build_model
 from cropaudit.training.models.initial_weights import level_start
+from tests.training.alignment import alignment
 
 __all__ = ["two_world_table"]
 
@@ -117,6 +117,7 @@ def _aligned(subject: Subject) -> tuple[float, float, float]:
             max_grad_norm=subject.config.training.max_grad_norm,
             seed=seed,
         )
-        found.append((seen.m_a, seen.m_b, seen.m_miss or 0.0))
+        missed = 0.0 if seen.miss is None else seen.miss.mean
+        found.append((seen.a.mean, seen.b.mean, missed))
     a, b, miss = (statistics.fmean(column) for column in zip(*found, strict=True))
     return a, b, miss

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from cropaudit.accounting.geometry.shapes import Crop, Patch, PixelMask, Rectangle, Size
 from cropaudit.accounting.inclusion.probability import inclusion, inclusion_map
 from cropaudit.errors import InputError
-from cropaudit.training.canaries import add_slots, fill_slots, filled, trimmed
+from cropaudit.training.canaries import add_slots, fill_slots, trimmed
+from cropaudit.training.canaries.slots import footprint
 from cropaudit.training.data.images import IGNORE, SegmentationData
 
 CROP = Crop(Size(14, 16))
@@ -33,44 +34,6 @@ def scenes(classes: int = 6) -> SegmentationData:
     )
 
 
-def footprint(slot, shape: tuple[int, int]) -> torch.Tensor:
-    inside = torch.zeros(shape, dtype=torch.bool)
-    row, column = slot.position
-    height, width = slot.pixels.shape
-    inside[row : row + height, column : column + width] = slot.pixels
-    return inside
-
-
-@pytest.mark.parametrize("patch", PATCHES, ids=str)
-def test_worlds_differ_inside_the_patch_only(patch: Patch) -> None:
-    data = scenes()
-    empty, slots = add_slots(data, 7, CROP, patch, seed=1)
-    world_a = fill_slots(empty, slots, np.ones(7, dtype=bool))
-    world_b = fill_slots(empty, slots, np.zeros(7, dtype=bool))
-    for slot in slots:
-        inside = footprint(slot, empty.masks[slot.record].shape)
-        assert int(inside.sum()) == int(patch.mask().sum())
-        for world in (world_a, world_b):
-            image, mask = world.images[slot.record], world.masks[slot.record]
-            assert torch.equal(image[:, ~inside], empty.images[slot.record][:, ~inside])
-            assert bool((mask[~inside] == IGNORE).all())
-            assert bool((mask[inside] < len(data.classes)).all())
-            assert bool(((image[:, inside] == 0) | (image[:, inside] == 255)).all())
-        labels = [world.masks[slot.record][inside] for world in (world_a, world_b)]
-        assert not set(labels[0].tolist()) & set(labels[1].tolist())
-
-
-def test_one_filled_record_is_that_of_the_data_set() -> None:
-    empty, slots = add_slots(scenes(), 4, CROP, ROUND, seed=1)
-    members = np.array([True, False, False, True])
-    data = fill_slots(empty, slots, members)
-    for slot, member in zip(slots, members, strict=True):
-        image, mask = filled(empty, slot, world_a=bool(member))
-        assert torch.equal(image, data.images[slot.record])
-        assert torch.equal(mask, data.masks[slot.record])
-    assert bool((empty.masks[slots[0].record] == IGNORE).all())
-
-
 def test_records_are_copies_and_the_originals_stay() -> None:
     data = scenes()
     before = [t.clone() for t in (*data.images, *data.masks)]
@@ -90,16 +53,6 @@ def test_records_are_copies_and_the_originals_stay() -> None:
         assert torch.equal(old, now)
 
 
-def test_each_slot_follows_its_own_coin() -> None:
-    empty, slots = add_slots(scenes(), 4, CROP, PATCHES[0], seed=1)
-    mixed = fill_slots(empty, slots, np.array([True, False, False, True]))
-    for slot, member in zip(slots, (True, False, False, True), strict=True):
-        row, column = slot.position
-        height, width = slot.pixels.shape
-        shown = mixed.masks[slot.record][row : row + height, column : column + width]
-        assert torch.equal(shown, slot.labels_a if member else slot.labels_b)
-
-
 @pytest.mark.parametrize("patch", PATCHES, ids=str)
 @pytest.mark.parametrize("crop", [CROP, Crop(Size(14, 16), padding=3), Crop(Size(21, 21))], ids=str)
 def test_slots_sit_near_the_worst_place(patch: Patch, crop: Crop) -> None:
@@ -110,7 +63,7 @@ def test_slots_sit_near_the_worst_place(patch: Patch, crop: Crop) -> None:
         worst = inclusion(size, crop, patch).probability
         assert 0.98 * worst <= slot.inclusion <= worst
         assert slot.inclusion == inclusion_map(size, crop, patch)[slot.position]
-        inside = footprint(slot, (size.height, size.width)).numpy()
+        inside = footprint(slot, empty.masks[slot.record]).numpy()
         padded = np.pad(inside, crop.padding)
         origins = crop.origins(size)
         met = [
@@ -143,22 +96,6 @@ def test_halves_are_drawn_anew_for_each_slot() -> None:
     sides = {frozenset(slot.labels_a.flatten().tolist()) for slot in slots}
     assert len(sides) > 5
     assert len({slot.position for slot in slots}) > 5
-
-
-def test_same_seed_same_canaries() -> None:
-    runs = [add_slots(scenes(), 5, CROP, ROUND, seed)[1] for seed in (9, 9, 10)]
-    for one, other in zip(runs[0], runs[1], strict=True):
-        assert (one.record, one.position, one.inclusion) == (
-            other.record,
-            other.position,
-            other.inclusion,
-        )
-        for name in ("pixels", "texture_a", "texture_b", "labels_a", "labels_b"):
-            assert torch.equal(getattr(one, name), getattr(other, name))
-    assert not all(
-        torch.equal(one.texture_a, other.texture_a)
-        for one, other in zip(runs[0], runs[2], strict=True)
-    )
 
 
 def test_the_same_canaries_as_ever() -> None:

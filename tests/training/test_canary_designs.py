@@ -10,16 +10,22 @@ from hypothesis import strategies as st
 
 from cropaudit.accounting.geometry.shapes import Borders, Crop, PixelMask, Rectangle, Size
 from cropaudit.accounting.inclusion.probability import inclusion_map
+from cropaudit.audit.config.audit_config import load_config
+from cropaudit.audit.experiment.canary_plan import plant_canaries
 from cropaudit.errors import InputError
-from cropaudit.training.canaries import CanarySlot, fill_slots, filled, plant
+from cropaudit.training.canaries import fill_slots, filled, plant
 from cropaudit.training.canaries.backgrounds import Background, Ignore, Natural, Sparse
 from cropaudit.training.canaries.designs import (
     BrightTexture,
+    Content,
+    Design,
+    Ground,
     LabelOnly,
     ObjectPaste,
     Opposed,
 )
-from cropaudit.training.canaries.positions import At, Random, Stratified, Worst
+from cropaudit.training.canaries.positions import Random, Stratified, Worst
+from cropaudit.training.canaries.registry import DESIGNS, KnownDesign, register
 from cropaudit.training.canaries.slots import footprint
 from cropaudit.training.canaries.textures import Blocks, Flat, NaturalTexture, Periodic
 from cropaudit.training.canaries.windows import windows_of
@@ -29,10 +35,10 @@ from cropaudit.training.data.images import IGNORE, SegmentationData
 CLASSES = ("sky", "road", "car", "person", "face", "plate")
 BACKGROUNDS: list[Background] = [Natural(), Ignore(), Sparse()]
 TEXTURES = [Blocks(), Blocks(1), Flat(), NaturalTexture(), Periodic(5)]
-PASTED = [ObjectPaste("face"), ObjectPaste("plate"), ObjectPaste("face", 1)]
-DESIGNS = [
+PASTED = [ObjectPaste("face"), ObjectPaste("plate")]
+EVERY = [
     BrightTexture(),
-    BrightTexture(3, Periodic()),
+    BrightTexture(Periodic()),
     *PASTED,
     *(LabelOnly(background=background) for background in BACKGROUNDS),
     *(Opposed(background, texture) for background in BACKGROUNDS for texture in TEXTURES),
@@ -83,23 +89,22 @@ def shows(window: Window, inside: torch.Tensor, crop: Crop) -> torch.Tensor:
     return cut(inside.to(torch.uint8)[None], inside.to(torch.uint8), window, crop)[0][0] == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
-    st.sampled_from(DESIGNS),
+    st.sampled_from(EVERY),
     st.sampled_from(PATCHES),
     st.sampled_from(CROPS),
     st.sampled_from(POSITIONS),
     st.integers(1, 3),
-    st.integers(0, 3),
     st.integers(0, 10**6),
 )
 def test_worlds_differ_inside_the_patch_only(
-    design, patch, crop, positions, per_image, margin, seed
+    design, patch, crop, positions, per_image, seed
 ) -> None:
     """Pixels and labels alike, whatever the other slots of the record hold; and somewhere."""
     data = scenes()
     empty, slots = plant(
-        data, design, 5, crop, patch, seed, positions=positions, per_image=per_image, margin=margin
+        data, design, 5, crop, patch, seed, positions=positions, per_image=per_image
     )
     assert len(slots) == 5
     assert len(empty) == 2 + -(-5 // per_image)
@@ -127,7 +132,7 @@ def test_worlds_differ_inside_the_patch_only(
         assert slot.inclusion == inclusion_map(empty.size(slot.record), crop, patch)[slot.position]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.sampled_from([Ignore(), Sparse()]),
     st.sampled_from([*PATCHES, Rectangle(Size(12, 3)), Rectangle(Size(13, 12))]),
@@ -187,7 +192,7 @@ def test_without_padding_every_window_shows_each_label_of_b_just_once(design, pa
 def test_world_b_of_a_natural_design_is_the_photograph() -> None:
     data = scenes()
     for design in (BrightTexture(), *PASTED):
-        empty, slots = plant(data, design, 4, CROPS[0], PATCHES[0], 1, per_image=2, margin=2)
+        empty, slots = plant(data, design, 4, CROPS[0], PATCHES[0], 1, per_image=2)
         world_b = fill_slots(empty, slots, np.zeros(4, dtype=bool))
         for record, source in ((2, 0), (3, 1)):
             assert torch.equal(world_b.images[record], data.images[source])
@@ -201,8 +206,6 @@ def test_a_bright_texture_bears_a_label_that_the_photograph_lacks() -> None:
     labels = {int(label) for slot in slots for label in slot.labels_a.unique()}
     assert labels <= {2, 3, 4, 5}, "photographs show classes 0 and 1"
     assert len(labels) > 2
-    _, slots = plant(scenes(), BrightTexture(1), 3, CROPS[0], PATCHES[0], 1)
-    assert {int(label) for slot in slots for label in slot.labels_a.unique()} == {1}
 
 
 def test_a_label_flip_leaves_the_pixels_alone() -> None:
@@ -232,17 +235,10 @@ def test_a_pasted_object_bears_its_class_and_keeps_what_is_around() -> None:
         assert len({slot.texture_a.numpy().tobytes() for slot in slots}) > 2, "several objects"
         for slot in slots:
             painted = slot.labels_a == CLASSES.index(kind)
-            assert 0.2 * painted.numel() < int(painted.sum()) <= painted.numel()
+            assert 0.15 * painted.numel() < int(painted.sum()) <= painted.numel()
             assert torch.equal(slot.texture_a[:, ~painted], slot.texture_b[:, ~painted])
             assert torch.equal(slot.labels_a[~painted], slot.labels_b[~painted])
             assert (slot.texture_a != slot.texture_b).any(dim=0)[painted].float().mean() > 0.9
-
-
-def test_a_pasted_object_may_bear_another_class() -> None:
-    _, slots = plant(scenes(), ObjectPaste("face", 3), 3, CROPS[0], Rectangle(Size(11, 9)), 1)
-    for slot in slots:
-        assert 3 in slot.labels_a
-        assert CLASSES.index("face") not in slot.labels_a
 
 
 def test_whole_records_of_one_texture() -> None:
@@ -273,49 +269,31 @@ def test_slots_say_what_they_are() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.sampled_from(PATCHES), st.integers(0, 4), st.integers(0, 10**6))
-def test_slots_of_one_record_keep_apart(patch, margin, seed) -> None:
+@given(st.sampled_from(PATCHES), st.integers(0, 10**6))
+def test_slots_of_one_record_keep_apart(patch, seed) -> None:
     try:
         empty, slots = plant(
-            scenes(), LabelOnly(), 3, CROPS[0], patch, seed,
-            positions=Random(), per_image=3, margin=margin,
-        )  # fmt: skip
+            scenes(), LabelOnly(), 3, CROPS[0], patch, seed, positions=Random(), per_image=3
+        )
     except InputError:  # places drawn at random may leave none for the last slot
         reject()
-    mask = empty.masks[2]
-    for slot in slots:
-        near = torch.nn.functional.max_pool2d(
-            footprint(slot, mask)[None].float(), 2 * margin + 1, 1, margin
-        )[0].bool()
-        for other in slots:
-            assert other is slot or not bool((near & footprint(other, mask)).any())
+    covers = sum(footprint(slot, empty.masks[2]).int() for slot in slots)
+    assert int(covers.max()) == 1
 
 
 @pytest.mark.parametrize(
     ("design", "keywords", "message"),
     [
         (Opposed(), {"per_image": 0}, "canaries per image must be at least 1, got 0"),
-        (Opposed(), {"margin": -1}, "margin must be at least 0, got -1"),
-        (Opposed(), {"per_image": 3, "margin": 40}, "canaries per image must be few enough"),
-        (
-            Opposed(),
-            {"positions": At((22, 0))},
-            r"place must be within the image and free, got \(22",
-        ),
-        (
-            Opposed(),
-            {"positions": At((3, 3)), "per_image": 2},
-            r"place must be within the image and free, got \(3, 3\)",
-        ),
-        (BrightTexture(6), {}, "label must be 0 to 5, got 6"),
+        (Opposed(), {"per_image": 60}, "canaries per image must be few enough"),
+        (Opposed(), {"added": False}, "canary slots must be at most 2: 1 in each of 2 images"),
         (LabelOnly((1, 1)), {}, "flip must be two different classes"),
         (LabelOnly((1, 9)), {}, "label must be 0 to 5, got 9"),
-        (ObjectPaste("face", -1), {}, "label must be 0 to 5, got -1"),
     ],
 )
 def test_what_cannot_be_is_refused(design, keywords, message) -> None:
     with pytest.raises(InputError, match=message):
-        plant(scenes(), design, 4, CROPS[0], PATCHES[0], 1, **keywords)
+        plant(scenes(), design, 60, CROPS[0], PATCHES[0], 1, **keywords)
 
 
 def test_what_is_no_design_is_refused() -> None:
@@ -386,11 +364,6 @@ def test_random_places_are_uniform() -> None:
     assert ((seen - 62.5) ** 2 / 62.5).sum() < 30.0  # 0.9999 quantile at 7 degrees of freedom
 
 
-def test_a_place_asked_for_is_taken() -> None:
-    _, slots = plant(scenes(), Opposed(), 4, CROPS[0], PATCHES[0], 1, positions=At((6, 7)))
-    assert {slot.position for slot in slots} == {(6, 7)}
-
-
 def test_a_seed_gives_the_same_again() -> None:
     def digest(seed: int) -> list[bytes]:
         empty, slots = plant(
@@ -404,7 +377,31 @@ def test_a_seed_gives_the_same_again() -> None:
     assert digest(4) != digest(5)
 
 
-def test_slots_have_a_box() -> None:
-    (slot,) = plant(scenes(), LabelOnly(), 1, CROPS[0], ROUND, 1, positions=At((2, 3)))[1]
-    assert isinstance(slot, CanarySlot)
-    assert slot.box == (slice(2, 9), slice(3, 8))
+class Stripe(Design):
+    """A design of somebody else's: a label row by row."""
+
+    def __str__(self) -> str:
+        return "stripe"
+
+    def content(self, ground: Ground, generator: np.random.Generator) -> Content:
+        striped = ground.filled(0)
+        striped[::2] = 1
+        return Content(ground.texture, ground.texture, striped, 1 - striped)
+
+
+def test_a_design_of_ones_own_is_one_line_in_the_registry(monkeypatch) -> None:
+    """It is legal in a configuration at once, and planted as the configuration says."""
+    with pytest.raises(InputError, match="canary design must be of a new name, got opposed"):
+        register(DESIGNS["opposed"])
+    monkeypatch.setitem(
+        DESIGNS, "stripe", KnownDesign("stripe", "rows", lambda *_: Stripe(), frozenset())
+    )
+    changes = {"canary.design": "stripe", "game.canary_slots": 10}
+    config = load_config("quickstart", changes)
+    _, slots = plant_canaries(scenes(), config, CROPS[0], PATCHES[0], 1, 2)
+    assert {slot.design for slot in slots} == {"stripe"}
+    assert all(slot.labels_a[0, 0] == 1 == slot.labels_b[1, 0] for slot in slots)
+    with pytest.raises(InputError, match="texture must be left out for stripe"):
+        load_config("quickstart", {**changes, "canary.texture": "flat"})
+    with pytest.raises(InputError, match=r"one of opposed, label-only, bright, .*got striped"):
+        load_config("quickstart", {**changes, "canary.design": "striped"})

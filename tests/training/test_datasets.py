@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from cropaudit.audit.experiment.declared import check_folder
 from PIL import Image
 
 from cropaudit.accounting.geometry.shapes import Size
+from cropaudit.audit.config.audit_config import load_config
 from cropaudit.errors import InputError
 from cropaudit.training.data.images import IGNORE, Origin, SegmentationData
 from cropaudit.training.datasets.a2d2 import _split
-from cropaudit.training.datasets.folder_layout import Pair
-from cropaudit.training.datasets.registry import KINDS, LAYOUTS, find_layout, load_dataset
+from cropaudit.training.datasets.classes import ClassMap
+from cropaudit.training.datasets.layout import Layout, Listing, Pair, by_name, split_tail
+from cropaudit.training.datasets.registry import LAYOUTS, find_layout, kinds, load_dataset
 from tests.training.dataset_folders import (
     BUILDERS,
     SHAPE,
@@ -25,6 +28,7 @@ from tests.training.dataset_folders import (
     coco_panoptic,
     oxford_pet,
     save_image,
+    save_mask,
     voc,
 )
 
@@ -176,7 +180,9 @@ def test_a_mask_of_another_size_is_named(case: str, tmp_path: Path) -> None:
     refused(kind, tmp_path, path.name, "6x8", "4x5")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS[:-1], ids=lambda layout: layout.kind)
+@pytest.mark.parametrize(
+    "layout", [x for x in LAYOUTS.values() if x.kind != "folder"], ids=lambda layout: layout.kind
+)
 def test_a_missing_set_is_told_its_structure(layout, tmp_path: Path) -> None:
     refused(layout.kind, tmp_path / "nowhere", layout.structure, "nowhere")
     refused(layout.kind, tmp_path, layout.structure)
@@ -191,7 +197,7 @@ def test_auto_takes_any_other_folder_for_the_generic_one(tmp_path: Path) -> None
 
 
 def test_unknown_kinds_are_listed(tmp_path: Path) -> None:
-    refused("imagenet", tmp_path, *KINDS, "got imagenet")
+    refused("imagenet", tmp_path, *kinds(), "got imagenet")
 
 
 @pytest.mark.parametrize(
@@ -438,3 +444,30 @@ def test_real_frames_as_segnet_has_them(camvid_root: Path, tmp_path: Path) -> No
         same = generic.train.names.index(name)
         assert torch.equal(data.train.masks[index], generic.train.masks[same])
         assert torch.equal(data.train.images[index], generic.train.images[same])
+
+
+def test_a_layout_of_ones_own_is_one_line_in_the_registry(tmp_path: Path, monkeypatch) -> None:
+    """It is listed, found by its names and read like any other, in configurations too."""
+    own = Layout(
+        kind="toy",
+        structure="pictures/*.png and truths/*.png",
+        sign=lambda root: (root / "truths").is_dir(),
+        open=lambda root: Listing(
+            root,
+            *split_tail(by_name(root, ("pictures", "truths"), "toy", (".png",)), root),
+            ClassMap.of({4: "road", 2: "sky"}),
+        ),
+    )
+    monkeypatch.setitem(LAYOUTS, own.kind, own)
+    for number in range(3):
+        save_image(tmp_path / "pictures" / f"{number}.png", number)
+        save_mask(tmp_path / "truths" / f"{number}.png", np.full(SHAPE, 2 * number))
+    for kind in ("toy", "auto"):
+        data = load_dataset(kind, tmp_path)
+        assert data.train.classes == ("road", "sky")
+        assert [int(mask.unique()) for mask in data.train.masks] == [IGNORE, 1]
+        assert int(data.validation.masks[0].unique()) == 0
+    refused("imagenet", tmp_path, "toy", "got imagenet")
+    check_folder(load_config("quickstart", {"data.kind": "toy", "data.folder": str(tmp_path)}))
+    with pytest.raises(InputError, match=r"a toy folder with pictures/\*\.png"):
+        check_folder(load_config("quickstart", {"data.kind": "toy"}))

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from PIL import Image, ImageOps
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.errors import InputError
 from cropaudit.training.data.images import IGNORE
-from cropaudit.training.datasets.folder_classes import map_classes, read_names
-from cropaudit.training.datasets.folders import load_folder
+from cropaudit.training.datasets.classes import map_classes, read_names
+from cropaudit.training.datasets.registry import load_dataset
 
 _RNG_SEED = 20
+load_folder = partial(load_dataset, "folder")
 
 
 def _write(
@@ -446,7 +448,7 @@ def test_options_are_at_least_one(tmp_path: Path, option: str) -> None:
 def test_missing_folder_and_file_instead_of_folder(tmp_path: Path) -> None:
     _refused(tmp_path / "nowhere", "must exist", "nowhere")
     (tmp_path / "file").write_text("x")
-    _refused(tmp_path / "file", "must be a folder", "file")
+    _refused(tmp_path / "file", "must exist and hold", "the file")
 
 
 def test_empty_and_unknown_folders_name_the_layouts(tmp_path: Path) -> None:

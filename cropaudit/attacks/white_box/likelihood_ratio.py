@@ -17,17 +17,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 
 from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.attacks.base import AttackedRun, Watching, looks
 from cropaudit.attacks.white_box.double_sums import inner, require_digits, solve_error
 from cropaudit.training.canaries import CanarySlot, filled
+from cropaudit.training.canaries.crafting import flat_gradients
 from cropaudit.training.canaries.windows import windows_of
 from cropaudit.training.crops.cutting import cut_window, random_crop
 from cropaudit.training.crops.joint import Window
 from cropaudit.training.dpsgd.loop import StepView
-from cropaudit.training.models.losses import pixel_losses, prepare
 
 __all__ = ["WHITE_BOX", "Clutter", "WhiteBox", "covering_window", "slot_crops"]
 
@@ -105,24 +104,13 @@ class WhiteBox:
 
     def _clipped(self, model: nn.Module, images: Tensor, masks: Tensor) -> Tensor:
         """Returns clipped per-sample gradients, shape (B, P), the last coordinates if P is huge."""
-        device = next(model.parameters()).device
-        trainable = {k: p.detach() for k, p in model.named_parameters() if p.requires_grad}
-        frozen = {k: p.detach() for k, p in model.named_parameters() if not p.requires_grad}
-
-        def loss(parameters: dict[str, Tensor], image: Tensor, mask: Tensor) -> Tensor:
-            logits = functional_call(model, {**parameters, **frozen}, (image[None],))
-            return pixel_losses(logits, mask[None])[0]
-
-        each = vmap(grad(loss), in_dims=(None, 0, 0))
+        gradients = flat_gradients(model)
         keep = _ENTRIES // (2 * self.windows * len(self.run.slots) + _NATURAL)
-        size = sum(parameter.numel() for parameter in trainable.values())
+        size = sum(p.numel() for p in model.parameters() if p.requires_grad)
         chunk = max(1, min(_CHUNK, _CHUNK_ENTRIES // size))
         parts = []
         for start in range(0, len(images), chunk):
-            piece = slice(start, start + chunk)
-            pixels = prepare(images[piece].to(device))
-            gradients = each(trainable, pixels, masks[piece].to(device))
-            flat = torch.cat([gradients[name].flatten(1) for name in trainable], dim=1)
+            flat = gradients(images[start : start + chunk], masks[start : start + chunk])
             factor = (self.max_grad_norm / flat.norm(dim=1).clamp(min=1e-12)).clamp(max=1.0)
             parts.append((flat[:, -keep:] * factor[:, None]).cpu())
         return torch.cat(parts)

@@ -9,7 +9,7 @@ of a world, relative to the slot's absence, is
 
 where batch and window are averaged out; windows that miss the patch give e = 1 where the record
 bears no labels outside it. The score is the log-likelihood ratio of world A to B, summed over the
-steps. All c.y' come from one forward-mode pass, and |c| from ghost norms every ``refresh`` steps
+steps. All c.y' come from one forward-mode pass, and |c| from gradients every ``refresh`` steps
 (see `projections`). Few windows and norms that are some steps old cost power, never validity.
 """
 

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
 from cropaudit.audit.config.choices import Section, SizeText, refuse_switches
-from cropaudit.audit.config.kinds import CanaryConfig, CropConfig, FreeCanary, UniformConfig
+from cropaudit.audit.config.kinds import CanaryConfig, CropConfig, PlantedCanary, UniformConfig
 from cropaudit.audit.config.sections import (
     ClaimConfig,
     DataConfig,
@@ -40,7 +40,7 @@ class AuditConfig(Section):
     data: DataConfig = DataConfig()
     crop: CropConfig = UniformConfig()
     training: TrainingConfig
-    canary: CanaryConfig = FreeCanary()
+    canary: CanaryConfig = PlantedCanary()
     claim: ClaimConfig = ClaimConfig()
     game: GameConfig = GameConfig()
     two_world: TwoWorldConfig = TwoWorldConfig()
@@ -60,10 +60,18 @@ class AuditConfig(Section):
             if own.targets < _RUNS:
                 words = f"references.targets must be at least {_RUNS} for one canary a run"
                 raise ValueError(f"{words}, got {own.targets}")
-        sparse = isinstance(self.canary, FreeCanary) and self.canary.background == "sparse"
+        sparse = isinstance(self.canary, PlantedCanary) and self.canary.background == "sparse"
         if self.crop.law == "resized" and sparse:
             raise ValueError("canary.background must be ignore or natural for law resized")
-        several = self.crop.per_image
+        several, training = self.crop.per_image, self.training
+        if several > 1 and self.crop.clipped == "together":
+            if training.grad_sample_mode == "ghost":
+                words = "one that takes each crop's gradient, for crops that are averaged"
+                raise ValueError(f"training.grad_sample_mode must be {words}, got ghost")
+            if (training.physical_batch or several) < several:
+                words = f"at least {several}, the crops that are averaged before clipping"
+                given = training.physical_batch
+                raise ValueError(f"training.physical_batch must be {words}, got {given}")
         for name in ("two-world", "reference"):
             if name in game.attacks and several > 1:
                 words = f"crop.per_image must be 1 for the {name} game, whose runs are vectorised"

@@ -1,7 +1,7 @@
 """What sections are made of: closed, frozen models, names out of registries, and kinds told apart.
 
 A value that is one of several is a ``Literal``, a name of a registry (`Named`), or the kind of a
-section that has other keys for each kind (`by_kind`); `enumerated_keys` yields them all.
+section that has other keys for each kind; `enumerated_keys` yields them all.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,6 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Field,
     GetCoreSchemaHandler,
 )
 from pydantic.fields import FieldInfo
@@ -21,8 +20,8 @@ from pydantic_core import CoreSchema, core_schema
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.errors import InputError
 
-__all__ = ["Named", "Section", "SizeText", "by_kind", "chosen_values", "enumerated_keys"]
-__all__ += ["refuse_switches"]
+__all__ = ["Named", "Section", "SizeText", "chosen_values", "enumerated_keys"]
+__all__ += ["kind_of", "refuse_switches", "without_unset"]
 
 SizeText = Annotated[str, BeforeValidator(lambda value: str(Size.parse(value)))]
 
@@ -74,19 +73,19 @@ def refuse_switches(values: dict[str, Any], *models: type[BaseModel], path: str 
             raise InputError(f"{path}{key}: must be a number or text, got {value}")
 
 
-def by_kind(key: str, usual: str) -> Any:
-    """Returns the marks of a union of sections that differ in their ``key``.
+def kind_of(value: Any, key: str) -> Any:
+    """Returns what a section's values, or a section, say of its kind; None if they do not."""
+    return value.get(key) if isinstance(value, dict) else getattr(value, key, None)
 
-    Where none is named the usual kind is meant. Keys that are null or empty are left out: an
-    earlier version saved those of all kinds.
-    """
 
-    def told(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: usual} | {k: v for k, v in value.items() if v is not None and v != []}
+def _without_unset(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: item for key, item in value.items() if item is not None and item != []}
 
-    return Field(discriminator=key), BeforeValidator(told)
+
+without_unset = BeforeValidator(_without_unset)
+"""Leaves out keys that are null or empty: an earlier version saved those of all kinds."""
 
 
 def enumerated_keys(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:

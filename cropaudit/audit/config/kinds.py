@@ -3,15 +3,21 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 
 from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Crop, Size
 from cropaudit.accounting.names import Clipped, Interpolation, PadMode
-from cropaudit.audit.config.choices import Section, SizeText, by_kind
+from cropaudit.audit.config.choices import Named, Section, SizeText, kind_of, without_unset
+from cropaudit.training.canaries.registry import DESIGNS
 
-__all__ = ["AnyCanary", "CanaryConfig", "CropConfig", "DrawnCanary", "FreeCanary", "ObjectCanary"]
-__all__ += ["ResizedConfig", "TextureCanary", "UniformConfig"]
+__all__ = ["CanaryConfig", "CropConfig", "ObjectCanary", "PlantedCanary", "ResizedConfig"]
+__all__ += ["UniformConfig"]
+
+
+def _planted() -> tuple[str, ...]:
+    """Returns the designs that are planted; those of no maker are found in photographs."""
+    return tuple(name for name, known in DESIGNS.items() if known.make is not None)
 
 
 class _CropKeys(Section):
@@ -98,7 +104,13 @@ class ResizedConfig(_CropKeys):
         return ", ".join(words + self._several())
 
 
-CropConfig = Annotated[UniformConfig | ResizedConfig, *by_kind("law", "uniform")]
+CropConfig = Annotated[
+    Annotated[UniformConfig, Tag("UniformConfig")] | Annotated[ResizedConfig, Tag("ResizedConfig")],
+    Discriminator(
+        lambda value: "ResizedConfig" if kind_of(value, "law") == "resized" else "UniformConfig"
+    ),
+    without_unset,
+]
 """The random crops of an image."""
 
 
@@ -109,9 +121,12 @@ class _CanaryKeys(Section):
     per_image: int = Field(default=1, ge=1)
 
 
-class _PlantedKeys(_CanaryKeys):
-    """Keys of canaries that are not in the photographs."""
+class PlantedCanary(_CanaryKeys):
+    """Canaries that are not in the photographs."""
 
+    design: Annotated[str, Named(_planted)] = "opposed"
+    background: Literal["ignore", "sparse", "natural"] | None = None
+    texture: Literal["blocks", "flat", "natural", "periodic"] | None = None
     records: Literal["added", "replaced"] = Field(
         default="added",
         description="Whether canaries stand in copies of images, which are further records, or "
@@ -119,34 +134,17 @@ class _PlantedKeys(_CanaryKeys):
     )
     craft_steps: int = Field(default=0, ge=0, description="Steps of fitting slots to the model")
 
+    @model_validator(mode="after")
+    def _taken(self) -> "PlantedCanary":
+        for name in {"background", "texture"} - DESIGNS[self.design].takes:
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name} must be left out for {self.design}")
+        return self
+
     @property
     def added(self) -> bool:
         """Whether canaries stand in records of their own."""
         return self.records == "added"
-
-
-TextureName = Literal["blocks", "flat", "natural", "periodic"]
-
-
-class FreeCanary(_PlantedKeys):
-    """Labels that differ, before any background."""
-
-    design: Literal["opposed", "label-only"] = "opposed"
-    background: Literal["ignore", "sparse", "natural"] | None = None
-    texture: TextureName = "blocks"
-
-
-class TextureCanary(_PlantedKeys):
-    """A texture that stands out."""
-
-    design: Literal["bright"]
-    texture: TextureName = "blocks"
-
-
-class DrawnCanary(_PlantedKeys):
-    """An object that is drawn."""
-
-    design: Literal["face", "plate"]
 
 
 class ObjectCanary(_CanaryKeys):
@@ -164,6 +162,13 @@ class ObjectCanary(_CanaryKeys):
         return False
 
 
-AnyCanary = FreeCanary | TextureCanary | DrawnCanary | ObjectCanary
-CanaryConfig = Annotated[AnyCanary, *by_kind("design", "opposed")]
+CanaryConfig = Annotated[
+    Annotated[PlantedCanary, Tag("PlantedCanary")] | Annotated[ObjectCanary, Tag("ObjectCanary")],
+    Discriminator(
+        lambda value: (
+            "ObjectCanary" if kind_of(value, "design") == "real-object" else "PlantedCanary"
+        )
+    ),
+    without_unset,
+]
 """What stands in the slots."""

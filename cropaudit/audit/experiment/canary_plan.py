@@ -2,49 +2,21 @@
 
 from cropaudit.accounting.geometry.shapes import Rectangle
 from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.config.kinds import (
-    AnyCanary,
-    DrawnCanary,
-    FreeCanary,
-    ObjectCanary,
-    TextureCanary,
-)
+from cropaudit.audit.config.kinds import ObjectCanary, PlantedCanary
 from cropaudit.audit.experiment.initial_model import initial_model
 from cropaudit.training.canaries import CanarySlot, plant
-from cropaudit.training.canaries.backgrounds import Background, Ignore, Natural, Sparse
+from cropaudit.training.canaries.backgrounds import BACKGROUNDS
 from cropaudit.training.canaries.crafting import craft
-from cropaudit.training.canaries.designs import (
-    BrightTexture,
-    Design,
-    LabelOnly,
-    ObjectPaste,
-    Opposed,
-    RealObject,
-)
-from cropaudit.training.canaries.positions import Positions, Random, Stratified, Worst
-from cropaudit.training.canaries.textures import Blocks, Flat, NaturalTexture, Periodic, Texture
+from cropaudit.training.canaries.designs import Design, RealObject
+from cropaudit.training.canaries.positions import POSITIONS
+from cropaudit.training.canaries.registry import DESIGNS
+from cropaudit.training.canaries.textures import TEXTURES
 from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.objects.finding import find_objects
 from cropaudit.training.objects.removal import without
 
 __all__ = ["plant_canaries"]
 
-_BACKGROUNDS: dict[str, Background] = {
-    "ignore": Ignore(),
-    "sparse": Sparse(),
-    "natural": Natural(),
-}
-_TEXTURES: dict[str, Texture] = {
-    "blocks": Blocks(),
-    "flat": Flat(),
-    "natural": NaturalTexture(),
-    "periodic": Periodic(),
-}
-_POSITIONS: dict[str, Positions] = {
-    "worst": Worst(),
-    "random": Random(),
-    "stratified": Stratified(),
-}
 _CRAFTING_WINDOWS = 8
 _LEAST_OBJECT = 16  # pixels; fewer are specks of annotation
 
@@ -75,7 +47,7 @@ def plant_canaries(
         crop,
         patch,
         seed,
-        positions=_POSITIONS[chosen.positions],
+        positions=POSITIONS[chosen.positions],
         per_image=chosen.per_image,
         added=chosen.added,
     )
@@ -94,26 +66,20 @@ def plant_canaries(
     return empty, crafted
 
 
-def _design(chosen: AnyCanary, data: SegmentationData, patch: Rectangle) -> Design:
-    match chosen:
-        case FreeCanary():
-            # In the user's own images the labels around the patch stay unless they are told to go.
-            usual = "ignore" if chosen.added else "natural"
-            background = _BACKGROUNDS[chosen.background or usual]
-            texture = _TEXTURES[chosen.texture]
-            if chosen.design == "opposed":
-                return Opposed(background, texture)
-            return LabelOnly(None, background, texture)
-        case TextureCanary():
-            return BrightTexture(None, _TEXTURES[chosen.texture])
-        case DrawnCanary():
-            return ObjectPaste(chosen.design)
-        case ObjectCanary():
-            found = find_objects(
-                data,
-                classes=chosen.objects,
-                least=_LEAST_OBJECT,
-                most=patch.size,
-                objects_file=chosen.objects_file,
-            )
-            return RealObject(found, without)
+def _design(
+    chosen: PlantedCanary | ObjectCanary, data: SegmentationData, patch: Rectangle
+) -> Design | RealObject:
+    if isinstance(chosen, ObjectCanary):
+        found = find_objects(
+            data,
+            classes=chosen.objects,
+            least=_LEAST_OBJECT,
+            most=patch.size,
+            objects_file=chosen.objects_file,
+        )
+        return RealObject(found, without)
+    # In the user's own images the labels around the patch stay unless they are told to go.
+    usual = "ignore" if chosen.added else "natural"
+    make = DESIGNS[chosen.design].make
+    assert make is not None  # as the configuration has made sure
+    return make(BACKGROUNDS[chosen.background or usual], TEXTURES[chosen.texture or "blocks"])

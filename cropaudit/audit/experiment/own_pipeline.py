@@ -31,15 +31,15 @@ from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.probes.crops.contents import Contents
 from cropaudit.conformance.probes.crops.pairing import PairMaker
 from cropaudit.conformance.probes.crops.replay import Arrays
-from cropaudit.conformance.probes.crops.styles import Style, styles_named
-from cropaudit.conformance.probes.crops.windows import near_size, probe_windows
+from cropaudit.conformance.probes.crops.styles import styles_named
+from cropaudit.conformance.probes.crops.transform import Transform, near_size, probe_windows
 from cropaudit.conformance.probes.guard import Guard
 from cropaudit.conformance.probes.models.model import probe_model
 from cropaudit.conformance.probes.training.trainer import probe_trainer
 from cropaudit.conformance.subjects import Subjects
 from cropaudit.conformance.suite import examine
 from cropaudit.training.crops.cutting import random_crop
-from cropaudit.training.dpsgd.mode_support import offered_mode
+from cropaudit.training.dpsgd.grad_modes import exact_mode
 from cropaudit.training.dpsgd.run_setup import planned_mode, private_step, run_facts
 from cropaudit.training.models.build import GradSampleMode, build_model
 from cropaudit.training.sampling.samplers import Cyclic, Shuffle, batches
@@ -142,38 +142,20 @@ class _Own:
         pixels = torch.from_numpy(image).permute(2, 0, 1)
         return random_crop(pixels, torch.from_numpy(mask), self._subject.crop, self._crops)
 
-    @property
-    def _style(self) -> Style:
+    def _transform(self, size: Size) -> Transform:
         (style,) = styles_named("numpy")
-        return style
+        return Transform(self._cut, style, self._guard, size, replay=self._replayed)
 
     def _windows(self, size: Size, calls: int) -> Any:
-        return probe_windows(
-            self._cut,
-            self._style,
-            self._guard,
-            size,
-            calls=calls,
-            seconds=_SECONDS,
-            trust_image=True,
-            where="",
-        )
+        return probe_windows(self._transform(size), calls, _SECONDS)
 
     def _pairs(self) -> Any:
         size = self._claimed_size
+        contents, subject = Contents(size, None, self._rng), self._subject
         maker = PairMaker(
-            self._cut,
-            self._style,
-            self._guard,
-            size,
-            self._subject.patch.size,
-            self._subject.crop,
-            Contents(size, None, self._rng),
-            self._rng,
-            trust_image=True,
-            replay=self._replayed,
+            self._transform(size), subject.patch.size, subject.crop, contents, self._rng, sure=True
         )
-        return maker.run(_REPLAYS, _SECONDS, "")
+        return maker.run(_REPLAYS, _SECONDS)
 
     def _replayed(
         self, function: Callable[[], Mapping[str, NDArray[Any] | None]], guard: Guard
@@ -216,7 +198,7 @@ class _Own:
     def _readable_mode(self) -> GradSampleMode:
         """Returns the mode of training, or where that leaves no gradient to read, the recipe's."""
         mode = self._mode()
-        return offered_mode(self._spec.model, self._model()).mode if mode == "ghost" else mode
+        return exact_mode(self._spec.model, self._model()).mode if mode == "ghost" else mode
 
     def _updates(self) -> Any:
         guard = Guard("trainer", None, _ignore)

@@ -10,8 +10,8 @@ from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.accounted import Accounted, account
 from cropaudit.errors import require
-from cropaudit.training.datasets.registry import KINDS
-from cropaudit.training.scenes.layout import CLASSES
+from cropaudit.training.datasets.registry import kinds
+from cropaudit.training.scenes.streets import CLASSES
 
 __all__ = ["Planned", "plan_experiment"]
 
@@ -41,7 +41,7 @@ def plan_experiment(config: AuditConfig) -> Planned:
             batch the records.
     """
     data = config.data
-    require(data.kind in KINDS, "data.kind", f"one of {', '.join(KINDS)}", data.kind)
+    require(data.kind in kinds(), "data.kind", f"one of {', '.join(kinds())}", data.kind)
     exact = data.folder is None and data.kind in ("auto", "scenes")
     image = _resized(config, exact)
     slots, each = config.game.canary_slots, config.canary.per_image

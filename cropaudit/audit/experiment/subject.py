@@ -16,7 +16,7 @@ from cropaudit.stages import Stage, silent
 from cropaudit.training.canaries import CanarySlot, fill_slots
 from cropaudit.training.data.foreground import as_foreground
 from cropaudit.training.data.images import SegmentationData
-from cropaudit.training.datasets.registry import KINDS, LAYOUTS, load_dataset
+from cropaudit.training.datasets.registry import LAYOUTS, kinds, load_dataset
 from cropaudit.training.scenes.streets import street_scenes
 from cropaudit.training.streams import spawn_seeds
 
@@ -118,13 +118,12 @@ def check_folder(config: AuditConfig) -> None:
         InputError: If the folder is missing, or the kind of data is unknown.
     """
     data = config.data
-    require(data.kind in KINDS, "data.kind", f"one of {', '.join(KINDS)}", data.kind)
-    structures = {layout.kind: layout.structure for layout in LAYOUTS}
-    if data.folder is None and data.kind in structures:
+    require(data.kind in kinds(), "data.kind", f"one of {', '.join(kinds())}", data.kind)
+    if data.folder is None and data.kind in LAYOUTS:
         kind = "a folder" if data.kind == "folder" else f"a {data.kind} folder"
         raise InputError(
             f"data.folder (--data DIR) must be given for {config.name}: {kind} with "
-            f"{structures[data.kind]}, got none"
+            f"{LAYOUTS[data.kind].structure}, got none"
         )
 
 

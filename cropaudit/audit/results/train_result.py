@@ -29,7 +29,7 @@ class TrialRecord(Frozen):
 
     mode: str
     error: Finite = Field(description="Relative, from autograd's gradients")
-    seconds: Finite = Field(description="Of a step")
+    seconds: Finite = Field(default=None, description="Of a step; older records only")
     peak_bytes: int
     note: str
 

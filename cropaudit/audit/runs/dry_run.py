@@ -103,14 +103,13 @@ class DryRun:
         return self.planned.bound
 
 
-def dry_run(config: AuditConfig, *, attacks: bool, measure: bool, seconds: float = 20.0) -> DryRun:
+def dry_run(config: AuditConfig, *, attacks: bool, measure: bool) -> DryRun:
     """Validates a configuration and says what it would do.
 
     Args:
         config: What to look at.
         attacks: Whether attacks are played after the training.
         measure: Whether to time steps of the model on this machine.
-        seconds: About how long to measure.
 
     Raises:
         InputError: If the configuration does not fit itself.
@@ -118,7 +117,7 @@ def dry_run(config: AuditConfig, *, attacks: bool, measure: bool, seconds: float
     planned, training = plan_experiment(config), config.training
     expected = expected_batch(planned.sampling, planned.records) * config.crop.per_image
     crop, wanted = config.shown_size(), config.game.attacks if attacks else ()
-    step = measure_step(training, crop, planned.classes, seconds=seconds) if measure else None
+    step = measure_step(training, crop, planned.classes) if measure else None
     physical = min(training.physical_batch or math.ceil(expected), math.ceil(expected))
     share = (1 - config.game.confidence) / len(config.game.attacks)
     games = tuple(_game(planned, name, share) for name in wanted)

@@ -48,15 +48,7 @@ class Guard:
         beat: Callable[[], None],
         rest: Callable[[], None] | None = None,
     ) -> None:
-        """Starts with nothing noted.
-
-        Args:
-            subject: What is probed.
-            file: The user's file; its frames are the ones that are named. Any file outside the
-                libraries if none.
-            beat: Called before each call.
-            rest: Called after each call.
-        """
+        """Starts with nothing noted."""
         self.subject = subject
         self.file = file
         self.troubles: list[Trouble] = []

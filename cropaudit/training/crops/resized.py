@@ -57,7 +57,7 @@ def cut_resized(
     rows = slice(window.top, window.top + window.size.height)
     columns = slice(window.left, window.left + window.size.width)
     output = [crop.output.height, crop.output.width]
-    labels = functional.interpolate(mask[None, None, rows, columns], output, mode="nearest")
+    labels = _nearest(mask[None, None, rows, columns], output)
     return _filtered(image[None, :, rows, columns], output, crop)[0], labels[0, 0]
 
 
@@ -74,7 +74,7 @@ def _try(image: Size, crop: ResizedCrop, generator: torch.Generator) -> Size | N
 
 def _filtered(pixels: Tensor, output: list[int], crop: ResizedCrop) -> Tensor:
     if crop.interpolation == "nearest":
-        return functional.interpolate(pixels, output, mode="nearest")
+        return _nearest(pixels, output)
     smooth: Tensor = functional.interpolate(
         pixels.float(),
         output,
@@ -84,3 +84,10 @@ def _filtered(pixels: Tensor, output: list[int], crop: ResizedCrop) -> Tensor:
     )
     whole = pixels.dtype == torch.uint8
     return smooth.round_().clamp_(0, 255).to(torch.uint8) if whole else smooth
+
+
+def _nearest(values: Tensor, output: list[int]) -> Tensor:
+    """Looks values up; torch does that for bytes and floats alone, as which integers are exact."""
+    if values.is_floating_point() or values.dtype == torch.uint8:
+        return functional.interpolate(values, output, mode="nearest")
+    return functional.interpolate(values.double(), output, mode="nearest").to(values.dtype)

@@ -6,46 +6,27 @@ Masks hold the 19 training ids of Cityscapes, and 255 is ignored. The test image
 from pathlib import Path
 
 from cropaudit.training.datasets.cityscapes import benchmark_classes
-from cropaudit.training.datasets.folder_classes import ClassMap
-from cropaudit.training.datasets.folder_layout import Pair
-from cropaudit.training.datasets.folder_pictures import read_mask
-from cropaudit.training.datasets.layout import (
-    Layout,
-    Listing,
-    entries,
-    folder_under,
-    refuse_missing,
-)
+from cropaudit.training.datasets.classes import ClassMap
+from cropaudit.training.datasets.layout import Layout, Listing, by_name, inner
 
 __all__ = ["BDD100K"]
 
 _TOP = "bdd100k"
-_IMAGES, _MASKS = Path("images", "10k"), Path("labels", "sem_seg", "masks")
-
-
-def _sign(root: Path) -> bool:
-    return any((top / _MASKS).is_dir() for top in (root, root / _TOP))
+_IMAGES, _MASKS = "images/10k", "labels/sem_seg/masks"
 
 
 def _open(root: Path) -> Listing:
-    top = root / _TOP if (root / _TOP).is_dir() else root
-    classes = ClassMap.of(dict(enumerate(benchmark_classes().names)))
-    train, validation = (_pairs(top, split) for split in ("train", "val"))
-    return Listing(top, train, validation, read_mask, lambda _: classes)
-
-
-def _pairs(top: Path, split: str) -> tuple[Pair, ...]:
-    images = folder_under(top, _IMAGES / split, "bdd100k")
-    masks = folder_under(top, _MASKS / split, "bdd100k")
-    found = [path for path in entries(images) if path.suffix == ".jpg"]
-    pairs = [Pair(path, masks / f"{path.stem}.png") for path in found]
-    return refuse_missing(pairs, images, masks.glob("[!.]*.png"))
+    top = inner(root, _TOP)
+    train, validation = (
+        by_name(top, (f"{_IMAGES}/{split}", f"{_MASKS}/{split}"), "bdd100k")
+        for split in ("train", "val")
+    )
+    return Listing(top, train, validation, ClassMap.of(dict(enumerate(benchmark_classes().names))))
 
 
 BDD100K = Layout(
     kind="bdd100k",
-    structure=f"{_IMAGES.as_posix()}/{{train,val}}/*.jpg and "
-    f"{_MASKS.as_posix()}/{{train,val}}/*.png",
-    sign=_sign,
+    structure=f"{_IMAGES}/{{train,val}}/*.jpg and {_MASKS}/{{train,val}}/*.png",
+    sign=lambda root: (inner(root, _TOP) / _MASKS).is_dir(),
     open=_open,
 )

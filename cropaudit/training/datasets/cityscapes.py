@@ -8,44 +8,35 @@ torchvision's, whose own data set class lists the same files (but gives instance
 
 from pathlib import Path
 
-import torchvision
-
 from cropaudit.errors import InputError
-from cropaudit.training.datasets.folder_classes import ClassMap
-from cropaudit.training.datasets.folder_layout import Pair
-from cropaudit.training.datasets.folder_pictures import read_mask
+from cropaudit.training.datasets.classes import ClassMap
 from cropaudit.training.datasets.layout import (
     Layout,
     Listing,
+    Pair,
+    Pairs,
     entries,
     folder_under,
     refuse_missing,
-    sub_folders,
 )
 
 __all__ = ["CITYSCAPES", "benchmark_classes"]
 
-_IMAGE = "_leftImg8bit.png"
-_MASK = "_gtFine_labelIds.png"
-_NO_CLASS = (-1, 255)
-
-
-def _sign(root: Path) -> bool:
-    return (root / "leftImg8bit").is_dir() or (root / "gtFine").is_dir()
+_IMAGE, _MASK = "_leftImg8bit.png", "_gtFine_labelIds.png"
 
 
 def _open(root: Path) -> Listing:
-    images = folder_under(root, "leftImg8bit", "cityscapes")
-    masks = folder_under(root, "gtFine", "cityscapes")
+    images, masks = (folder_under(root, name, "cityscapes") for name in ("leftImg8bit", "gtFine"))
     train, validation = (_pairs(images, masks, split) for split in ("train", "val"))
-    return Listing(root, train, validation, read_mask, lambda _: benchmark_classes())
+    return Listing(root, train, validation, benchmark_classes())
 
 
-def _pairs(images: Path, masks: Path, split: str) -> tuple[Pair, ...]:
+def _pairs(images: Path, masks: Path, split: str) -> Pairs:
     cities = folder_under(images, split, "cityscapes")
     pairs = [
         Pair(image, masks / split / city.name / (image.name.removesuffix(_IMAGE) + _MASK))
-        for city in sub_folders(cities)
+        for city in entries(cities)
+        if city.is_dir()
         for image in entries(city)
         if image.name.endswith(_IMAGE)
     ]
@@ -56,14 +47,15 @@ def _pairs(images: Path, masks: Path, split: str) -> tuple[Pair, ...]:
 
 def benchmark_classes() -> ClassMap:
     """Returns the 19 classes that the benchmark evaluates, by their ids in label files."""
-    kept = [c for c in torchvision.datasets.Cityscapes.classes if c.train_id not in _NO_CLASS]
+    import torchvision
+
+    kept = [c for c in torchvision.datasets.Cityscapes.classes if c.train_id not in (-1, 255)]
     return ClassMap.of({c.id: c.name for c in sorted(kept, key=lambda c: c.train_id)})
 
 
 CITYSCAPES = Layout(
     kind="cityscapes",
-    structure="leftImg8bit/{train,val}/CITY/*_leftImg8bit.png and "
-    "gtFine/{train,val}/CITY/*_gtFine_labelIds.png",
-    sign=_sign,
+    structure=f"leftImg8bit/{{train,val}}/CITY/*{_IMAGE} and gtFine/{{train,val}}/CITY/*{_MASK}",
+    sign=lambda root: (root / "leftImg8bit").is_dir() or (root / "gtFine").is_dir(),
     open=_open,
 )

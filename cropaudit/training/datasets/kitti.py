@@ -7,37 +7,21 @@ others the last quarter validates.
 from pathlib import Path
 
 from cropaudit.training.datasets.cityscapes import benchmark_classes
-from cropaudit.training.datasets.folder_layout import Pair
-from cropaudit.training.datasets.folder_pictures import read_mask
-from cropaudit.training.datasets.layout import (
-    Layout,
-    Listing,
-    entries,
-    folder_under,
-    refuse_missing,
-    split_tail,
-)
+from cropaudit.training.datasets.layout import Layout, Listing, by_name, split_tail
 
 __all__ = ["KITTI"]
 
-_IMAGES, _MASKS = Path("training", "image_2"), Path("training", "semantic")
-
-
-def _sign(root: Path) -> bool:
-    return (root / _MASKS).is_dir()
+_IMAGES, _MASKS = "training/image_2", "training/semantic"
 
 
 def _open(root: Path) -> Listing:
-    images, masks = folder_under(root, _IMAGES, "kitti"), folder_under(root, _MASKS, "kitti")
-    frames = [path for path in entries(images) if path.suffix == ".png"]
-    pairs = [Pair(path, masks / path.name) for path in frames]
-    listed = refuse_missing(pairs, images, masks.glob("[!.]*.png"))
-    return Listing(root, *split_tail(listed, images), read_mask, lambda _: benchmark_classes())
+    pairs = by_name(root, (_IMAGES, _MASKS), "kitti", (".png",))
+    return Listing(root, *split_tail(pairs, root / _IMAGES), benchmark_classes())
 
 
 KITTI = Layout(
     kind="kitti",
-    structure="training/image_2/*.png and training/semantic/*.png",
-    sign=_sign,
+    structure=f"{_IMAGES}/*.png and {_MASKS}/*.png",
+    sign=lambda root: (root / _MASKS).is_dir(),
     open=_open,
 )

@@ -9,46 +9,34 @@ from pathlib import Path
 
 from cropaudit.accounting.geometry.image_sizes import SUFFIXES
 from cropaudit.errors import InputError
-from cropaudit.training.datasets.folder_classes import ClassMap
-from cropaudit.training.datasets.folder_layout import Pair
-from cropaudit.training.datasets.folder_pictures import read_mask
+from cropaudit.training.datasets.classes import ClassMap
 from cropaudit.training.datasets.layout import (
     Layout,
     Listing,
-    entries,
-    folder_under,
+    by_name,
     read_lines,
-    refuse_missing,
     split_tail,
 )
 
 __all__ = ["LABELME"]
 
-_NAMES = "class_names.txt"
+_NAMES, _IMAGES = "class_names.txt", "JPEGImages"
 _MASKS = ("SegmentationClassPNG", "SegmentationClass")
-_IGNORED = "__ignore__"
-
-
-def _sign(root: Path) -> bool:
-    return (root / _NAMES).is_file() and (root / "JPEGImages").is_dir()
 
 
 def _open(root: Path) -> Listing:
-    images = folder_under(root, "JPEGImages", "labelme")
-    masks = next((root / name for name in _MASKS if list((root / name).glob("[!.]*.png"))), None)
+    masks = next((name for name in _MASKS if list((root / name).glob("[!.]*.png"))), None)
     if masks is None:
         raise InputError(f"labelme folder {root} must hold SegmentationClass/*.png, got none")
-    found = [path for path in entries(images) if path.suffix.lower() in SUFFIXES]
-    matched = [Pair(path, masks / f"{path.stem}.png") for path in found]
-    pairs = refuse_missing(matched, images, masks.glob("[!.]*.png"))
-    names = [name for name in read_lines(root / _NAMES) if name != _IGNORED]
+    pairs = by_name(root, (_IMAGES, masks), "labelme", SUFFIXES)
+    names = [name for name in read_lines(root / _NAMES) if name != "__ignore__"]
     classes = ClassMap.of(dict(enumerate(name.strip("_") for name in names)))
-    return Listing(root, *split_tail(pairs, images), read_mask, lambda _: classes)
+    return Listing(root, *split_tail(pairs, root / _IMAGES), classes)
 
 
 LABELME = Layout(
     kind="labelme",
-    structure=f"{_NAMES}, JPEGImages/ and SegmentationClass/*.png",
-    sign=_sign,
+    structure=f"{_NAMES}, {_IMAGES}/ and SegmentationClass/*.png",
+    sign=lambda root: (root / _NAMES).is_file() and (root / _IMAGES).is_dir(),
     open=_open,
 )

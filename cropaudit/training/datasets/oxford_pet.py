@@ -7,48 +7,27 @@ The folder may be the one that holds ``oxford-iiit-pet``, as torchvision's class
 
 from pathlib import Path
 
-from cropaudit.training.datasets.folder_classes import ClassMap
-from cropaudit.training.datasets.folder_layout import Pair
-from cropaudit.training.datasets.folder_pictures import read_mask
-from cropaudit.training.datasets.layout import (
-    Layout,
-    Listing,
-    folder_under,
-    read_lines,
-    refuse_missing,
-)
+from cropaudit.training.datasets.classes import ClassMap
+from cropaudit.training.datasets.layout import Layout, Listing, by_list, folder_under, inner
 
 __all__ = ["OXFORD_PET"]
 
-_INNER = "oxford-iiit-pet"
-_TRIMAPS = Path("annotations", "trimaps")
-
-
-def _sign(root: Path) -> bool:
-    return any((place / _TRIMAPS).is_dir() for place in (root, root / _INNER))
+_TOP, _TRIMAPS = "oxford-iiit-pet", "annotations/trimaps"
 
 
 def _open(root: Path) -> Listing:
-    inner = root / _INNER if (root / _INNER).is_dir() else root
-    folder_under(inner, "images", "oxford-pet")
-    folder_under(inner, _TRIMAPS, "oxford-pet")
-    train, validation = (_pairs(inner, split) for split in ("trainval", "test"))
-    classes = ClassMap.of({2: "background", 1: "pet"})
-    return Listing(inner, train, validation, read_mask, lambda _: classes)
-
-
-def _pairs(root: Path, split: str) -> tuple[Pair, ...]:
-    path = root / "annotations" / f"{split}.txt"
-    names = [line.split()[0] for line in read_lines(path)]
-    pairs = [
-        Pair(root / "images" / f"{name}.jpg", root / _TRIMAPS / f"{name}.png") for name in names
-    ]
-    return refuse_missing(pairs, path)
+    top = inner(root, _TOP)
+    images, masks = (folder_under(top, part, "oxford-pet") for part in ("images", _TRIMAPS))
+    train, validation = (
+        by_list(top / f"annotations/{split}.txt", images, masks, lambda line: line.split()[0])
+        for split in ("trainval", "test")
+    )
+    return Listing(top, train, validation, ClassMap.of({2: "background", 1: "pet"}))
 
 
 OXFORD_PET = Layout(
     kind="oxford-pet",
-    structure="images/*.jpg, annotations/trimaps/*.png and annotations/{trainval,test}.txt",
-    sign=_sign,
+    structure=f"images/*.jpg, {_TRIMAPS}/*.png and annotations/{{trainval,test}}.txt",
+    sign=lambda root: (inner(root, _TOP) / _TRIMAPS).is_dir(),
     open=_open,
 )

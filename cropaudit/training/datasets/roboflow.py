@@ -9,26 +9,12 @@ from pathlib import Path
 
 from cropaudit.accounting.geometry.image_sizes import SUFFIXES
 from cropaudit.errors import InputError
-from cropaudit.training.datasets.folder_classes import ClassMap, is_class
-from cropaudit.training.datasets.folder_layout import Pair
-from cropaudit.training.datasets.folder_pictures import read_mask
-from cropaudit.training.datasets.layout import (
-    Layout,
-    Listing,
-    entries,
-    folder_under,
-    read_lines,
-    refuse_missing,
-)
+from cropaudit.training.datasets.classes import ClassMap, is_class
+from cropaudit.training.datasets.layout import Layout, Listing, by_name, folder_under, read_lines
 
 __all__ = ["ROBOFLOW"]
 
-_CLASSES = "_classes.csv"
-_MASK = "_mask.png"
-
-
-def _sign(root: Path) -> bool:
-    return (root / "train" / _CLASSES).is_file()
+_CLASSES, _MASK = "_classes.csv", "_mask.png"
 
 
 def _open(root: Path) -> Listing:
@@ -39,15 +25,10 @@ def _open(root: Path) -> Listing:
             f"{parts[1] / _CLASSES} must name the classes of {parts[0] / _CLASSES}, got others"
         )
     classes = ClassMap.of({id_: name for id_, name in names.items() if is_class(name)})
-    train, validation = (_pairs(part) for part in parts)
-    return Listing(root, train, validation, read_mask, lambda _: classes)
-
-
-def _pairs(part: Path) -> tuple[Pair, ...]:
-    pictures = [path for path in entries(part) if path.suffix.lower() in SUFFIXES]
-    images = [path for path in pictures if not path.name.endswith(_MASK)]
-    pairs = [Pair(path, path.with_name(f"{path.stem}{_MASK}")) for path in images]
-    return refuse_missing(pairs, part, part.glob(f"[!.]*{_MASK}"))
+    train, validation = (
+        by_name(root, (part.name, part.name), "roboflow", SUFFIXES, _MASK) for part in parts
+    )
+    return Listing(root, train, validation, classes)
 
 
 def _names(path: Path) -> dict[int, str]:
@@ -65,6 +46,6 @@ def _names(path: Path) -> dict[int, str]:
 ROBOFLOW = Layout(
     kind="roboflow",
     structure=f"train/ and valid/, each with NAME.jpg, NAME{_MASK} and {_CLASSES}",
-    sign=_sign,
+    sign=lambda root: (root / "train" / _CLASSES).is_file(),
     open=_open,
 )

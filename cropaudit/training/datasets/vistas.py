@@ -7,28 +7,19 @@ the labels are a folder deeper (``v2.0/labels``), where 1.2 may stand beside it:
 from pathlib import Path
 
 from cropaudit.errors import InputError
-from cropaudit.training.datasets.folder_classes import ClassMap
-from cropaudit.training.datasets.folder_layout import Pair
-from cropaudit.training.datasets.folder_pictures import read_mask
-from cropaudit.training.datasets.layout import (
-    Layout,
-    Listing,
-    entries,
-    folder_under,
-    read_json,
-    refuse_missing,
-)
+from cropaudit.training.datasets.classes import ClassMap
+from cropaudit.training.datasets.layout import Layout, Listing, by_name, read_json
 
 __all__ = ["VISTAS"]
 
 _VERSIONS = (
-    (Path("v2.0", "labels"), "config_v2.0.json"),
-    (Path("v1.2", "labels"), "config_v1.2.json"),
-    (Path("labels"), "config.json"),
+    ("v2.0/labels", "config_v2.0.json"),
+    ("v1.2/labels", "config_v1.2.json"),
+    ("labels", "config.json"),
 )
 
 
-def _version(root: Path) -> tuple[Path, str] | None:
+def _version(root: Path) -> tuple[str, str] | None:
     found = [item for item in _VERSIONS if (root / "training" / item[0]).is_dir()]
     return next((item for item in found if (root / item[1]).is_file()), None)
 
@@ -38,17 +29,11 @@ def _open(root: Path) -> Listing:
     if version is None:
         raise InputError(f"vistas folder {root} must hold {VISTAS.structure}, got neither version")
     labels, config = version
-    classes = _classes(root / config)
-    train, validation = (_pairs(root, split, labels) for split in ("training", "validation"))
-    return Listing(root, train, validation, read_mask, lambda _: classes)
-
-
-def _pairs(root: Path, split: str, labels: Path) -> tuple[Pair, ...]:
-    images = folder_under(root, Path(split, "images"), "vistas")
-    masks = folder_under(root, Path(split) / labels, "vistas")
-    found = [path for path in entries(images) if path.suffix == ".jpg"]
-    pairs = [Pair(path, masks / f"{path.stem}.png") for path in found]
-    return refuse_missing(pairs, images, masks.glob("[!.]*.png"))
+    train, validation = (
+        by_name(root, (f"{split}/images", f"{split}/{labels}"), "vistas")
+        for split in ("training", "validation")
+    )
+    return Listing(root, train, validation, _classes(root / config))
 
 
 def _classes(path: Path) -> ClassMap:

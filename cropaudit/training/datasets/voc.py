@@ -8,17 +8,8 @@ devkit, the last is read.
 from pathlib import Path
 
 from cropaudit.errors import InputError
-from cropaudit.training.datasets.folder_classes import ClassMap
-from cropaudit.training.datasets.folder_layout import Pair
-from cropaudit.training.datasets.folder_pictures import read_mask
-from cropaudit.training.datasets.layout import (
-    Layout,
-    Listing,
-    entries,
-    folder_under,
-    read_lines,
-    refuse_missing,
-)
+from cropaudit.training.datasets.classes import ClassMap
+from cropaudit.training.datasets.layout import Layout, Listing, by_list, entries, folder_under
 
 __all__ = ["VOC"]
 
@@ -27,11 +18,6 @@ _CLASSES = (
     *("chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant"),
     *("sheep", "sofa", "train", "tvmonitor"),
 )
-_LISTS = Path("ImageSets", "Segmentation")
-
-
-def _sign(root: Path) -> bool:
-    return (root / "VOCdevkit").is_dir() or bool(_years(root))
 
 
 def _open(root: Path) -> Listing:
@@ -39,37 +25,24 @@ def _open(root: Path) -> Listing:
     if not years:
         raise InputError(f"voc folder {root} must hold VOCdevkit/VOC2012/JPEGImages/, got none")
     year = years[-1]
-    folder_under(year, "SegmentationClass", "voc")
-    train, validation = (_pairs(year, split) for split in ("train", "val"))
-    classes = ClassMap.of(dict(enumerate(_CLASSES)))
-    return Listing(year, train, validation, read_mask, lambda _: classes)
+    masks, lists = folder_under(year, "SegmentationClass", "voc"), year / "ImageSets/Segmentation"
+    train, validation = (
+        by_list(lists / f"{split}.txt", year / "JPEGImages", masks) for split in ("train", "val")
+    )
+    return Listing(year, train, validation, ClassMap.of(dict(enumerate(_CLASSES))))
 
 
 def _years(root: Path) -> list[Path]:
     """Returns the folders of years, whether the root is one, holds some or holds the devkit."""
-    if not root.is_dir():
-        return []
-    inner = [path for top in (root / "VOCdevkit", root) if top.is_dir() for path in entries(top)]
-    return [
-        path
-        for path in (root, *sorted(inner, key=lambda path: path.name))
-        if (path / "JPEGImages").is_dir()
-    ]
-
-
-def _pairs(year: Path, split: str) -> tuple[Pair, ...]:
-    path = year / _LISTS / f"{split}.txt"
-    pairs = [
-        Pair(year / "JPEGImages" / f"{name}.jpg", year / "SegmentationClass" / f"{name}.png")
-        for name in read_lines(path)
-    ]
-    return refuse_missing(pairs, path)
+    tops = [top for top in (root / "VOCdevkit", root) if top.is_dir()]
+    below = sorted((path for top in tops for path in entries(top)), key=lambda path: path.name)
+    return [path for path in (root, *below) if (path / "JPEGImages").is_dir()]
 
 
 VOC = Layout(
     kind="voc",
     structure="VOCdevkit/VOC2012/ with JPEGImages/*.jpg, SegmentationClass/*.png and "
     "ImageSets/Segmentation/{train,val}.txt",
-    sign=_sign,
+    sign=lambda root: (root / "VOCdevkit").is_dir() or bool(_years(root)),
     open=_open,
 )

@@ -58,12 +58,7 @@ class Textures:
     """The textures of all records of one data set."""
 
     def __init__(self, size: Size, records: int) -> None:
-        """Draws the bits, the same ones for the same size and number.
-
-        Args:
-            size: Of the images.
-            records: How many there are.
-        """
+        """Draws the bits, the same ones for the same size and number."""
         rng = np.random.default_rng([_SEED, size.height, size.width, records])
         self.size = size
         self._rows = rng.integers(0, 2, (records, size.height)).astype(np.bool_)
@@ -104,13 +99,7 @@ class Textures:
     def _axis(
         changes: Flags, beside: Flags, sequences: "_Sequences"
     ) -> tuple[int, Integers] | None:
-        """Returns the sequence and the source index of each line of an output.
-
-        Args:
-            changes: Whether a pixel differs from the next one along the axis, (lines - 1, pixels).
-            beside: Whether it differs from the next one in its line, (lines, pixels - 1).
-            sequences: Bits of all records.
-        """
+        """Returns the sequence and the source index of each line of an output."""
         full = np.flatnonzero(beside.any(axis=1))  # lines of one colour are constant padding
         across = np.flatnonzero(changes.any(axis=0))
         if len(full) < 2 or not len(across):

@@ -129,8 +129,8 @@ class _Items:
             records.extend([] if record is None else [record])
             if len(self.reader) < _WINDOWS:
                 known = -1 if record is None else record
-                named = {"record": known, "epoch": epoch, "step": step}
-                self.reader.add(image, mask, **named, slot=slot, worker=worker)
+                named = {"record": known, "epoch": epoch, "step": step, "slot": slot}
+                self.reader.add(image, mask, **named, worker=worker)
         self.unread += len(items) - len(records)
         return records
 

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from cropaudit.conformance.observations.gradients import Gradients
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.probes.guard import Guard, UserError
-from cropaudit.conformance.probes.models.memory import recall
-from cropaudit.conformance.probes.models.mixing import Mixing, follow
 from cropaudit.conformance.probes.models.per_sample import Compared, compare, unwrapped
+from cropaudit.conformance.probes.models.sharing import Mixing, follow, recall
 from cropaudit.conformance.probes.models.user_loss import UserLoss, cross_entropy, main_output
 from cropaudit.conformance.probes.user_code import where_of
 from cropaudit.conformance.subjects import Subjects
@@ -84,7 +83,7 @@ def _probed(
     as_delivered = follow(delivered, guard, batch.images, batch.others)
     as_trained = follow(training, guard, batch.images, batch.others)
     compared = _compared(training, mode, batch, claimed.max_grad_norm)
-    memory = recall(training, batch.loss, guard, (batch.images, batch.others), batch.masks)
+    kept, recalls = recall(training, batch.loss, guard, (batch.images, batch.others), batch.masks)
     return Gradients(
         parameters=np.array(compared.parameters, dtype=np.str_),
         kinds=np.array(compared.kinds, dtype=np.str_),
@@ -96,8 +95,8 @@ def _probed(
         mode=mode,
         steady=as_delivered.steady and as_trained.steady,
         repeatable=as_delivered.repeatable and as_trained.repeatable,
-        kept=np.array(memory.kept, dtype=np.str_),
-        recalls=memory.recalls,
+        kept=np.array(kept, dtype=np.str_),
+        recalls=recalls,
         stilled=", ".join(stilled),
         shift_delivered=as_delivered.shift,
         shift_training=as_trained.shift,

@@ -1,7 +1,12 @@
-"""Opacus' per-sample gradients, or ghost norms, beside autograd's for one image at a time."""
+"""Opacus' per-sample gradients, or ghost norms, beside autograd's for one image at a time.
+
+Assumes a loss that is a sum over images. Rows are flattened over the trainable parameters in their
+order; the caller chooses the floating point type, float64 where rounding must not matter.
+"""
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,18 +15,14 @@ from opacus.grad_sample import AbstractGradSampleModule, GradSampleModule
 from opacus.grad_sample import GradSampleModuleExpandedWeights as ExpandedWeights
 from opacus.grad_sample import GradSampleModuleFastGradientClipping as Ghost
 from opacus.grad_sample.utils import wrap_model
+from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from cropaudit.conformance.probes.models.gradient_rows import (
-    TotalLoss,
-    autograd_rows,
-    clipped_sum,
-    opacus_rows,
-    relative,
-)
 from cropaudit.training.dpsgd.private_step import quiet_backward
 
-__all__ = ["Compared", "compare", "unwrapped"]
+__all__ = ["Compared", "TotalLoss", "compare", "unwrapped"]
+
+TotalLoss = Callable[[Any, Tensor], Tensor]
 
 # Opacus adds this to the norm that it divides by.
 _OPACUS_SLACK = 1e-6
@@ -79,7 +80,7 @@ def compare(
     names, kinds = [n for n, _ in named], [owners[n][1] for n, _ in named]
     watcher = _Layouts(model)
     try:
-        truth = autograd_rows(plain, total, *both[:2])
+        truth = _autograd_rows(plain, total, *both[:2])
         found = _figures(
             model, mode, total, both, truth, min(bound or math.inf, _half_smallest(truth))
         )
@@ -114,16 +115,16 @@ def _figures(
         clipped, summed, shift = (
             given.norm(dim=1),
             given.sum(dim=0),
-            relative(changed[:1], norms[:1]),
+            _relative(changed[:1], norms[:1]),
         )
     else:
         wrapped = wrap_model(model, mode, loss_reduction="sum")
-        rows = opacus_rows(wrapped, parameters, total, images, masks)
-        changed = opacus_rows(wrapped, parameters, total, others, other_masks)[:1]
+        rows = _opacus_rows(wrapped, parameters, total, images, masks)
+        changed = _opacus_rows(wrapped, parameters, total, others, other_masks)[:1]
         misses = torch.split(rows - truth, sizes, dim=1)
-        alone = [clipped_sum(parameters, rows[i : i + 1], bound) for i in range(len(rows))]
+        alone = [_clipped_sum(parameters, rows[i : i + 1], bound) for i in range(len(rows))]
         clipped = torch.stack(alone).norm(dim=1)
-        summed, shift = clipped_sum(parameters, rows, bound), relative(changed, rows[:1])
+        summed, shift = _clipped_sum(parameters, rows, bound), _relative(changed, rows[:1])
     scale = truth.norm(dim=1).clamp(min=torch.finfo(truth.dtype).tiny)
     error = [float((miss.norm(dim=1) / scale).max()) for miss in misses]
     return error, (clipped / bound).tolist(), float((summed - aim).norm()) / bound, shift
@@ -170,3 +171,65 @@ class _Layouts:
                 self.crossed.add(path)
 
         return note
+
+
+def _autograd_rows(model: nn.Module, total: TotalLoss, pixels: Tensor, masks: Tensor) -> Tensor:
+    """Returns each image's gradient, (B, P), by a pass of its own, which cannot mix images."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    rows = []
+    for i in range(len(pixels)):
+        loss = total(model(pixels[i : i + 1]), masks[i : i + 1])
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        rows.append(torch.cat([g.flatten() for g in gradients]))
+    return torch.stack(rows)
+
+
+def _opacus_rows(
+    wrapped: nn.Module,
+    parameters: list[nn.Parameter],
+    total: TotalLoss,
+    pixels: Tensor,
+    masks: Tensor,
+) -> Tensor:
+    """Returns Opacus' per-sample gradients, (B, P), of a model that it wrapped.
+
+    Raises:
+        ValueError: If a parameter has none.
+    """
+    for parameter in parameters:
+        parameter.grad, parameter.grad_sample = None, None  # type: ignore[attr-defined]
+    with quiet_backward():
+        torch.autograd.backward(total(wrapped(pixels), masks))
+    return torch.cat([_sample(p).flatten(1) for p in parameters], dim=1)
+
+
+def _clipped_sum(parameters: list[nn.Parameter], samples: Tensor, bound: float) -> Tensor:
+    """Returns DPOptimizer's noise-free sum, (P,), of ``samples``, (B, P), clipped to ``bound``."""
+    optimizer = DPOptimizer(
+        torch.optim.SGD(parameters, lr=1.0),
+        noise_multiplier=0.0,
+        max_grad_norm=bound,
+        expected_batch_size=None,
+        loss_reduction="sum",
+    )
+    optimizer.zero_grad(set_to_none=True)
+    parts = torch.split(samples, [p.numel() for p in parameters], dim=1)
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.grad_sample = part.reshape(-1, *parameter.shape).clone()  # type: ignore[attr-defined]
+    optimizer.pre_step()
+    return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+
+
+def _relative(found: Tensor, expected: Tensor) -> float:
+    """Returns the largest relative distance of two sets of rows; a zero row must be met exactly."""
+    distances = (found - expected).norm(dim=1)
+    norms = expected.norm(dim=1).clamp(min=torch.finfo(expected.dtype).tiny)
+    return float((distances / norms).max())
+
+
+def _sample(parameter: nn.Parameter) -> Tensor:
+    sample = getattr(parameter, "grad_sample", None)
+    if not isinstance(sample, Tensor):
+        shape = tuple(parameter.shape)
+        raise ValueError(f"Opacus gives no per-sample gradient for a parameter of shape {shape}")
+    return sample

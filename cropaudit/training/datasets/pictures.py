@@ -7,10 +7,11 @@ turns a picture in some libraries and not in others; it is followed where the ma
 that the mask was made for the turned picture, and refused where nothing shows it.
 """
 
+import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,9 +23,18 @@ from cropaudit.accounting.geometry.image_sizes import FORMATS, orientation
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.errors import InputError, require
 
-__all__ = ["MASK_FORMATS", "read_colours", "read_image", "read_indexed", "read_mask", "resize_mask"]
+__all__ = [
+    "pack",
+    "parse_colour",
+    "read_colours",
+    "read_image",
+    "read_indexed",
+    "read_known",
+    "read_mask",
+    "resize_mask",
+]
 
-MASK_FORMATS = ("PNG", "BMP", "TIFF", "GIF")  # those that keep every label
+_MASK_FORMATS = ("PNG", "BMP", "TIFF", "GIF")  # those that keep every label
 
 # Pillow spreads the small greys of 2 and 4-bit PNG over 0..255; these factors undo it.
 _GREY_STEPS = {2: 85, 4: 17}
@@ -33,6 +43,7 @@ _LARGEST = Image.DecompressionBombWarning, Image.DecompressionBombError
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L")
 _BYTE = 8
 _BITS_PER_SAMPLE = 258  # TIFF
+_MOST_STRAY = 0.01  # share of a mask's pixels whose colour no table names
 
 
 def read_image(
@@ -133,9 +144,54 @@ def read_colours(path: Path) -> NDArray[np.int32]:
     return packed
 
 
+def pack(red: int, green: int, blue: int) -> int:
+    """Returns one number for a colour, as `read_colours` does.
+
+    >>> hex(pack(255, 128, 0))
+    '0xff8000'
+    """
+    return (red << 16) | (green << 8) | blue
+
+
+def parse_colour(text: str, path: Path) -> int:
+    """Returns the number of a colour written as "#ff8000".
+
+    Raises:
+        InputError: If it is not of this form.
+    """
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", text) is None:
+        raise InputError(f"{path} must name colours as #rrggbb, got {text[:40]!r}")
+    return int(text[1:], 16)
+
+
+def read_known(path: Path, known: Set[int]) -> NDArray[np.int32]:
+    """Returns a mask's packed colours; few strange ones are usual in hand-made labels.
+
+    A mask with many of them belongs to another table, or was resized with smoothing.
+
+    Args:
+        path: The mask.
+        known: Packed colours that the data set names.
+
+    Raises:
+        InputError: If the file is no colour PNG, or more than 1% of it is of other colours.
+    """
+    colours = read_colours(path)
+    table = np.fromiter(known, dtype=np.int32, count=len(known))
+    stray = colours[~np.isin(colours, table)]
+    if stray.size > _MOST_STRAY * colours.size:
+        values, counts = np.unique(stray, return_counts=True)
+        raise InputError(
+            f"mask {path} must bear the colours of its class list, got "
+            f"#{int(values[counts.argmax()]):06x} and others on {stray.size / colours.size:.0%} "
+            "of its pixels"
+        )
+    return colours
+
+
 def _require_mask(path: Path, picture: Image.Image) -> None:
-    legal = f"stored without loss ({', '.join(MASK_FORMATS)})"
-    require(picture.format in MASK_FORMATS, f"mask {path}", legal, picture.format)
+    legal = f"stored without loss ({', '.join(_MASK_FORMATS)})"
+    require(picture.format in _MASK_FORMATS, f"mask {path}", legal, picture.format)
     tag = orientation(picture)
     require(tag == 1, f"mask {path}", "stored upright, without an orientation tag", tag)
 

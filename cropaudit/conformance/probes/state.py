@@ -1,4 +1,4 @@
-"""What a model's state keeps of images beside the weights: runs from one seed, held together.
+"""The state of a training: its generators, and what beside the weights a model keeps of images.
 
 Two runs of the same steps from the same seed, whose images differ in pixels that no gradient
 depends on: weights and noise are the same bit for bit, and so must be buffers and all else that a
@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["moved", "seeded", "state_of"]
+__all__ = ["moved", "seed_all", "state_of"]
 
 # Relative to the largest entry: gradients clipped from other norms differ by rounding.
 _ROUNDING = 1e-4
 
 
-def seeded(seed: int) -> None:
-    """Seeds every global generator."""
+def seed_all(seed: int) -> None:
+    """Seeds every generator that a user's code may draw from without saying so."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - users' code draws from it
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the user's code may draw from it
     torch.manual_seed(seed)
 
 
