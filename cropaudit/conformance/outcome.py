@@ -37,7 +37,8 @@ class Tested:
     Attributes:
         null: What holds in a sound pipeline, in words.
         p_value: Probability, at most, of something as odd under the null; 0 if it cannot happen.
-        words: What was seen, with figures, to be read on its own in a report of the failure.
+        words: What was seen, with figures, to be read on its own in a report of the failure; of the
+            checks, with the code of what was found and its fields (`words.Said`).
         shows: What is known once the null is refuted, if it makes other tests void, to be read
             after "while": "windows are not independent".
         void_if: What makes its own p-value mean nothing, in the same words.
@@ -76,7 +77,7 @@ class Outcome:
     """What one check brought.
 
     Attributes:
-        check: Its name in the catalogue.
+        check: Its name in the catalogue; set by the check that asked.
         tests: Its null hypotheses; none if it was skipped.
         evidence: What was measured, in one sentence, for a check that passes.
         power: Which fault it would have found, and how surely.
@@ -84,12 +85,12 @@ class Outcome:
         unmeasured: What could not be watched in what was given, if so: then it cannot pass.
         undecided: Why what was measured does not suffice to pass, if so.
         differs: What is not as claimed but loses no privacy, as more noise, if anything.
-        where: File and line of the user's code that it is about, if known.
+        where: File and line of the user's code that it is about, if not the observation's own.
         figures: Measured numbers by name.
         pictures: Counter-examples.
     """
 
-    check: str
+    check: str = ""
     tests: tuple[Tested, ...] = ()
     evidence: str = ""
     power: str = ""
@@ -116,7 +117,7 @@ def merged(outcomes: Sequence[Outcome]) -> Outcome:
     return Outcome(
         check=asked[0].check,
         tests=tuple(test for item in asked for test in item.tests),
-        evidence=joined(item.evidence for item in asked),
+        evidence=joined(item.evidence for item in outcomes),
         power=joined(item.power for item in asked),
         skipped=joined(item.skipped for item in asked),
         unmeasured=joined(item.unmeasured for item in asked),

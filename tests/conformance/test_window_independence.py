@@ -173,7 +173,7 @@ def test_what_was_not_read_is_left_out() -> None:
 def test_few_windows_are_undecided_and_none_are_skipped() -> None:
     few = draws(uniform(np.random.default_rng(6), 10))
     assert "too few" in check(Observations(draws=few), PipelineClaim()).undecided
-    assert "no loader" in check(Observations(), PipelineClaim()).skipped
+    assert "loader or pipeline was given" in check(Observations(), PipelineClaim()).skipped
 
 
 def test_stated_power_is_reached() -> None:
