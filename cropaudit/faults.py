@@ -1,13 +1,14 @@
 """The first fault of a pydantic validation as one line: the key, what is legal, what was given."""
 
-from typing import TypeGuard, get_args
+from typing import Annotated, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from cropaudit.errors import shown
 
-__all__ = ["first_fault"]
+__all__ = ["first_fault", "sections_of"]
 
 
 def first_fault(error: ValidationError, model: type[BaseModel], name: str = "config") -> str:
@@ -41,27 +42,24 @@ def _within(
 ) -> tuple[tuple[int | str, ...], type[BaseModel]]:
     """Returns a place without the tags of kinds that pydantic puts into it, and its section."""
     kept: list[int | str] = []
-    kinds: tuple[object, ...] = ()
+    kinds: dict[int | str, type[BaseModel]] = {}
     for part in loc:
-        of_kind = [kind for kind in kinds if _is_kind(kind, part)]
-        if of_kind:
-            model, kinds = of_kind[0], ()
+        if part in kinds:
+            model, kinds = kinds[part], {}
             continue
         kept.append(part)
         field = model.model_fields.get(str(part))
-        inner = None if field is None else field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model, kinds = inner, ()
-        else:
-            kinds = get_args(inner)
+        found = [] if field is None else sections_of(field)
+        model = found[0] if len(found) == 1 else model
+        kinds = {} if len(found) == 1 else {kind.__name__: kind for kind in found}
     return tuple(kept), model
 
 
-def _is_kind(kind: object, tag: object) -> TypeGuard[type[BaseModel]]:
-    """Whether a section is the kind that a tag names."""
-    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-        return False
-    return tag == kind.__name__
+def sections_of(field: FieldInfo) -> list[type[BaseModel]]:
+    """Returns the sections that a field may hold, each tagged with its name where they are many."""
+    kinds = [field.annotation, *get_args(field.annotation)]
+    bare = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in kinds]
+    return [kind for kind in bare if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
 def _legal(fault: ErrorDetails) -> str:

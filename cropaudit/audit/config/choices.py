@@ -1,10 +1,10 @@
 """What sections are made of: closed, frozen models, names out of registries, and kinds told apart.
 
 A value that is one of several is a ``Literal``, a name of a registry (`Named`), or the kind of a
-section that has other keys for each kind; `enumerated_keys` yields them all.
+section that has other keys for each kind (`by_kind`); `enumerated_keys` yields them all.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -12,16 +12,17 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     GetCoreSchemaHandler,
 )
-from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.errors import InputError
+from cropaudit.faults import sections_of
 
-__all__ = ["Named", "Section", "SizeText", "chosen_values", "enumerated_keys"]
-__all__ += ["kind_of", "refuse_switches", "without_unset"]
+__all__ = ["Named", "Section", "SizeText", "by_kind", "chosen_values", "enumerated_keys"]
+__all__ += ["refuse_switches"]
 
 SizeText = Annotated[str, BeforeValidator(lambda value: str(Size.parse(value)))]
 
@@ -67,31 +68,43 @@ def refuse_switches(values: dict[str, Any], *models: type[BaseModel], path: str 
     for key, value in values.items():
         known = [model.model_fields[key] for model in models if key in model.model_fields]
         if isinstance(value, dict):
-            inner = [section for field in known for section in _sections(field)]
+            inner = [section for field in known for section in sections_of(field)]
             refuse_switches(value, *inner, path=f"{path}{key}.")
         elif isinstance(value, bool) and known and known[0].annotation is not bool:
             raise InputError(f"{path}{key}: must be a number or text, got {value}")
 
 
-def kind_of(value: Any, key: str) -> Any:
-    """Returns what a section's values, or a section, say of its kind; None if they do not."""
-    return value.get(key) if isinstance(value, dict) else getattr(value, key, None)
+def by_kind(key: str, usual: str, tags: Callable[[], Mapping[str, str]]) -> tuple[Any, Any]:
+    """Returns the marks of a union of sections that differ in their ``key``.
 
+    Keys that are null or empty are left out: an earlier version saved those of all kinds.
 
-def _without_unset(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {key: item for key, item in value.items() if item is not None and item != []}
+    Args:
+        key: What names the kind.
+        usual: The kind that is meant where none is named.
+        tags: Returns the section, by its name, of every kind.
+    """
 
+    def told(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        given = {key: usual} | {k: v for k, v in value.items() if v is not None and v != []}
+        kind, legal = str(given[key]), tags()
+        if kind not in legal:
+            raise ValueError(f"{key} must be one of {', '.join(legal)}, got {kind}")
+        return given
 
-without_unset = BeforeValidator(_without_unset)
-"""Leaves out keys that are null or empty: an earlier version saved those of all kinds."""
+    def tag(value: Any) -> str | None:
+        kind = value.get(key) if isinstance(value, dict) else getattr(value, key, usual)
+        return tags().get(str(kind))
+
+    return Discriminator(tag), BeforeValidator(told)
 
 
 def enumerated_keys(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:
     """Yields every dotted key of a configuration that takes one of several values, with each."""
     for name, field in model.model_fields.items():
-        for section in _sections(field):
+        for section in sections_of(field):
             yield from enumerated_keys(section, f"{path}{name}.")
         yield from ((path + name, value) for value in _choices(field.annotation, field.metadata))
 
@@ -107,11 +120,6 @@ def chosen_values(config: BaseModel, path: str = "") -> Iterator[tuple[str, obje
             yield from (
                 (path + name, item) for item in (value if isinstance(value, tuple) else (value,))
             )
-
-
-def _sections(field: FieldInfo) -> Iterator[type[BaseModel]]:
-    kinds = (field.annotation, *get_args(field.annotation))
-    yield from (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
 
 
 def _choices(kind: Any, metadata: Iterable[Any] = ()) -> Iterator[str]:

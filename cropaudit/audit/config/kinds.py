@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
+from pydantic import Field, StrictBool, Tag, model_validator
 
 from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Crop, Size
 from cropaudit.accounting.names import Clipped, Interpolation, PadMode
-from cropaudit.audit.config.choices import Named, Section, SizeText, kind_of, without_unset
+from cropaudit.audit.config.choices import Named, Section, SizeText, by_kind
 from cropaudit.training.canaries.registry import DESIGNS
 
 __all__ = ["CanaryConfig", "CropConfig", "ObjectCanary", "PlantedCanary", "ResizedConfig"]
@@ -106,10 +106,7 @@ class ResizedConfig(_CropKeys):
 
 CropConfig = Annotated[
     Annotated[UniformConfig, Tag("UniformConfig")] | Annotated[ResizedConfig, Tag("ResizedConfig")],
-    Discriminator(
-        lambda value: "ResizedConfig" if kind_of(value, "law") == "resized" else "UniformConfig"
-    ),
-    without_unset,
+    *by_kind("law", "uniform", lambda: {"uniform": "UniformConfig", "resized": "ResizedConfig"}),
 ]
 """The random crops of an image."""
 
@@ -162,13 +159,16 @@ class ObjectCanary(_CanaryKeys):
         return False
 
 
+def _sections_of_designs() -> dict[str, str]:
+    """Returns the section of every design; those of no maker are found in photographs."""
+    return {
+        name: "ObjectCanary" if known.make is None else "PlantedCanary"
+        for name, known in DESIGNS.items()
+    }
+
+
 CanaryConfig = Annotated[
     Annotated[PlantedCanary, Tag("PlantedCanary")] | Annotated[ObjectCanary, Tag("ObjectCanary")],
-    Discriminator(
-        lambda value: (
-            "ObjectCanary" if kind_of(value, "design") == "real-object" else "PlantedCanary"
-        )
-    ),
-    without_unset,
+    *by_kind("design", "opposed", _sections_of_designs),
 ]
 """What stands in the slots."""
