@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from cropaudit.accounting.bounds.accountant import bracket, epsilon_at, round_up
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.accounting.mechanisms.registry import ORDERED, parse_mechanism
+from cropaudit.accounting.mechanisms.registry import parse_mechanism
 from cropaudit.certificate.noise_tests import CONSTANT, Judged, judge_noise
 from cropaudit.certificate.rate_tests import judge_rates
 from cropaudit.certificate.run_logs import InclusionLog, NoiseLog, Tally
@@ -36,7 +36,6 @@ from cropaudit.estimators.rounding import round_down
 
 __all__ = ["Certificate", "Limits", "certificate", "certify", "require_claimed_steps"]
 
-_FIXED = ORDERED | {"full"}  # samplers whose participations no coin decides
 _JUDGED = 0.2  # share of the level that tests what limits rest on: noise half, rates half
 _RUNGS = 8  # deviations to which those of single steps are rounded, outwards
 
@@ -181,7 +180,7 @@ def certificate(
     for name, tally in logged.items():
         if isinstance(tally, Tally):
             limits.append(Limits(name, claimed[name], *tally.limits(share)))
-    known = {*logged, *({"sampling rate"} if claim.kind in _FIXED else ())}
+    known = {*logged, *(() if claim.redrawn else {"sampling rate"})}
     took_part = _participations(claim, inclusion)
     if took_part > claim.compositions:
         limits.append(Limits("participations", claim.compositions, *[took_part] * 3))
@@ -274,7 +273,7 @@ def _judged(
     claim: PatchMechanism, noise: NoiseLog | None, log: InclusionLog | None, level: float
 ) -> tuple[tuple[Judged, ...], tuple[Judged, ...]]:
     """Judges noise and rates, each at ``level``."""
-    sampled = claim.kind not in _FIXED
+    sampled = claim.redrawn
     return (
         () if noise is None else judge_noise(noise, level),
         () if log is None else judge_rates(log, level, sampled=sampled),
@@ -307,7 +306,7 @@ def _deviations(
     estimates = np.sqrt(np.mean(noise.samples**2, axis=1))
     name = "noise multiplier of a step"
     limits = Limits(name, claimed, float(lows.min()), float(estimates.min()), float(highs.max()))
-    if claim.kind in ORDERED or len(lows) != claim.steps:  # which steps took part is not known
+    if claim.ordered or len(lows) != claim.steps:  # which steps took part is not known
         return _Deviations(limits, (float(highs.max()),), (float(lows.min()),))
     return _Deviations(limits, _rounded(highs, up=True), _rounded(lows, up=False))
 
@@ -334,7 +333,7 @@ def _logged(
     """Returns the logs that bear on a parameter of this sampler."""
     named: dict[str, NoiseLog | Tally | None] = {"noise multiplier": noise}
     if log is not None:
-        named["sampling rate"] = None if claim.kind in _FIXED else log.records
+        named["sampling rate"] = log.records if claim.redrawn else None
         named["inclusion probability"] = log.windows
     found = {name: item for name, item in named.items() if item is not None}
     legal = "of noise or windows, or of records where their number is left to chance"
@@ -344,7 +343,7 @@ def _logged(
 
 def _participations(claim: PatchMechanism, log: InclusionLog | None) -> int:
     """Returns how often, at least, the record took part in one of the runs that were logged."""
-    if log is None or log.records is None or claim.kind not in ORDERED:
+    if log is None or log.records is None or not claim.ordered:
         return 0
     runs = -(-log.records.trials // claim.steps)
     return -(-log.records.count // runs)

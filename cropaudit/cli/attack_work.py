@@ -12,8 +12,9 @@ from rich.text import Text
 
 from cropaudit.attacks.registry import OneRun, one_run_attacks, one_run_named
 from cropaudit.audit.games.reference_models import vectorised
-from cropaudit.audit.runs.attack_run import Settings, mechanism_text, play, scores_csv
+from cropaudit.audit.runs.attack_run import Settings, mechanism_text, play
 from cropaudit.audit.runs.attack_verdict import Judged, judge
+from cropaudit.audit.runs.run_files import scores_csv
 from cropaudit.audit.runs.saved_run import SavedRun, load_run
 from cropaudit.errors import InputError, require
 from cropaudit.reports.outputs import check_output, write_output
@@ -69,7 +70,7 @@ def run_attacks(given: Mapping[str, Any]) -> bool:
         typer.echo(json.dumps(_document(found, attacks, path, command), indent=2, allow_nan=False))
     else:
         _print(found, attacks, path, command)
-    return found.contradicted
+    return found.found.contradicted
 
 
 def _settings(run: SavedRun, given: Mapping[str, Any]) -> Settings:
@@ -144,11 +145,11 @@ def _document(found: Judged, attacks: Sequence[OneRun], path: Path, command: str
             "delta": found.claim.delta,
         },
         "results": [item.model_dump(mode="json") for item in found.attacks],
-        "headline": found.headline.model_dump(mode="json"),
-        "contradicted": found.contradicted,
+        "headline": found.found.headline.model_dump(mode="json"),
+        "contradicted": found.found.contradicted,
         "detail": found.detail,
-        "could_contradict": found.could_contradict,
-        "canaries_needed": found.canaries_needed,
+        "could_contradict": any(item.could_contradict for item in found.found.attacks),
+        "canaries_needed": found.found.attacks[0].trials_needed,
         "attacks": [_described(item) for item in attacks],
         "scores": str(path),
         "command": command,

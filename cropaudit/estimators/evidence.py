@@ -111,8 +111,12 @@ class Found:
 
     Attributes:
         epsilon: At least 0; infinite where no finite epsilon explains what was seen.
-        note: What else is known, in a few words.
+        axis: The number that a family varies; none without a family.
+        limit: Its last value that is rejected; none if no member is rejected, or all are.
+        outside: Whether every member is rejected, so that the family has nothing to say.
     """
 
     epsilon: float
-    note: str = ""
+    axis: str | None = None
+    limit: float | None = None
+    outside: bool = False

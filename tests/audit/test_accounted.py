@@ -7,7 +7,8 @@ import pytest
 
 from cropaudit.accounting.bounds.accountant import epsilon_at
 from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
-from cropaudit.accounting.mechanisms.registry import require_same, sampler_names
+from cropaudit.accounting.mechanisms.registry import require_same
+from cropaudit.accounting.names import SAMPLERS
 from cropaudit.audit.config.audit_config import AuditConfig, load_config
 from cropaudit.audit.experiment.planned import plan_experiment
 from cropaudit.audit.experiment.subject import decoys_of, prepare_subject
@@ -122,7 +123,7 @@ def test_more_canaries_than_images_are_refused() -> None:
     assert (len(two.slots), two.records) == (13, 12)
 
 
-@pytest.mark.parametrize("sampler", sampler_names())
+@pytest.mark.parametrize("sampler", tuple(SAMPLERS))
 def test_accountant_training_claim_and_scores_are_of_one_mechanism(sampler: str) -> None:
     """Else a measurement would say nothing about the claim; only the noise may differ."""
     batch = 22 if sampler == "full" else 4

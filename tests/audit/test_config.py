@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
-from cropaudit.accounting.mechanisms.registry import sampler_names
+from cropaudit.accounting.names import SAMPLERS
 from cropaudit.attacks import registry
 from cropaudit.audit.config.audit_config import AuditConfig, load_config, preset_names
 from cropaudit.audit.config.choices import chosen_values, enumerated_keys
@@ -263,7 +263,7 @@ def test_enumerated_keys_follow_the_registries(monkeypatch: pytest.MonkeyPatch) 
     found: dict[str, set[str]] = {}
     for key, value in enumerated_keys(AuditConfig):
         found.setdefault(key, set()).add(value)
-    assert found["training.sampler"] == set(sampler_names())
+    assert found["training.sampler"] == set(SAMPLERS)
     assert found["canary.design"] >= {"opposed", "real-object"}
     assert found["crop.law"] == {"uniform", "resized"}
     assert found["game.attacks"] == set(registry.ATTACKS)

@@ -6,6 +6,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+from cropaudit.audit.verdict.method_choice import Choice, choose_methods
+from cropaudit.audit.verdict.question import Question
 from scipy.stats import binom
 
 from cropaudit.accounting.mechanisms.descriptions import (
@@ -14,8 +16,6 @@ from cropaudit.accounting.mechanisms.descriptions import (
     PoissonPatch,
 )
 from cropaudit.audit.games.simulated import pair_scores
-from cropaudit.audit.verdict.method_choice import Choice, choose_methods
-from cropaudit.audit.verdict.question import Question
 from cropaudit.errors import InputError
 from cropaudit.estimators.one_run.guessing import Ends
 from cropaudit.estimators.policies.methods import RankSumMethod, ThresholdMethod
@@ -147,7 +147,7 @@ def test_null_low_ranks_do_not_accuse_where_the_order_is_known() -> None:
     assert isinstance(method, ThresholdMethod)
     assert isinstance(method.estimator, MechanismFdp)
     held, rng = method.estimator.family, np.random.default_rng(5)
-    curves = held.played(0)
+    curves = held.allowed(0)
     rejected = np.zeros(2)
     for seed in range(30):
         scores = pair_scores(FIXED, (300, 300), rng)

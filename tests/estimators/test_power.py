@@ -75,13 +75,13 @@ def test_truths_are_what_they_say() -> None:
     game = FamilyTruth(FAMILY)
     assert (game.span, game.delta) == (FAMILY.span, FAMILY.delta)
     assert game.epsilon(20) == FAMILY.epsilon(20)
-    assert np.array_equal(game.trade_off(20)(fpr), FAMILY.played(20)[0](fpr))
+    assert np.array_equal(game.trade_off(20)(fpr), FAMILY.allowed(20)[0](fpr))
 
 
 def test_orders_of_a_truth_are_those_that_may_be_played() -> None:
     """Each with the same game told from the other world; a region is the same from either."""
     at = np.array([0.05])
-    forward, backward = (float(curve(at)[0]) for curve in FAMILY.played(10))
+    forward, backward = (float(curve(at)[0]) for curve in FAMILY.allowed(10))
     seen = {
         one.order: [
             tuple(float(curve(at)[0]) for curve in pair) for pair in FamilyTruth(one).orders(10)

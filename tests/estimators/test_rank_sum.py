@@ -31,8 +31,8 @@ POISSON = PoissonPatch(1.0, 0.1, 0.3, 30)
 FAMILY = Family(POISSON, DELTA, order="forward")
 FIXED = Family(FixedSizePatch(1.0, 0.1, 0.3, 30), DELTA, order="forward")
 CURVES: dict[str, TradeOff] = {
-    "poisson": FAMILY.played(0)[0],
-    "fixed-size": FIXED.played(0)[0],
+    "poisson": FAMILY.allowed(0)[0],
+    "fixed-size": FIXED.allowed(0)[0],
     "region": approximate_dp(1.0, 0.05),
     "blind": lambda b: np.asarray(b),
 }
@@ -190,7 +190,7 @@ def test_weights_are_planned_and_never_negative(mechanism: PatchMechanism, n: in
 @pytest.mark.parametrize(("family", "n"), [(FAMILY, 300), (FAMILY, 3000), (FIXED, 1000)], ids=str)
 def test_power_is_above_that_of_the_best_single_rank(family: Family, n: int) -> None:
     """At the median of each: the bound's share of the epsilon that is played."""
-    curve, truth = family.played(0)[0], family.epsilon(0)
+    curve, truth = family.allowed(0)[0], family.epsilon(0)
     test = RankSum(family, n, n)
     whole = test.loudest_rejected(test.likely(curve, 0.5), 0.05).epsilon
     rate = planned_rate(family, (n, n), 0.05)
@@ -207,7 +207,7 @@ def test_bound_exceeds_the_truth_at_most_at_its_level() -> None:
     for _ in range(100):
         seen = statistic(test, CURVES["poisson"], rng)
         # Members just above the truth: what the bound exceeds it by.
-        above += test.rejects(seen, FAMILY.played(1)[0], 0.2)
+        above += test.rejects(seen, FAMILY.allowed(1)[0], 0.2)
     assert above <= binom.isf(1e-5, 100, 0.2)
 
 

@@ -23,8 +23,8 @@ from cropaudit.estimators.trials.rate_test import (
 )
 from tests.score_law import fixed_chance, ranked_chance
 
-POISSON = Family(PoissonPatch(1.0, 0.1, 0.3, 100), 1e-5).played(0)
-FIXED = Family(FixedSizePatch(1.0, 0.1, 0.3, 30), 1e-5).played(0)
+POISSON = Family(PoissonPatch(1.0, 0.1, 0.3, 100), 1e-5).allowed(0)
+FIXED = Family(FixedSizePatch(1.0, 0.1, 0.3, 30), 1e-5).allowed(0)
 CURVES: dict[str, TradeOff] = {
     "blind": lambda b: np.asarray(b),
     "epsilon 1": approximate_dp(1.0, 0.0),

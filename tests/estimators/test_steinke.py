@@ -11,9 +11,10 @@ from scipy.stats import binom
 
 from cropaudit.errors import InputError
 from cropaudit.estimators.evidence import Guesses
-from cropaudit.estimators.one_run.guessing import Ends, Highest
+from cropaudit.estimators.one_run.guessing import Ends
 from cropaudit.estimators.one_run.steinke import Steinke, p_value
 from cropaudit.estimators.scores import Scores
+from tests.guesses import highest
 
 
 def bound(m: int, r: int, v: int, delta: float, level: float = 0.05) -> float:
@@ -62,7 +63,7 @@ def test_agrees_with_jax_privacy_where_installed() -> None:
     auditing = pytest.importorskip("jax_privacy.auditing")
     rng = np.random.default_rng(8)
     member, nonmember = rng.normal(1.5, 1, 400), rng.normal(0, 1, 400)
-    guesses = Highest(0.25).guesses(Scores.of(member, nonmember))
+    guesses = highest(Scores.of(member, nonmember), 0.25)
     threshold = float(np.sort(np.append(member, nonmember))[-guesses.guesses])
     theirs = auditing.CanaryScoreAuditor(member, nonmember).epsilon_one_run(
         0.05, 1e-5, threshold_strategy=auditing.Explicit(threshold)

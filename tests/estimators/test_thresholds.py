@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from cropaudit.errors import InputError
+from cropaudit.estimators.bound import Cut
 from cropaudit.estimators.evidence import Counts
 from cropaudit.estimators.scores import Scores
-from cropaudit.estimators.trials.joint_test import best_for_epsilon
+from cropaudit.estimators.trials.joint_test import JointTest
 from cropaudit.estimators.trials.rate_test import approximate_dp, p_value
 from cropaudit.estimators.trials.thresholds import Given, Policy, Ranks, Split
 
@@ -60,7 +61,7 @@ def responses(rng: np.random.Generator, n: int, m: int, kind: str) -> Scores:
 
 
 @pytest.mark.parametrize("kind", ["tied", "spread", "turned"])
-@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.words)
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
 def test_level_holds_at_the_truth(policy: Policy, kind: str) -> None:
     """The smallest p-value times the number of tests, 400 games of 30 and 24 trials.
 
@@ -233,7 +234,7 @@ def test_split_learns_a_good_threshold() -> None:
     scores = Scores.of(rng.normal(size=600) + 3, rng.normal(size=600))
 
     def best(tests: Sequence[Counts]) -> int:
-        return best_for_epsilon(tests, 1e-5, 0.05)
+        return JointTest().best(tests, 1e-5, 0.05)
 
     (test,) = Split().counts(scores, best, 0)
     assert (test.members, test.nonmembers, test.ranked) == (300, 300, False)
@@ -268,9 +269,8 @@ def test_degenerate_scores_are_counted(scores: Scores) -> None:
             assert 0 < p_value(test, TRUTH) <= 1
 
 
-def test_the_words_of_a_policy() -> None:
-    assert Given(0.25, two_sided=True).words == "given: 0.25, both sides"
-    assert Ranks((0.1,)).words == "fixed rank at rates 0.1, side high"
-    assert "corrected for" in Ranks((0.1, 0.2)).words
-    assert "either sign, corrected for" in Ranks((0.1,), either_sign=True).words
-    assert Split(0.25).words == "learned on 25% of the scores, tested on the rest"
+def test_a_policy_as_it_is_reported() -> None:
+    assert Given(0.25, two_sided=True).cut == Cut(kind="given", threshold=0.25, two_sided=True)
+    ranks = Ranks((0.1, 0.2), "low", either_sign=True)
+    assert ranks.cut == Cut(kind="ranks", rates=(0.1, 0.2), side="low", two_sided=True)
+    assert Split(0.25).cut == Cut(kind="split", share=0.25)

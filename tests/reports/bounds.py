@@ -16,7 +16,7 @@ BROKEN = SweepSeries("noise multiplier 0", (1.0, math.inf, 3.0), (math.inf, math
 
 
 def panel(*series: SweepSeries, values: tuple[float, ...] = (100, 200, 400)) -> SweepPanel:
-    return SweepPanel("Crop size", "crop side, pixels", Sweep("crop", values, series, 1e-5))
+    return SweepPanel("Crop size", Sweep("crop", values, series, 1e-5))
 
 
 def place_map(

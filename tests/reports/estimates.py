@@ -6,9 +6,8 @@ from cropaudit.audit.results.estimate_result import (
     AttackEstimate,
     Estimate,
     PositionEstimate,
-    Summit,
 )
-from cropaudit.audit.results.result import Bound, Curve
+from cropaudit.audit.results.result import Bound, Curve, Headline
 
 GRID = tuple(np.concatenate([[0.0], np.geomspace(1e-6, 1, 50)]).tolist())
 CLASSES = ("exact", "model-based", "credible", "asymptotic")
@@ -50,12 +49,15 @@ def attack(name: str, loudness: float, places: int = 0, **changes: object) -> At
             bound(f"way-{at}", loudness + at / 10, validity, cap=4.0 if at else 99.0)
             for at, validity in enumerate(CLASSES)
         ),
+        corrected=bound("way-0", loudness, "exact"),
+        share=0.05,
         p_value=None,
         corrected_p_value=None,
         could_contradict=None,
         trials_needed=None,
         free_p_value=None,
-        inversions=(),
+        free_epsilon=None,
+        limits=(),
         positions=tuple(place(f"place {at}", at, at / 10) for at in range(places)),
         skipped=(),
     )
@@ -67,21 +69,24 @@ def estimate(*attacks: AttackEstimate, **changes: object) -> Estimate:
         delta=1e-5,
         confidence=0.95,
         trials="independent",
+        order="either",
         seed=1,
         power_holds="if only the noise is less",
         not_probed=("a leak in few runs",),
         mechanism=None,
         claim=3.0,
-        claim_words="as stated",
+        claim_stated=True,
+        game_epsilon=None,
         claimed_roc=Curve(fpr=GRID, tpr=tuple(x**0.4 for x in GRID)),
         attacks=attacks,
-        summit=Summit(
-            epsilon=1.2345,
+        headline=Headline(
+            epsilon_lower=1.2345,
+            delta=1e-5,
+            confidence=0.95,
             attack=attacks[0].attack,
             estimator="way-0",
             validity="exact",
             correction="one attack",
-            position=None,
         ),
         contradicted=False,
         ground="none",

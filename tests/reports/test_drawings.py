@@ -66,7 +66,13 @@ DRAWINGS: dict[str, tuple[Callable[[], Drawing], tuple[str, ...]]] = {
     "profile": (profile, ("claimed: ε = 4.21", "δ(ε)")),
     "sweep": (
         lambda: sweeps_drawing([panel(CROPPED)]),
-        ("Crop size", "crop side, pixels", "noise multiplier 1", "dashed: without crop", "10⁻⁵"),
+        (
+            "Crop size",
+            "side of the crop, pixels",
+            "noise multiplier 1",
+            "dashed: without crop",
+            "10⁻⁵",
+        ),
     ),
     "sweeps": (
         lambda: sweeps_drawing([panel(CROPPED), panel(WIDE), panel(CROPPED, BROKEN)]),

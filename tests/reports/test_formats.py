@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cropaudit.audit.results.result import AuditReport
 from cropaudit.audit.results.train_result import TrainRecord
-from cropaudit.cli.app import app
+from cropaudit.cli import app as cli
 from cropaudit.errors import InputError
 from cropaudit.reports.render.formats import FORMATS, draw, find_format
 from cropaudit.reports.store import (
@@ -29,7 +29,7 @@ from tests.reports.conftest import TINY
 
 
 def called(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(item) for item in arguments])
+    return CliRunner().invoke(cli.app, [str(item) for item in arguments])
 
 
 def refused(*arguments: object) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from matplotlib.patches import Rectangle as Outline
 from cropaudit.accounting.bounds.answers import Curve, PlaceMap
 from cropaudit.accounting.bounds.sweeps import SweepSeries
 from cropaudit.accounting.geometry.shapes import Size
-from cropaudit.audit.results.result import AuditReport
+from cropaudit.audit.results.result import AuditReport, Validity
 from cropaudit.audit.results.result import Curve as RocCurve
 from cropaudit.errors import InputError
 from cropaudit.reports.pictures.bound_plots import curves_drawing, map_drawing, sweeps_drawing
@@ -169,7 +170,8 @@ def test_bars_have_the_length_and_the_colour_of_their_bounds() -> None:
     for bar, validity in zip(drawn, ["exact", *CLASSES], strict=True):
         parts = (round(255 * part) for part in bar.get_facecolor()[:3])
         assert "#{:02x}{:02x}{:02x}".format(*parts) == COLOURS[validity]
-    assert len({COLOURS[name] for name in CLASSES}) == 4
+    assert set(COLOURS) == set(get_args(Validity))
+    assert len(set(COLOURS.values())) == 4
 
 
 def test_claim_and_caps_are_on_the_axis_where_they_belong() -> None:

@@ -7,10 +7,12 @@ import sys
 import pytest
 from rich.console import Console
 
-from cropaudit.audit.results.estimate_result import AttackEstimate, Estimate, Inversion, Summit
-from cropaudit.audit.results.result import AuditReport
+from cropaudit.audit.results.estimate_result import AttackEstimate, Estimate, ParameterLimit
+from cropaudit.audit.results.result import AuditReport, Headline
+from cropaudit.estimators.registry import Skipped
 from cropaudit.reports.render import estimate_summary, summary
-from cropaudit.reports.render.estimate_summary import print_estimate, short_note
+from cropaudit.reports.render.estimate_summary import print_estimate
+from cropaudit.reports.text.bounds import bound_note
 from tests.reports import estimates
 from tests.reports.estimates import bound, place
 
@@ -28,37 +30,44 @@ def attack(name: str = "probe", **changes: object) -> AttackEstimate:
         "p_value": 0.51349,
         "corrected_p_value": 1.0,
         "could_contradict": True,
-        "inversions": (
-            Inversion(
+        "limits": (
+            ParameterLimit(
                 axis="inclusion probability",
                 claimed=0.33,
                 limit=0.41129,
                 side="at least",
-                words="the inclusion probability is at least 0.4113; the claim says 0.33",
+                outside=False,
                 contradicts=True,
             ),
         ),
-        "skipped": ("rank-sum-f-dp: needs --order forward",),
+        "skipped": (Skipped(estimator="rank-sum-f-dp", needs="--order forward"),),
         **changes,
     }
     return estimates.attack(name, 1.0, **values)
 
 
 def estimate(*attacks: AttackEstimate, **changes: object) -> Estimate:
-    found = Summit(
-        epsilon=2.3199,
-        attack="probe",
-        estimator="mechanism-f-dp",
-        validity="model-based",
-        correction="corrected for 2 attacks",
-        position=None,
-    )
-    values = {"mechanism": MECHANISM, "claim": 2.94846, "claim_words": GAME, "summit": found}
+    values = {
+        "mechanism": MECHANISM,
+        "claim": 2.94846,
+        "claim_stated": False,
+        "game_epsilon": 2.862,
+        "headline": headline(2.3199),
+    }
     return estimates.estimate(*(attacks or (attack(),)), **{**values, **changes})
 
 
-def summit(epsilon: float) -> Summit:
-    return estimate().summit.model_copy(update={"epsilon": epsilon})
+def headline(epsilon: float, **changes: object) -> Headline:
+    values = {
+        "epsilon_lower": epsilon,
+        "delta": 1e-5,
+        "confidence": 0.95,
+        "attack": "probe",
+        "estimator": "mechanism-f-dp",
+        "validity": "model-based",
+        "correction": "corrected for 2 attacks",
+    }
+    return Headline.model_validate({**values, **changes})
 
 
 def printed(found: Estimate | AuditReport, **options: object) -> str:
@@ -105,7 +114,7 @@ def test_summary_holds_claim_attacks_headline_verdict_and_utility(report: AuditR
         "Utility: mIoU 0.431, without noise 0.513, 0.021 of the commonest class everywhere (500",
         "a lower bound never certifies epsilon",
         "10,000 + 10,000",
-        "2.30",
+        "2.03",
     ):
         assert words in text
 
@@ -149,7 +158,7 @@ def test_everything_is_said_and_rounded_to_the_honest_side() -> None:
         "* decides: chosen before the scores were seen",
         "the inclusion probability is at least 0.4112; the claim says 0.33: contradicted",
         "p-value of the claim: 0.52 for this attack alone, 1 corrected for 2 attacks (Holm)",
-        "Skipped: rank-sum-f-dp: needs --order forward",
+        "Skipped: rank-sum-f-dp: --order forward",
         "Headline: epsilon >= 2.31 at delta 1e-5 with 95% confidence (probe, mechanism-f-dp, "
         "model-based; corrected for 2 attacks)",
         f"Claim: epsilon <= 2.95, {GAME}",
@@ -169,31 +178,36 @@ def test_only_the_classes_that_occur_are_explained() -> None:
 
 def test_results_in_words() -> None:
     assert result(estimate()).startswith("claim not contradicted; the scores show 2.31 of it")
-    weak = result(estimate(summit=summit(0.0)))
-    assert "which may be the attack's weakness; so many trials could have shown 7.13 at" in weak
+    weak = result(estimate(headline=headline(0.0)))
+    assert (
+        "which may be the attack's weakness or too few trials; so many trials could have shown 7.13"
+        in weak
+    )
     assert "nothing was claimed" in result(estimate(claim=None))
-    nothing = result(estimate(claim=None, summit=summit(0.0)))
+    nothing = result(estimate(claim=None, headline=headline(0.0)))
     assert nothing.endswith("they show nothing; so many trials could have shown 7.13 at most")
     endless = attack(bounds=(bound("mechanism-f-dp", 0.0, "model-based", cap=None),))
-    assert result(estimate(endless, claim=None, summit=summit(0.0))).endswith("they show nothing")
+    assert result(estimate(endless, claim=None, headline=headline(0.0))).endswith(
+        "they show nothing"
+    )
     deaf = attack(could_contradict=False, trials_needed=12_000)
-    told = result(estimate(deaf, summit=summit(0.0)))
+    told = result(estimate(deaf, headline=headline(0.0)))
     assert told.endswith("contradict 2.95 by this test even without an error; 12,000 would")
     never = attack(could_contradict=False)
     assert result(estimate(never)).endswith("even without an error; no number up to 131,072 would")
     assert "could not have been" not in result(estimate(deaf, attack()))
-    assert "may not hold" in result(estimate(summit=summit(3.0)))
+    assert "may not hold" in result(estimate(headline=headline(3.0)))
 
 
 def test_a_contradiction_says_what_it_assumes() -> None:
-    found = estimate(contradicted=True, ground="assumption-free", summit=summit(4.0))
+    found = estimate(contradicted=True, ground="assumption-free", headline=headline(4.0))
     assert result(found).startswith("CLAIM CONTRADICTED: were it true, scores that tell so much")
     assert result(found).endswith("at most 0.05 of the time; this assumes nothing about what ran")
     game = found.model_copy(update={"ground": "given the game"})
     assert result(game).endswith("pair of worlds was played, in one order throughout")
-    stated = game.model_copy(update={"claim_words": "as stated"})
+    stated = game.model_copy(update={"claim_stated": True})
     assert result(stated).endswith("that the stated mechanism ran, at whatever noise")
-    quiet = found.model_copy(update={"summit": summit(1.0)})
+    quiet = found.model_copy(update={"headline": headline(1.0)})
     assert "the claim's whole curve" in result(quiet)
 
 
@@ -214,8 +228,8 @@ def test_positions_are_shown_loudest_first_and_not_without_end() -> None:
     assert text.index("[24;0] 40 + 41 2.40 1.20 0.031") < text.index("[23;0] 40 + 41 2.30 1.15 1")
     assert "[4;0]" not in text
     assert "5 quieter positions in --json" in text
-    worst = estimate().summit.model_copy(update={"position": "[24;0]"})
-    assert "(probe, position [24;0], mechanism-f-dp" in said(estimate(summit=worst))
+    worst = headline(2.3199, position="[24;0]")
+    assert "(probe, position [24;0], mechanism-f-dp" in said(estimate(headline=worst))
 
 
 def test_brackets_are_no_markup_and_one_attack_needs_no_name() -> None:
@@ -230,19 +244,35 @@ def test_a_reversed_attack_is_pointed_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("note", "short"),
+    ("facts", "words"),
     [
-        ("fixed rank at rates 0.3, side both, corrected for", "rank at rate 0.3, both"),
+        ({"cut": {"kind": "ranks", "rates": (0.3,), "side": "both"}}, "rank at rate 0.3, both"),
         (
-            "fixed rank at rates 0.3, 0.1, side high, corrected for",
-            "ranks at rates 0.3 .. 0.1, high",
+            {"cut": {"kind": "ranks", "rates": (0.3, 0.1, 0.01), "two_sided": True}},
+            "ranks at rates 0.3 .. 0.01, high, either sign",
         ),
-        ("mu at least 1; given: 0.5, both sides", "mu at least 1; threshold 0.5, both"),
-        ("given: -0.5", "threshold -0.5"),
-        ("learned on 50% of the scores, tested on the rest", "threshold learned on 50%"),
-        ("hits above 31 fixed ranks, weighted", "31 ranks, weighted"),
-        ("something else", "something else"),
+        (
+            {"cut": {"kind": "given", "threshold": 0.5, "two_sided": True}, "few_values": 2},
+            "scores of 2 values: a threshold given beforehand may tell more; threshold 0.5, both "
+            "sides",
+        ),
+        ({"cut": {"kind": "split", "share": 0.5}}, "threshold learned on 50%"),
+        ({"cut": {"kind": "roc", "ranks": 31}}, "31 ranks, weighted"),
+        (
+            {"cut": {"kind": "pairs", "pairs": 7, "seed": 3}},
+            "7 pairs, in an order drawn from seed 3",
+        ),
+        (
+            {"cut": {"kind": "guesses", "right": 9, "guesses": 12, "rates": (0.125,)}},
+            "9 of 12 right; guessed at both ends, 12.5%",
+        ),
+        ({"axis": "noise multiplier", "limit": 1.121}, "noise multiplier at most 1.121"),
+        ({"axis": "inclusion probability", "limit": 0.4}, "inclusion probability at least 0.4"),
+        ({"axis": "noise multiplier"}, "no member is rejected"),
+        ({"outside": True}, "no member of the family explains it; the bound is that of no family"),
+        ({"few_values": 1}, "all scores are alike"),
+        ({}, ""),
     ],
 )
-def test_notes_are_shortened(note: str, short: str) -> None:
-    assert short_note(note) == short
+def test_how_a_bound_came_about_is_told_from_its_fields(facts: dict, words: str) -> None:
+    assert bound_note(bound("any", 1.0, "exact", **facts)) == words

@@ -7,8 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from cropaudit.accounting.mechanisms.registry import sampler_names
-from cropaudit.accounting.names import SamplerName
+from cropaudit.accounting.names import SAMPLERS, SamplerName
 from cropaudit.audit.config.choices import Named, Section, SizeText
 
 __all__ = [
@@ -64,7 +63,7 @@ class TrainingConfig(Section):
     norm: Literal["group", "frozen-batch"] = "group"
     weights: str | None = Field(default=None, description="File of initial weights")
     weights_sha256: str | None = None
-    sampler: Annotated[SamplerName, Named(sampler_names)] = "poisson"
+    sampler: Annotated[SamplerName, Named(lambda: SAMPLERS)] = "poisson"
     batch: int = Field(default=32, ge=1)
     steps: int | None = Field(default=None, ge=1)
     epochs: int | None = Field(default=None, ge=1)

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from cropaudit.accounting.bounds.accountant import calibrate_noise, epsilon_at
-from cropaudit.accounting.bounds.bound import PatchBound, Pipeline, bound
+from cropaudit.accounting.bounds.bound import PatchBound, Phase, Pipeline, bound_phases
 from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
@@ -122,7 +122,7 @@ def account(config: AuditConfig, sizes: tuple[Size, ...], images: int, added: in
     )
     noise, rho = training.noise_multiplier, pipeline.worst().probability
     planned = _planned_noise(config, pipeline.mechanism(1.0, rho))
-    found = bound(pipeline, delta, noise_multiplier=planned)
+    found = bound_phases([Phase(pipeline, planned)], delta)
     alone: float | None = found.epsilon
     if planned != noise:
         found, alone = _unaccounted(found, noise), None

@@ -15,7 +15,7 @@ from opacus.grad_sample.utils import wrap_model
 from torch import Tensor, nn
 
 from cropaudit.accounting.geometry.shapes import Size
-from cropaudit.accounting.mechanisms.registry import ORDERED
+from cropaudit.accounting.mechanisms.registry import sampler
 from cropaudit.audit.experiment.accounted import finite
 from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.experiment.training_plan import training_spec
@@ -88,7 +88,7 @@ def _delivered(found: Certificate, claimed: float) -> Delivered:
 def _claimed(subject: Subject, claim: StatedClaim) -> PipelineClaim:
     training = subject.config.training
     steps, epochs = subject.bound.steps, None
-    if training.sampler in ORDERED:
+    if sampler(training.sampler).ordered:
         # A run may end within an epoch; what counts is how many have begun. The audit's own loaders
         # keep the short last batch, so that a record is in one batch of each.
         epochs = subject.pipeline.epochs_begun()

@@ -23,8 +23,7 @@ from cropaudit.audit.config.sections import ReferencesConfig
 from cropaudit.audit.experiment.subject import Subject, decoys_of
 from cropaudit.audit.experiment.training_plan import training_spec
 from cropaudit.audit.games.game_entry import Played, Words
-from cropaudit.audit.games.independent_games import independent_game
-from cropaudit.audit.games.run_games import canary_game
+from cropaudit.audit.games.run_games import canary_game, independent_game
 from cropaudit.audit.games.two_world_game import common_start
 from cropaudit.errors import require
 from cropaudit.training.dpsgd.loop import DpSgdSpec, pick_device

@@ -27,7 +27,7 @@ from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.experiment.training_plan import training_spec
 from cropaudit.audit.games.design import NOISE_FACTORS
 from cropaudit.audit.games.game_entry import Played, Words
-from cropaudit.audit.games.independent_games import independent_game
+from cropaudit.audit.games.run_games import independent_game
 from cropaudit.errors import require
 from cropaudit.training.canaries import fill_slots
 from cropaudit.training.dpsgd.divergence import named_run

@@ -171,6 +171,7 @@ class Headline(Frozen):
     estimator: str
     validity: Validity
     correction: str
+    position: str | None = Field(default=None, description="Of a search over positions, the worst")
 
 
 class Verdict(Frozen):

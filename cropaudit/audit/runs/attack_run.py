@@ -1,18 +1,15 @@
 """Plays attacks on a saved run; the coins are those of the run."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.accounting.mechanisms.registry import ORDERED
 from cropaudit.attacks.registry import OneRun
 from cropaudit.audit.games.one_run import Settings, scored_after, watchers
 from cropaudit.audit.runs.saved_run import SavedRun, replay
 from cropaudit.audit.scores.tables import ScoreTable
 from cropaudit.stages import Stage
 
-__all__ = ["Settings", "mechanism_text", "play", "scores_csv"]
+__all__ = ["Settings", "mechanism_text", "play"]
 
 
 def play(
@@ -39,17 +36,6 @@ def play(
     return tuple(ScoreTable(item.name, found[item.name], subject.member) for item in attacks)
 
 
-def scores_csv(tables: Sequence[ScoreTable]) -> bytes:
-    """Returns the scores of all attacks as a CSV that ``cropaudit estimate`` reads."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["attack", "score", "member"])
-    for table in tables:
-        rows = zip(table.values, table.member, strict=True)
-        writer.writerows((table.attack, repr(float(v)), int(m)) for v, m in rows)
-    return text.getvalue().encode()
-
-
 def mechanism_text(mechanism: PatchMechanism) -> str:
     """Returns a mechanism as ``cropaudit estimate --mechanism`` takes it."""
     words = (
@@ -58,6 +44,6 @@ def mechanism_text(mechanism: PatchMechanism) -> str:
     )
     if mechanism.crops > 1:
         words += f",crops={mechanism.crops}"
-    if mechanism.kind not in ORDERED:
+    if not mechanism.ordered:
         return words
     return f"{words},epochs={mechanism.compositions}"

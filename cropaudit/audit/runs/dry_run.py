@@ -11,10 +11,11 @@ from cropaudit.attacks.registry import ATTACKS
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.planned import Planned, plan_experiment
 from cropaudit.audit.experiment.step_cost import StepCost, measure_step
-from cropaudit.audit.games.design import detectable_epsilon, plan_game
+from cropaudit.audit.games.design import detectable_epsilon
 from cropaudit.audit.games.reference_game import models_trained
 from cropaudit.estimators.evidence import Guesses
 from cropaudit.estimators.one_run.steinke import Steinke
+from cropaudit.estimators.trials.family import Order
 from cropaudit.training.sampling.samplers import expected_batch
 
 __all__ = ["Cost", "DryRun", "PlannedGame", "Work", "dry_run"]
@@ -135,12 +136,14 @@ def _game(planned: Planned, name: str, share: float) -> PlannedGame:
     }.get(name, slots)
     # One canary a run makes independent trials; several in each are guessed.
     if name in ("probe", "two-world") or (name == "reference" and slots == 1):
-        plan = plan_game(planned.mechanism, game.delta, trials // 2, trials // 2, share)
-        found = detectable_epsilon(plan, planned.claim.contradicted_by, share)
+        order: Order = "forward" if name == "probe" else "adaptive"
+        hypothesis = planned.claim.hypothesis(
+            planned.mechanism, game.confidence, share / (1 - game.confidence), order=order
+        )
+        found = detectable_epsilon(hypothesis, (trials // 2, trials // 2))
         return PlannedGame(name, trials, share, found, None)
-    # Half of the share is for the test that knows the mechanism, whose limit is far above; three
-    # rules of guessing divide the rest.
-    cap = Steinke().epsilon(Guesses(trials, trials, trials), game.delta, share / 6).epsilon
+    # Three rules of guessing divide the share; the test that knows the mechanism has no such limit.
+    cap = Steinke().epsilon(Guesses(trials, trials, trials), game.delta, share / 3).epsilon
     return PlannedGame(name, trials, share, None, cap)
 
 

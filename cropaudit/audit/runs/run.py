@@ -15,10 +15,12 @@ from cropaudit.audit.experiment.subject import prepare_subject
 from cropaudit.audit.games.design import detectable_epsilon
 from cropaudit.audit.games.probe_game import control_checks, probe_game
 from cropaudit.audit.games.real_model import audit_model, ensemble_games
+from cropaudit.audit.games.run_games import hypothesis_of
 from cropaudit.audit.results.result import AuditReport
 from cropaudit.audit.runs.assemble import Findings, assemble
-from cropaudit.audit.runs.run_files import MAP_NAME, map_bytes, training_files
-from cropaudit.audit.verdict.verdict import decide, headline
+from cropaudit.audit.runs.run_files import MAP_NAME, map_bytes, score_csv, training_files
+from cropaudit.audit.verdict.estimate import headline_of
+from cropaudit.audit.verdict.verdict import decide
 from cropaudit.stages import Stage
 
 __all__ = ["Outcome", "Stage", "run_audit"]
@@ -60,28 +62,29 @@ def run_audit(
     canaries, pictures = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
     stage("Conformance of the pipeline", 0)
     conformance = own_conformance(subject, subject.claim)
-    played, result, plan = probe_game(subject, stage("Pipeline probe", config.game.probe_slots))
+    played, result = probe_game(subject, stage("Pipeline probe", config.game.probe_slots))
     stage("Controls", 0)
     controls = control_checks(subject, result)
     real = audit_model(subject, stage)
     games = (played, *real.games, *ensemble_games(subject, stage))
     raw = {
-        **{f"{game.attack.name}.csv": game.scores for game in games},
+        **{f"{game.attack.name}.csv": score_csv(game.table) for game in games},
         **training_files(subject, real.trained, real.noise),
         MAP_NAME: map_bytes(subject),
     }
     keep(raw)
     stage("Verdict", 0)
-    evidence = [game.evidence for game in games]
-    share = (1 - config.game.confidence) / len(config.game.attacks)
-    detectable = detectable_epsilon(plan, subject.claim.contradicted_by, share)
+    level = 1 - config.game.confidence
+    hypothesis = hypothesis_of(subject, order="forward")
+    detectable = detectable_epsilon(hypothesis, (played.attack.members, played.attack.nonmembers))
     checks = (*controls, *conformance.checks)
+    shown = [item for game in games for item in game.shown]
     findings = Findings(
         attacks=tuple(game.attack for game in games),
         controls=controls,
         conformance=conformance,
-        headline=headline(evidence, config.game.confidence, config.game.delta),
-        verdict=decide(subject.claim, evidence, checks, detectable, config.game.resolution),
+        headline=headline_of(shown, hypothesis),
+        verdict=decide(subject.claim, shown, level, checks, detectable, config.game.resolution),
         utility=real.utility,
         device=real.trained.device,
         command=command,

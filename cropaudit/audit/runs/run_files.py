@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import yaml
@@ -11,6 +12,7 @@ from torch import nn
 from cropaudit.accounting.inclusion.probability import inclusion_map
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.subject import Subject
+from cropaudit.audit.scores.tables import ScoreTable
 from cropaudit.certificate.run_logs import Trial
 from cropaudit.certificate.transcript_logs import (
     PatchPlace,
@@ -24,7 +26,7 @@ from cropaudit.training.transcript.files import transcript_bytes
 from cropaudit.training.transcript.transcript import Transcript
 
 __all__ = ["EVIDENCE", "INCLUSION_NAME", "MAP_NAME", "NOISE_NAME", "config_bytes", "map_bytes"]
-__all__ += ["run_trials", "training_files", "weights_bytes"]
+__all__ += ["run_trials", "score_csv", "scores_csv", "training_files", "weights_bytes"]
 
 EVIDENCE = ("config.yaml", "model.safetensors", "initial.safetensors", "tape.npz")
 NOISE_NAME, INCLUSION_NAME, MAP_NAME = "noise.npy", "inclusion.csv", "inclusion.npz"
@@ -42,6 +44,25 @@ def map_bytes(subject: Subject) -> bytes:
     rho = inclusion_map(subject.worst_image, subject.crop, subject.patch)
     np.savez_compressed(buffer, rho=subject.pipeline.shown(rho))
     return buffer.getvalue()
+
+
+def score_csv(table: ScoreTable) -> bytes:
+    """Returns the scores of one attack as a CSV that ``cropaudit estimate`` reads."""
+    return _csv("score,member", ((repr(v), str(m)) for v, m in _rows(table)))
+
+
+def scores_csv(tables: Iterable[ScoreTable]) -> bytes:
+    """Returns the scores of several attacks, likewise."""
+    rows = ((table.attack, repr(v), str(m)) for table in tables for v, m in _rows(table))
+    return _csv("attack,score,member", rows)
+
+
+def _rows(table: ScoreTable) -> Iterator[tuple[float, int]]:
+    return zip(map(float, table.values), map(int, table.member), strict=True)
+
+
+def _csv(heading: str, rows: Iterable[tuple[str, ...]]) -> bytes:
+    return "".join(f"{line}\n" for line in (heading, *map(",".join, rows))).encode()
 
 
 def weights_bytes(model: nn.Module) -> bytes:

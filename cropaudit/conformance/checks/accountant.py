@@ -24,7 +24,7 @@ from cropaudit.accounting.digits import format_lower, format_upper
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.accounting.inclusion.probability import inclusion
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.accounting.mechanisms.registry import ORDERED, patch_mechanism
+from cropaudit.accounting.mechanisms.registry import sampler
 from cropaudit.certificate.certificate import Certificate, certificate
 from cropaudit.certificate.run_logs import InclusionLog, NoiseLog, Tally
 from cropaudit.conformance.check import Check
@@ -207,7 +207,7 @@ def _reconciled(
     updates = seen.batches.updates if seen.batches is not None else -1
     if updates >= 1 and seen.batches is not None:
         changed: dict[str, Any] = {"steps": updates}
-        if mechanism.kind in ORDERED:
+        if mechanism.ordered:
             changed["epochs"] = _epochs_begun(seen.batches)
         mechanism = replace(mechanism, **changed)
     noises, log = _noise(seen), _log(seen, claimed, stated)
@@ -296,8 +296,7 @@ def _stated(seen: Observations, claimed: PipelineClaim) -> _Stated:
         rho = rho if rho is not None else found.probability
     if rho is None:
         raise InputError("crop or inclusion must be given, or read off a transform")
-    mechanism = patch_mechanism(
-        claimed.sampler,
+    mechanism = sampler(claimed.sampler).of_loader(
         noise_multiplier=claimed.noise_multiplier or 0.0,
         batch=claimed.batch or 1,
         records=claimed.records or 1,
@@ -376,7 +375,7 @@ def _noise_of_steps(updates: Updates) -> tuple[NoiseLog, ...] | None:
 
 
 def _log(seen: Observations, claimed: PipelineClaim, stated: _Stated) -> InclusionLog | None:
-    records = None if stated.mechanism.kind in (*ORDERED, "full") else _records(seen.batches)
+    records = _records(seen.batches) if stated.mechanism.redrawn else None
     draws = seen.windows
     known = draws is not None and well_read(draws)
     windows = worst_place(draws, claimed, stated.place) if draws is not None and known else None

@@ -8,10 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from cropaudit.estimators.null import TradeOff, approximate_dp
+from cropaudit.estimators.search import turning
 from cropaudit.estimators.trials.family import Family
-from cropaudit.estimators.trials.rate_test import TradeOff, approximate_dp
 
-__all__ = ["NOT_PROBED", "ONLY_NOISE", "ApproximateTruth", "FamilyTruth", "Truth", "smallest_found"]
+__all__ = [
+    "NOT_PROBED",
+    "ApproximateTruth",
+    "FamilyTruth",
+    "Truth",
+    "found_epsilon",
+    "smallest_found",
+]
 
 ONLY_NOISE = "if only the noise is less"
 """Of which truths it is said that they would be found: the mechanism at less noise, no other."""
@@ -81,8 +89,8 @@ class FamilyTruth:
 
     def orders(self, loudness: int) -> Sequence[tuple[TradeOff, TradeOff]]:
         """Returns the curves of a member's game in the orders of the family."""
-        if self.family.order == "claimed":  # a claim holds in either order
-            return [(curve, curve) for curve in self.family.played(loudness)]
+        if self.family.order == "adaptive":  # a claim holds in either order
+            return [(curve, curve) for curve in self.family.allowed(loudness)]
         forward, backward = self.family.curve(loudness).trade_offs()
         told = [(forward, backward), (backward, forward)]
         return {"forward": told[:1], "backward": told[1:]}.get(self.family.order, told)
@@ -131,13 +139,11 @@ def smallest_found(truth: Truth, found: Callable[[int], bool]) -> int | None:
     low, high = truth.span
     if found(low):
         return low
-    centre, step = max(low, min(0, high)), 64
-    while not found(centre):
-        if centre >= high:
-            return None
-        low, centre, step = centre, min(high, centre + step), 2 * step
-    high = centre
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if found(middle) else (middle, high)
-    return high
+    _, first = turning(lambda loudness: not found(loudness), low, high + 1, max(low, min(0, high)))
+    return None if first > high else first
+
+
+def found_epsilon(truth: Truth, found: Callable[[int], bool]) -> float | None:
+    """Returns the epsilon of the quietest truth that is found; none if none is."""
+    loudness = smallest_found(truth, found)
+    return None if loudness is None else truth.epsilon(loudness)

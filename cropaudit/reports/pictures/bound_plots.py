@@ -87,13 +87,11 @@ class SweepPanel:
 
     Attributes:
         title: Stands above it.
-        parameter: Label of the axis, with its unit.
         sweep: What was found.
         unnamed: What a line without a name is called.
     """
 
     title: str
-    parameter: str
     sweep: Sweep
     unnamed: str = "epsilon"
 
@@ -121,7 +119,7 @@ def _sweep_words(panel: SweepPanel) -> str:
         for name, (within, without) in panel.lines().items()
     )
     ends = f"from {format_value(values[first])} to {format_value(values[last])}"
-    at = f"epsilon at delta {_delta(panel.sweep.delta)} over {panel.parameter}"
+    at = f"epsilon at delta {_delta(panel.sweep.delta)} over {panel.sweep.axis}"
     return f"{panel.title}: {at}, {ends}. {lines}."
 
 
@@ -201,7 +199,7 @@ def _sweep(axes: Axes, panel: SweepPanel, names: list[str], *, log: bool, letter
         thin = _with_gaps(without, log=log)[order]
         axes.plot(x, thin, lw=0.9, ls=_DASHED, ms=4, mfc="none", mew=0.8, zorder=3, **look)  # type: ignore[arg-type]
     axes.set_title(textwrap.fill(panel.title, letters))
-    axes.set_xlabel(textwrap.fill(panel.parameter, letters))
+    axes.set_xlabel(textwrap.fill(panel.sweep.axis, letters))
     axes.set_ylabel(f"ε at δ = {_delta(panel.sweep.delta)}")
     axes.set_yscale("log" if log else "linear")
     spread = _spread(x)

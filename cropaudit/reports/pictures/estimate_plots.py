@@ -86,10 +86,9 @@ def estimate_plot(found: Estimate) -> EstimatePlot:
 
 
 def _title(found: Estimate) -> str:
-    shown = (
-        f"ε ≥ {format_lower(found.summit.epsilon)} at δ = {superscript(format_value(found.delta))}"
-        f", {format_confidence(found.confidence)} confidence"
-    )
+    least, delta = format_lower(found.headline.epsilon_lower), format_value(found.delta)
+    confidence = format_confidence(found.confidence)
+    shown = f"ε ≥ {least} at δ = {superscript(delta)}, {confidence} confidence"
     if found.claim is None:
         return f"{shown}; nothing was claimed"
     contradicted = "contradicted" if found.contradicted else "not contradicted"
@@ -113,8 +112,8 @@ def _roc(found: Estimate, attacks: Sequence[AttackEstimate]) -> Roc:
 
 
 def _groups(found: Estimate, loud: Sequence[AttackEstimate]) -> tuple[BarGroup, ...]:
-    summit, several = found.summit, len(loud) > 1
-    headline = Bar(f"headline, {summit.validity}", summit.epsilon, summit.validity, None, True)
+    best, several = found.headline, len(loud) > 1
+    headline = Bar(f"headline, {best.validity}", best.epsilon_lower, best.validity, None, True)
     groups = [BarGroup("", (headline,))]
     if len(loud) > _FULL:
         bars = [
@@ -122,7 +121,7 @@ def _groups(found: Estimate, loud: Sequence[AttackEstimate]) -> tuple[BarGroup, 
             for attack in loud
             for bound in attack.bounds[:1]
         ]
-        return (*groups, _shortened(f"{summit.estimator} by attack", bars))
+        return (*groups, _shortened(f"{best.estimator} by attack", bars))
     for attack in found.attacks:
         bars = [
             Bar(f"{b.estimator}, {b.validity}", b.epsilon, b.validity, b.cap, at == 0)

@@ -8,12 +8,9 @@ from cropaudit.audit.results.result import Attack
 from cropaudit.audit.runs.attack_verdict import Judged
 from cropaudit.reports.render.tables import Table, print_lines, print_table
 from cropaudit.reports.text import words
+from cropaudit.reports.text.bounds import headline_words, lower, result_words
 from cropaudit.reports.text.intervals import auc_interval
-from cropaudit.reports.text.numbers import (
-    format_confidence,
-    format_upper,
-    format_value,
-)
+from cropaudit.reports.text.numbers import format_confidence, format_upper, format_value
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,36 +30,17 @@ def print_attacks(found: Judged, attacks: Sequence[OneRun], console: "Console") 
     console.print()
     print_table(_table(found), console)
     console.print()
-    style = "bold red" if found.contradicted else "bold green"
+    style = "bold red" if found.found.contradicted else "bold green"
     print_lines(summary_lines(found), console, {"Result": style})
 
 
 def summary_lines(found: Judged) -> Iterator[tuple[str, str]]:
     """Yields names and words: the headline, the claim, the result."""
-    best, claim = found.headline, found.claim
-    shown = words.lower(best.epsilon_lower)
-    yield (
-        "Headline",
-        f"epsilon >= {shown} at delta {format_value(best.delta)} with "
-        f"{format_confidence(best.confidence)} confidence ({best.attack}, {best.estimator}, "
-        f"{best.validity}; {best.correction})",
-    )
+    claim = found.claim
+    yield "Headline", headline_words(found.found)
     stated = f"epsilon <= {format_upper(claim.epsilon)} at delta {format_value(claim.delta)}"
     yield "Claim", f"{stated}, as {claim.kind}"
-    if found.contradicted:
-        yield "Result", f"CLAIM CONTRADICTED: {found.detail}"
-    elif not found.could_contradict:
-        canaries = max(attack.members + attack.nonmembers for attack in found.attacks)
-        needed = found.canaries_needed
-        why = words.could_not(canaries, "canaries", claim.epsilon, needed, 65_536)
-        yield "Result", f"claim not contradicted, and it could not have been: {why}"
-    elif best.epsilon_lower > 0:
-        more = "a better attack or more canaries may show more"
-        yield "Result", f"claim not contradicted; the scores show {shown} of it, and {more}"
-    else:
-        weak = "which may be the attack's weakness or too few canaries"
-        most = words.at_most([attack.bounds[0] for attack in found.attacks], "canaries")
-        yield "Result", f"claim not contradicted; the scores show nothing, {weak}{most}"
+    yield "Result", result_words(found.found, found.detail)
     yield "Note", words.NOTE
 
 
@@ -79,11 +57,11 @@ def print_known(attacks: Sequence[OneRun], console: "Console") -> None:
 
 
 def _table(found: Judged) -> Table:
-    confidence = format_confidence(found.headline.confidence)
+    confidence = format_confidence(found.found.confidence)
     columns = ("Attack", "Canaries", "AUC", "epsilon >=", "at most", "exact >=", "at most ")
     return Table(
         columns,
-        [_row(attack, found.headline.confidence) for attack in found.attacks],
+        [_row(attack, found.found.confidence) for attack in found.attacks],
         right=columns[1:],
         caption=f"Each bound alone at {confidence}: epsilon by one-run-f-dp, given the claimed "
         "family of mechanisms; exact by one-run, which assumes nothing about them. At most: what "
@@ -93,17 +71,15 @@ def _table(found: Judged) -> Table:
 
 def _row(attack: Attack, confidence: float) -> tuple[str, ...]:
     low, high = auc_interval(attack.auc, attack.members, attack.nonmembers, confidence)
+    exact = next(bound for bound in attack.bounds if bound.validity == "exact")
     cells = [
-        cell
-        for bound in attack.bounds
-        for cell in (
-            words.lower(bound.epsilon),
-            "none" if bound.cap is None else format_upper(bound.cap),
-        )
+        (lower(bound.epsilon), "none" if bound.cap is None else format_upper(bound.cap))
+        for bound in (attack.bounds[0], exact)
     ]
     return (
         attack.name,
         f"{attack.members} + {attack.nonmembers}",
         f"{attack.auc:.3f} ({low:.2f} to {high:.2f})",
-        *cells,
+        *cells[0],
+        *cells[1],
     )

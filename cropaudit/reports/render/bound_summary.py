@@ -1,44 +1,24 @@
-"""The answer of `cropaudit bound` for a terminal, and as a mapping for JSON.
+"""The answer of `cropaudit bound` for a terminal.
 
 Upper bounds are rounded up and lower ones down, to the digits that the discretisation supports.
 """
 
-import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cropaudit.accounting.bounds.accountant import round_up
-from cropaudit.accounting.bounds.answers import Answer, ObjectsAnswer
+from cropaudit.accounting.bounds.answers import BoundResult, ObjectsAnswer
 from cropaudit.accounting.bounds.bound import PatchBound
 from cropaudit.accounting.bounds.sweeps import Sweep
-from cropaudit.accounting.mechanisms.json_values import to_json
-from cropaudit.errors import InputError
 from cropaudit.reports.render.tables import Table, print_table, print_text
-from cropaudit.reports.text.numbers import finite
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["bound_document", "print_bound", "print_objects", "print_sweep"]
+__all__ = ["print_bound", "print_objects", "print_sweep"]
 
 
-def bound_document(
-    found: Answer, sweeps: Sequence[Sweep], objects: ObjectsAnswer | None
-) -> dict[str, Any]:
-    """Returns the answer as JSON values; an epsilon that is infinite becomes null."""
-    document = asdict(found.bound)
-    document["solved"] = found.solved or None
-    document["mechanisms"] = json.loads(to_json(found.mechanisms))
-    document["dp_events"] = [_event(mechanism) for mechanism in found.mechanisms]
-    document["sweeps"] = [asdict(sweep) for sweep in sweeps]
-    document["objects"] = asdict(objects) if objects is not None else None
-    values: dict[str, Any] = finite(document)
-    return values
-
-
-def print_bound(found: Answer, console: "Console") -> None:
+def print_bound(found: BoundResult, console: "Console") -> None:
     """Prints the bound, the risk, the short cuts and the warnings."""
     bound = found.bound
     if found.solved:
@@ -111,16 +91,6 @@ def _rows(bound: PatchBound) -> list[tuple[str, str]]:
     rows.append(("any attack's advantage", f"at most {_up(risk.advantage, 3)}"))
     rows.append(("any attack's TPR", f"at most {', '.join(rates)}"))
     return rows
-
-
-def _event(mechanism: Any) -> str | None:
-    from cropaudit.accounting.mechanisms.events import to_event  # dp_accounting is slow to load
-
-    try:
-        event, relation = to_event(mechanism)
-    except InputError:
-        return None
-    return f"{event} under {relation.name}"
 
 
 def _up(value: float, digits: int = 4) -> str:

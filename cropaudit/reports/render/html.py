@@ -18,6 +18,7 @@ from cropaudit.reports.pictures.plots import plot_report
 from cropaudit.reports.render import view
 from cropaudit.reports.store import Finished, canonical_json, sha256
 from cropaudit.reports.text import numbers, words
+from cropaudit.reports.text.bounds import bound_note
 
 __all__ = ["Html", "render_html"]
 
@@ -68,12 +69,12 @@ def render_html(
     Raises:
         InputError: If ``inclusion`` is not a matrix of probabilities or a picture is not a PNG.
     """
-    template = _environment().get_template("report.html.j2")
+    environment = _environment()
+    environment.filters["images"] = lambda x: view.images(x, report.claim.patch, pictures)
+    template = environment.get_template("report.html.j2")
     return template.render(
         report=report,
         plots=plot_report(report, inclusion),
-        attacks=view.attack_views(report),
-        canaries=view.canary_views(report, pictures),
         parameters=view.parameters(report.claim),
         attacked=list(words.attacked(report)),
         worth=words.worth(report.claim),
@@ -119,12 +120,16 @@ def _filters() -> dict[str, Any]:
         ),
         "number": lambda x, digits=4: numbers.superscript(numbers.format_value(x, digits)),
         "signed": lambda x: numbers.format_value(x, 3).replace("-", "−"),
+        "how": bound_note,
         "count": lambda n: f"{n:,}",
         "percent": numbers.format_percent,
         "confidence": numbers.format_confidence,
         "duration": numbers.format_duration,
         "interval": _interval,
         "percent_interval": _percent_interval,
+        "auc": view.auc,
+        "point": view.point,
+        "rates": view.rates,
         "svg": lambda picture: Markup(picture.svg),
     }
 

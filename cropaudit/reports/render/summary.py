@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from cropaudit.audit.results.result import Attack, AuditReport
 from cropaudit.reports.render.tables import Table, print_lines, print_table
 from cropaudit.reports.text import words
+from cropaudit.reports.text.bounds import lower
 from cropaudit.reports.text.numbers import (
     format_confidence,
     format_percent,
@@ -49,7 +50,7 @@ def summary_lines(report: AuditReport) -> Iterator[tuple[str, str]]:
     yield from (("Attacked", f"{title}: {rest}") for title, rest in words.attacked(report))
     yield (
         "Headline",
-        f"epsilon >= {words.lower(headline.epsilon_lower)} with "
+        f"epsilon >= {lower(headline.epsilon_lower)} with "
         f"{format_confidence(headline.confidence)} confidence "
         f"({headline.attack}{_PROBED if headline.attack == 'probe' else ''}, "
         f"{headline.estimator}, {headline.validity})",
@@ -92,9 +93,9 @@ def _table(report: AuditReport) -> Table:
 
 
 def _row(attack: Attack) -> tuple[str, ...]:
-    best = max(attack.bounds, key=lambda bound: bound.epsilon, default=None)
+    best = next(iter(attack.bounds), None)  # the one that decides
     games = f"{attack.members:,} + {attack.nonmembers:,}"
     if best is None:
         return attack.title, games, f"{attack.auc:.3f}", "-", "no bound"
     estimator = f"{best.estimator}, {best.validity}"
-    return attack.title, games, f"{attack.auc:.3f}", words.lower(best.epsilon), estimator
+    return attack.title, games, f"{attack.auc:.3f}", lower(best.epsilon), estimator

@@ -1,24 +1,22 @@
 """What a signer must read beside the figures, in one wording for terminal, HTML and dry run."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from cropaudit.accounting.digits import format_lower, format_upper
-from cropaudit.audit.results.result import Attack, AuditReport, Bound, Claim, Utility
+from cropaudit.accounting.digits import format_upper
+from cropaudit.audit.results.result import Attack, AuditReport, Claim, Utility
+from cropaudit.reports.text.bounds import lower
 from cropaudit.reports.text.numbers import format_percent
 
 __all__ = [
     "NOTE",
     "alone",
-    "at_most",
     "attacked",
     "beside_crops",
-    "could_not",
     "delivered_ends",
     "learning",
-    "lower",
     "records",
     "utility",
     "worth",
@@ -28,34 +26,6 @@ NOTE = "a lower bound never certifies epsilon"
 
 _RATES = (0.01, 0.001)
 _NEARLY_ALL, _MOST = 0.9, 0.5
-
-
-def lower(epsilon: float) -> str:
-    """Returns a lower bound as text; below zero it says nothing."""
-    return format_lower(max(epsilon, 0.0))
-
-
-def could_not(trials: int, of: str, claimed: float | None, needed: int | None, most: int) -> str:
-    """Says that no scores could have contradicted the claim, and how many trials could.
-
-    Args:
-        trials: That were played.
-        of: What they are called.
-        claimed: Epsilon, if that is what is claimed.
-        needed: How many could; none if none up to ``most``.
-        most: How many were tried.
-    """
-    held = "the claim" if claimed is None else format_upper(claimed)
-    more = f"no number up to {most:,} would" if needed is None else f"{needed:,} would"
-    return f"{trials:,} {of} could not contradict {held} by this test even without an error; {more}"
-
-
-def at_most(deciding: Sequence[Bound], of: str) -> str:
-    """Returns what the deciding bounds of all attacks could have shown at most, if limited."""
-    caps = [bound.cap for bound in deciding if bound.cap is not None]
-    if len(caps) < len(deciding):
-        return ""
-    return f"; so many {of} could have shown {format_upper(max(caps))} at most"
 
 
 def records(total: int, added: int, canaries: int) -> str:
@@ -110,7 +80,7 @@ def attacked(report: AuditReport) -> Iterator[tuple[str, str]]:
 def _shown(attack: Attack) -> str:
     if not attack.bounds:
         return "no bound"
-    best = max(attack.bounds, key=lambda bound: bound.epsilon)
+    best = attack.bounds[0]  # the one that decides
     words = f"epsilon >= {lower(best.epsilon)}"
     if best.cap is not None:
         return f"{words}, could have shown {format_upper(best.cap)} at most"

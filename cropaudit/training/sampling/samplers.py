@@ -12,7 +12,7 @@ import torch
 from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 
 from cropaudit.accounting.names import SamplerName
-from cropaudit.errors import require
+from cropaudit.errors import InputError, require
 
 __all__ = [
     "Cyclic",
@@ -115,6 +115,8 @@ def sampling_of(
         case "full":
             require(batch == records, "batch", f"all {records} records for full batches", batch)
             return FullBatch()
+        case _:
+            raise InputError(f"sampler must be one that batches are drawn by here, got {name}")
 
 
 def sampler_name(sampling: Sampling) -> SamplerName:

@@ -1,33 +1,49 @@
-"""Mechanisms as JSON and as events: read back equal, and worth the same epsilon."""
+"""Mechanisms by name, as JSON and as events; a sampler that is added with one line."""
 
 import json
 from pathlib import Path
+from typing import Any, get_args
 
 import dp_accounting
 import pytest
-from dp_accounting import NeighboringRelation
 from dp_accounting.pld import PLDAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cropaudit.accounting.bounds.accountant import bracket
+from cropaudit.accounting.bounds.answers import bound
+from cropaudit.accounting.bounds.requests import load_request
+from cropaudit.accounting.bounds.settings import settings as bound_settings
+from cropaudit.accounting.geometry.shapes import Rectangle, Size
+from cropaudit.accounting.inclusion.probability import inclusion
 from cropaudit.accounting.mechanisms.descriptions import (
     AddRemoveRecord,
+    AddRemoveShortcut,
     FixedSizePatch,
     FullBatchPatch,
     Mechanism,
     PoissonPatch,
     ShufflePatch,
 )
-from cropaudit.accounting.mechanisms.events import from_event, to_event
-from cropaudit.accounting.mechanisms.json_values import from_json, read_mechanisms, to_json
-from cropaudit.accounting.mechanisms.registry import MECHANISMS
+from cropaudit.accounting.mechanisms.registry import (
+    from_json,
+    mechanisms,
+    parse_mechanism,
+    read_mechanisms,
+    sampler,
+    to_json,
+)
+from cropaudit.accounting.names import CROP_LAWS, SAMPLERS, CropName, SamplerName, described
+from cropaudit.cli.bound import bound as command
 from cropaudit.errors import InputError
+
+ASKED: dict[str, Any] = {"image": "64", "crop": "24", "patch": "4", "records": 100}
+ASKED |= {"steps": 50, "noise": 1.0, "delta": 1e-5}
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from(sorted(MECHANISMS)),
+    st.sampled_from(sorted(mechanisms())),
     st.floats(0.1, 9),
     st.floats(0.01, 1),
     st.floats(0, 1),
@@ -38,7 +54,7 @@ def test_json_gives_the_same_back(
 ) -> None:
     rate = 1.0 if kind == "full" else rate
     rho = 1.0 if kind == "add-remove" else rho
-    mechanism = MECHANISMS[kind](noise, rate, rho, steps)
+    mechanism = mechanisms()[kind](noise, rate, rho, steps)
     phases = (mechanism, mechanism.with_noise(2 * noise))
     assert from_json(to_json(phases)) == phases
 
@@ -132,13 +148,16 @@ def test_missing_keys_and_files(tmp_path: Path) -> None:
     ],
 )
 def test_events_are_worth_the_same(mechanism: Mechanism) -> None:
-    event, relation = to_event(mechanism)
+    told = mechanism.dp_event()
+    assert told is not None
+    text, _, name = told.partition(" under ")
+    event = eval(text, vars(dp_accounting))
+    assert str(event) == text
+    relation = dp_accounting.NeighboringRelation[name]
     theirs = PLDAccountant(relation, 1e-3).compose(event).get_epsilon(1e-5)
     ours = bracket(mechanism, 1e-5)
     assert ours.lower <= theirs * (1 + 1e-3)
     assert theirs <= ours.upper * (1 + 2e-3)
-    back = from_event(event, relation)
-    assert bracket(back, 1e-5).upper == pytest.approx(ours.upper, rel=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -147,22 +166,77 @@ def test_events_are_worth_the_same(mechanism: Mechanism) -> None:
         PoissonPatch(1.0, 0.1, 0.3, 50),
         FixedSizePatch(1.0, 0.1, 1.0, 50),
         PoissonPatch(1.0, 0.1, 1.0, 50, crops=2),
+        AddRemoveShortcut(1.0, 0.1, 1.0, 50),
     ],
 )
 def test_what_has_no_event_says_so(mechanism: Mechanism) -> None:
-    with pytest.raises(InputError, match="to be a DpEvent"):
-        to_event(mechanism)
+    assert mechanism.dp_event() is None
 
 
-def test_composed_events_are_phases() -> None:
-    gaussian = dp_accounting.GaussianDpEvent(3.0)
-    sampled = dp_accounting.SelfComposedDpEvent(
-        dp_accounting.PoissonSampledDpEvent(0.1, gaussian), 7
-    )
-    event = dp_accounting.ComposedDpEvent([sampled, dp_accounting.SelfComposedDpEvent(gaussian, 2)])
-    found = from_event(event, NeighboringRelation.REPLACE_ONE)
-    assert [item.steps for item in found] == [7, 2]
-    theirs = PLDAccountant(NeighboringRelation.REPLACE_ONE, 1e-3).compose(event).get_epsilon(1e-5)
-    assert bracket(found, 1e-5).upper == pytest.approx(theirs, rel=2e-3)
-    with pytest.raises(InputError, match="DpEvent must be of"):
-        from_event(dp_accounting.LaplaceDpEvent(1.0), NeighboringRelation.REPLACE_ONE)
+# The registry of samplers.
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_one_name_means_one_mechanism_and_says_all_of_it(name: str) -> None:
+    kind = sampler(name)
+    found = kind.of_loader(1.0, 100 if name == "full" else 10, 100, 0.3, 7, crops=2)
+    assert (type(found), found.kind, found.crops, found.is_bound) == (kind, name, 2, True)
+    assert kind.adjective
+    assert kind.words
+    assert not (kind.redrawn and kind.ordered)
+    extra = ",epochs=2" if kind.ordered else ""
+    read = parse_mechanism(f"{name}:noise=1,q=1,rho=0.3,steps=7{extra}")
+    assert from_json(to_json([read])) == (read,)
+    result = bound(**ASKED, sampler=name, batch=100 if name == "full" else 10)
+    assert 0 < result.epsilon < result.bound.epsilon_without_crop
+    json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_names_are_those_of_the_registry_everywhere() -> None:
+    """Settings of users, configurations of audits and reports: one list, kept in one place."""
+    assert get_args(SamplerName) == tuple(SAMPLERS)
+    assert get_args(CropName) == (*CROP_LAWS, "nonempty")
+    assert bound_settings()["sampler"][0].legal is SAMPLERS
+    for name, place in CROP_LAWS.items():
+        asked = {"crop": "24", "crop_law": name} if name != "none" else {"crop_law": name}
+        law = load_request(None, asked).crop_of(asked.get("crop"))
+        assert type(law) is described(place)
+        found = inclusion(Size(40, 50), law, Rectangle(Size(4, 4)))
+        assert 0 < found.probability <= 1
+
+
+TOY = """
+from dataclasses import dataclass
+from typing import ClassVar
+from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
+
+@dataclass(frozen=True)
+class EveryOther(PatchMechanism):
+    kind: ClassVar[str] = "every-other"
+    adjective: ClassVar[str] = "alternating"
+    words: ClassVar[str] = "every other: a record is in every second step"
+
+    def rate(self):
+        return 1.0
+
+    @property
+    def compositions(self):
+        return -(-self.steps // 2)
+"""
+
+
+def test_a_sampler_is_one_file_and_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "every_other.py").write_text(TOY)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=r"sampler must be one of .*, got every-other"):
+        bound(**ASKED, sampler="every-other", batch=50)
+    monkeypatch.setitem(SAMPLERS, "every-other", "every_other:EveryOther")
+    options = [part for k, v in ASKED.items() for part in (f"--{k}", str(v))]
+    command(["--sampler", "every-other", "--batch", "50", *options, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert (found["sampler"], found["compositions"]) == ("every-other", 25)
+    half = bound(**{**ASKED, "steps": 25}, sampler="full")
+    assert found["epsilon"] == half.epsilon
+    assert parse_mechanism("every-other:noise=1,q=1,rho=0.3,steps=7").compositions == 4
