@@ -18,7 +18,7 @@ from cropaudit.attacks.white_box.projected import PROJECTED
 from cropaudit.attacks.white_box.two_world import TWO_WORLD
 from cropaudit.errors import require
 
-__all__ = ["ATTACKS", "OneRun", "attack_named", "one_run_attacks", "one_run_named", "querying"]
+__all__ = ["ATTACKS", "OneRun", "one_run_attacks", "one_run_named", "querying"]
 
 OneRun = Watching | Comparing | Querying
 """Attacks on one training run: what `attack` plays on a saved one, and an audit on its own."""
@@ -44,16 +44,6 @@ ATTACKS: MutableMapping[str, Description] = {
         QUANTILE,
     )
 }
-
-
-def attack_named(name: str) -> Description:
-    """Returns the attack of a name.
-
-    Raises:
-        InputError: If there is none.
-    """
-    require(name in ATTACKS, "attack", f"one of {', '.join(ATTACKS)}", name)
-    return ATTACKS[name]
 
 
 def one_run_attacks() -> tuple[OneRun, ...]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import multivariate_normal, norm
 
 from cropaudit.attacks.black_box import joint, lira
-from cropaudit.attacks.registry import attack_named, querying
+from cropaudit.attacks.registry import querying
 from cropaudit.attacks.signals import Signals
 from cropaudit.errors import InputError
 from tests.attacks.runs import auc
@@ -288,8 +288,3 @@ def test_learned_attacks_read_maps() -> None:
         assert (
             low < auc(ATTACKS["learned"].score(target, references, coins[20:]), coins[:20]) < high
         )
-
-
-def test_an_unknown_attack_is_named() -> None:
-    with pytest.raises(InputError, match=r"^attack must be one of probe, two-world, white-box"):
-        attack_named("lira")

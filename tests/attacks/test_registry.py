@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def loudest_weight(run: AttackedRun, model: nn.Module, seed: int) -> NDArray[np.float64]:
     """The toy: looks at nothing but the sum of the weights."""
-    total = sum(float(p.sum()) for p in model.parameters())
+    total = sum(float(p.detach().sum()) for p in model.parameters())
     return np.random.default_rng(seed).normal(size=len(run.slots)) + total
 
 
@@ -32,8 +32,8 @@ TOY = Querying(name="toy", title="A toy", source="nobody", ask=loudest_weight)
 @pytest.fixture
 def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ATTACKS, "toy", TOY)
-    monkeypatch.setattr(own_pipeline, "_SECONDS", 0.3)
-    monkeypatch.setattr(own_pipeline, "_STEPS", 60)
+    for constant, few in (("_WINDOWS", 300), ("_NEAR", 60), ("_REPLAYS", 10), ("_STEPS", 60)):
+        monkeypatch.setattr(own_pipeline, constant, few)
 
 
 def run_cli(*arguments: object) -> Result:
@@ -90,6 +90,6 @@ def test_a_toy_attack_runs_through_audit_and_attack(tmp_path: Path) -> None:
 def test_an_unknown_attack_is_refused_by_the_configuration() -> None:
     with pytest.raises(ValueError, match=r"game.attacks.* must be one of probe, two-world, white"):
         load_config("quickstart", {"game.attacks": ["probe", "toy"]})
-    with pytest.raises(ValueError, match=r"references.attack must be one of loss, .*, got toy"):
+    with pytest.raises(ValueError, match=r"references.attack: must be one of loss, .*, got toy"):
         load_config("quickstart", {"references.attack": "toy"})
     assert "toy" not in registry.ATTACKS

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cropaudit.accounting.bounds.bound import Pipeline, bound
+from cropaudit.accounting.bounds.bound import Phase, Pipeline, bound_phases
 from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
 from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
@@ -66,26 +66,23 @@ def silent(title: str, total: int) -> Any:
 def test_a_whole_audit_claims_what_the_accountant_bounds(
     law: str, several: int, clipped: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_pipeline, "_SECONDS", 0.3)
-    monkeypatch.setattr(own_pipeline, "_STEPS", 60)
+    for constant, few in (("_WINDOWS", 300), ("_NEAR", 60), ("_REPLAYS", 10), ("_STEPS", 60)):
+        monkeypatch.setattr(own_pipeline, constant, few)
     kept: dict[str, bytes] = {}
     done = run_audit(configured(law, several, clipped), "a test", silent, kept.update)
     report = done.report
-    accounted = bound(
-        Pipeline(
-            images=(IMAGE,),
-            crop=LAWS[law],
-            patch=Rectangle(PATCH),
-            sampler="poisson",
-            batch=4,
-            records=16,
-            steps=2,
-            crops_per_image=several,
-            clipped=clipped,
-        ),
-        report.claim.delta,
-        noise_multiplier=2.0,
+    pipeline = Pipeline(
+        images=(IMAGE,),
+        crop=LAWS[law],
+        patch=Rectangle(PATCH),
+        sampler="poisson",
+        batch=4,
+        records=16,
+        steps=2,
+        crops_per_image=several,
+        clipped=clipped,
     )
+    accounted = bound_phases([Phase(pipeline, 2.0)], report.claim.delta)
     assert report.claim.epsilon == pytest.approx(accounted.epsilon, rel=1e-4)
     assert report.claim.epsilon_amplified == accounted.epsilon
     assert report.claim.inclusion_probability == accounted.inclusion_probability

@@ -40,7 +40,7 @@ def test_records_and_workers_are_those_of_the_loader() -> None:
     assert (batches.epoch_steps == 8).all()
     assert draws.record.tolist() == batches.record.tolist()
     assert draws.worker[:64].tolist() == [b % 2 for b in range(8) for _ in range(8)]
-    assert draws.label_aligned.all()
+    assert not draws.label_shift.any()
     assert draws.slot[:9].tolist() == [*range(8), 0]
 
 

@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import save_file
 from torchvision.models import mobilenet_v2
 
+from cropaudit.attacks.registry import ATTACKS
 from cropaudit.audit.config.audit_config import AuditConfig, load_config
 from cropaudit.audit.config.choices import chosen_values, enumerated_keys
 from cropaudit.audit.experiment import own_pipeline
@@ -24,8 +25,8 @@ from cropaudit.reports.render.summary import summary_lines
 from cropaudit.reports.store import canonical_json
 from cropaudit.stages import silent
 
-ALL = ["probe", "white-box", "black-box", "two-world", "reference"]
-ONE_RUN = ALL[:3]
+ALL = list(ATTACKS)
+ONE_RUN = ["probe", "white-box", "black-box"]
 TINY: dict[str, Any] = {
     "patch": "8x8",
     "data.images": 6,
@@ -57,6 +58,8 @@ RUNS: dict[str, dict[str, Any]] = {
         "training.grad_sample_mode": "hooks",
         "training.twins": ["no-noise", "no-crop"],
         "game.attacks": ALL,
+        "crop.law": "uniform",
+        "crop.clipped": "together",
         "crop.mode": "constant",
         "canary.records": "added",
         "canary.positions": "worst",
@@ -70,7 +73,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "training.sampler": "fixed",
         "training.grad_sample_mode": "functorch",
         "training.schedule": "poly",
-        "game.attacks": ALL,
+        "game.attacks": [*ONE_RUN, "two-world", "reference"],
         "crop.mode": "reflect",
         "crop.padding": 2,
         "canary.background": "natural",
@@ -124,11 +127,15 @@ RUNS: dict[str, dict[str, Any]] = {
         "training.grad_sample_mode": "auto",
         "training.precision": "float32",
         "canary.design": "face",
+        "crop.law": "resized",
+        "crop.interpolation": "bilinear",
         "game.attacks": ["probe", "reference"],
         "references.attack": "learned",
     },
     "plate": {
         "canary.design": "plate",
+        "crop.law": "resized",
+        "crop.interpolation": "nearest",
         "game.attacks": ["probe", "reference"],
         "references.attack": "quantile",
     },
@@ -146,6 +153,10 @@ RUNS: dict[str, dict[str, Any]] = {
         "training.model": "pspnet:mobilenet_v2",
         "training.norm": "frozen-batch",
         "training.precision": "bf16",
+        "crop.law": "resized",
+        "crop.interpolation": "bicubic",
+        "crop.per_image": 2,
+        "crop.clipped": "apart",
         "game.attacks": ["probe"],
     },
 }

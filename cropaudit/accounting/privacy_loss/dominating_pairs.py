@@ -73,11 +73,8 @@ class _Pair:
 
     def masses_above(self, x: Array) -> tuple[Array, Array]:
         """Returns P[X > x] and Q[X > x]."""
-        means = np.asarray(self._means)
-        if self.sigma == 0:
-            tails = (np.asarray(x)[..., None] < means).astype(np.float64)
-        else:
-            tails = ndtr((means - np.asarray(x)[..., None]) / self.sigma)
+        above = np.asarray(self._means) - np.asarray(x)[..., None]
+        tails = (above > 0).astype(np.float64) if self.sigma == 0 else ndtr(above / self.sigma)
         return tails @ np.asarray(self.p), tails @ np.asarray(self.q)
 
     def infinity(self) -> float:

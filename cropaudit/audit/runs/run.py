@@ -66,7 +66,8 @@ def run_audit(
     stage("Controls", 0)
     controls = control_checks(subject, result)
     real = audit_model(subject, stage)
-    games = (played, *real.games, *ensemble_games(subject, stage))
+    played_all = (played, *real.games, *ensemble_games(subject, stage))
+    games = sorted(played_all, key=lambda one: config.game.attacks.index(one.attack.name))
     raw = {
         **{f"{game.attack.name}.csv": score_csv(game.table) for game in games},
         **training_files(subject, real.trained, real.noise),

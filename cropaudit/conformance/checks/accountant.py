@@ -27,7 +27,7 @@ from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
 from cropaudit.accounting.mechanisms.registry import sampler
 from cropaudit.certificate.certificate import Certificate, certificate
 from cropaudit.certificate.run_logs import InclusionLog, NoiseLog, Tally
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.batches.inclusion_rate import worst_place
 from cropaudit.conformance.checks.steps.clipping import adapted_norm, clipping_seen
 from cropaudit.conformance.checks.steps.contributions import read
@@ -36,10 +36,7 @@ from cropaudit.conformance.checks.steps.update import followed, moved_after
 from cropaudit.conformance.checks.windows.laws import DEPENDENT, MOVING, law_of, well_read
 from cropaudit.conformance.observations.batches import Batches
 from cropaudit.conformance.observations.updates import SCENARIOS, Updates
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words, joined
+from cropaudit.conformance.words import joined
 from cropaudit.errors import InputError
 
 __all__ = ["check", "reconciled"]

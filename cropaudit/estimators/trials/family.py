@@ -161,8 +161,8 @@ class Family:
         if self.axis != "noise multiplier":
             return self.allowed(self.span[1])
         if self.order == "adaptive" or self.mechanism.crops > 1:
-            loudest = partial(_participating_tpr, self.mechanism)
-            return (loudest,) * (2 if self.order == "either" else 1)
+            orders = 2 if self.order == "either" else 1
+            return (partial(_participating_tpr, self.mechanism),) * orders
         forward, backward = (
             partial(noiseless_tpr, self.mechanism, exchanged=order) for order in (False, True)
         )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Crop, Size
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.windows.laws import (
     DEPENDENT,
     MOVING,
@@ -35,10 +35,6 @@ from cropaudit.conformance.checks.windows.window_size import (
     size_test,
 )
 from cropaudit.conformance.observations.draws import Draws
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words
 from cropaudit.errors import InputError
 
 __all__ = ["check"]
