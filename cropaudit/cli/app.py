@@ -1,58 +1,47 @@
-"""The command line: parses, calls, prints. Heavy imports wait until a command needs them.
+"""The way in: tells what there is, or loads the one command that is asked for and runs it.
 
 Exit codes: 0 consistent or done, 1 violation or failed check, 2 wrong usage or bad input,
 3 inconclusive with ``--strict``, 4 interrupted, 70 a fault of cropaudit's own.
 """
 
 import os
-import shlex
 import signal
 import sys
-import traceback
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
-import typer
-from typer.core import TyperGroup
-
-from cropaudit import __version__
-from cropaudit.cli.attack import attack
-from cropaudit.cli.bound import bound
-from cropaudit.cli.certify import certify
-from cropaudit.cli.conform import conform
-from cropaudit.cli.estimate import estimate
-from cropaudit.cli.selftest import selftest
-from cropaudit.cli.train import train
 from cropaudit.errors import CropauditError, InputError
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
+
+SUMMARY = "Audit, by experiment, the patch-level privacy of vision models trained on random crops."
+COMMANDS = {
+    "audit": "Train, attack and report: claim, measurement and verdict.",
+    "train": "Train a model with DP-SGD on random crops, canaries planted.",
+    "report": "Draw a finished run again, from its folder alone.",
+    "attack": "Attack a trained run: can canaries be told, and what follows.",
+    "bound": "Compute the amplified epsilon, or what a target epsilon allows.",
+    "estimate": "Turn attack scores of any origin into bounds on epsilon.",
+    "certify": "Certify noise and rates from a run's own logs.",
+    "conform": "Stress-test crops, samplers, models and trainers.",
+    "selftest": "Play games of known epsilon: do bounds exceed the truth?",
+    "schema": "Print the JSON Schema of report.json.",
+}
+"""Every command by name, each a function in a module of `cropaudit.cli` called like it."""
 
 _INTERRUPTED = 4
 
-
-class _Commands(TyperGroup):
-    """Leaves with 4 if a command is interrupted: click would leave with 1, a violation's code."""
-
-    def invoke(self, ctx: Any) -> Any:  # typer carries a click of its own, of no public type
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            _fail("interrupted; nothing was written", _INTERRUPTED)
-        except BrokenPipeError:  # whoever read our output has gone, as head does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(_INTERRUPTED)
+app: Any
 
 
-app = typer.Typer(
-    cls=_Commands,
-    help="Audit, by experiment, the patch-level privacy of vision models trained on random crops.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+def __getattr__(name: str) -> Any:
+    """Returns the whole command line, as tests and documentation need it."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from cropaudit.cli.commands import group
+
+    return globals().setdefault("app", group(COMMANDS))
 
 
 def main() -> None:
@@ -60,162 +49,55 @@ def main() -> None:
     # Threads that spin while they wait make torch ten times slower beside any other busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _heed_signals()
+    asked = sys.argv[1:]
+    if asked in ([], ["--help"], ["-h"]):
+        print(overview())
+        sys.exit(0 if asked else 2)
     try:
-        app(standalone_mode=True)
+        if asked[0] == "bound":  # reads its own options: typer takes as long to load as it takes
+            from cropaudit.cli.bound import bound
+
+            with leaving():
+                bound(asked[1:])
+            return
+        from cropaudit.cli.commands import group
+
+        group([asked[0]] if asked[0] in COMMANDS else COMMANDS)(standalone_mode=True)
     except CropauditError as error:
-        _fail(str(error), 1 if not isinstance(error, InputError) else 2)
+        fail(str(error), 1 if not isinstance(error, InputError) else 2)
     except Exception:  # a fault of ours must not leave with the exit code of a violation
+        import traceback
+
         traceback.print_exc()
         sys.exit(70)
 
 
-@app.callback(invoke_without_command=True)
-def _version(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    if version:
-        typer.echo(f"cropaudit {__version__}")
-        raise typer.Exit
-
-
-app.command()(train)
-app.command()(attack)
-app.command()(bound)
-app.command()(estimate)
-app.command()(certify)
-app.command()(conform)
-app.command()(selftest)
-
-
-@app.command()
-def audit(
-    config: Annotated[
-        str, typer.Argument(help="A preset (quickstart, camvid-pspnet, ...) or a YAML file.")
-    ],
-    data: Annotated[Path | None, typer.Option(help="Folder of photographs with masks.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME unless given.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of all randomness.")] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value, any number of times.")
-    ] = None,
-    claim: Annotated[
-        str | None, typer.Option(help="Claim a short cut, as shortcut:add-remove.")
-    ] = None,
-    claim_epsilon: Annotated[float | None, typer.Option(help="Claimed epsilon.")] = None,
-    claim_family: Annotated[
-        Literal["mechanism", "none"] | None,
-        typer.Option(help="Whether the claim is the mechanism's curve or a bare epsilon."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print claim, plan and cost; needs no data.")
-    ] = False,
-    measure: Annotated[
-        bool, typer.Option("--measure/--no-measure", help="Time the model in a dry run.")
-    ] = True,
-    force: Annotated[bool, typer.Option(help="Replace an earlier run.")] = False,
-    strict: Annotated[bool, typer.Option(help="Exit 3 if inconclusive.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Train, attack and report: the claim beside what was measured, and a verdict."""
-    from cropaudit.audit.config.audit_config import load_config
-    from cropaudit.cli.assignments import assignments
-
-    settings: dict[str, Any] = assignments(changes or [])
-    given = {
-        "data.folder": str(data) if data is not None else None,
-        "seed": seed,
-        "claim.epsilon": claim_epsilon,
-        "claim.family": claim_family,
-        "claim.shortcut": _shortcut(claim),
-    }
-    settings.update({key: value for key, value in given.items() if value is not None})
-    configuration = load_config(config, settings)
-    if dry_run:
-        from cropaudit.cli.dry_run_work import run_dry_run
-
-        run_dry_run(configuration, attacks=True, measure=measure, as_json=as_json)
-        return
-    folder = out or Path("runs") / configuration.name
-    raise typer.Exit(_run(configuration, folder, force, strict, as_json))
-
-
-@app.command()
-def schema() -> None:
-    """Print the JSON Schema of report.json."""
-    from cropaudit.reports.store import schema_json
-
-    typer.echo(schema_json())
-
-
-def _run(configuration: Any, out: Path, force: bool, strict: bool, as_json: bool) -> int:
-    from rich.console import Console
-
-    from cropaudit.reports.progress import progress_stages
-    from cropaudit.reports.render.summary import print_summary
-    from cropaudit.reports.store import (
-        HTML_NAME,
-        REPORT_NAME,
-        canonical_json,
-        check_run_folder,
-        prepare_run_folder,
-        write_raw,
-        write_report,
-    )
-
-    check_run_folder(out, force=force)
-    from cropaudit.audit.experiment.declared import check_folder
-    from cropaudit.audit.runs.run import run_audit
-
-    check_folder(configuration)
-
-    begun = False
-
-    def keep(raw: Mapping[str, bytes]) -> None:
-        nonlocal begun
-        begun = True
-        prepare_run_folder(out, force=force)  # only now: an earlier run stays until here
-        write_raw(out, raw)
-
-    command = shlex.join(["cropaudit", *sys.argv[1:]])
+@contextmanager
+def leaving() -> Iterator[None]:
+    """Leaves with 4 if a command is interrupted: click would leave with 1, a violation's code."""
     try:
-        with progress_stages(each=True) as stage:
-            outcome = run_audit(configuration, command, stage, keep)
-            write_report(out, outcome.report)
+        yield
     except KeyboardInterrupt:
-        if begun:
-            _fail(f"interrupted; of {out} only raw/ was written", 4)
-        raise
-    if as_json:
-        typer.echo(canonical_json(outcome.report).decode())
-    else:
-        print_summary(outcome.report, Console())
-    try:
-        _draw(outcome, out)
-    except Exception:
-        typer.echo(f"Drawing failed; the results are in {out}: {REPORT_NAME} and raw/", err=True)
-        raise
-    if not as_json:
-        typer.echo(f"Report: {out / HTML_NAME}")
-    status = outcome.report.verdict.status
-    return {"violation": 1, "consistent": 0, "inconclusive": 3 if strict else 0}[status]
+        fail("interrupted; nothing was written", _INTERRUPTED)
+    except BrokenPipeError:  # whoever read our output has gone, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_INTERRUPTED)
 
 
-def _draw(outcome: Any, out: Path) -> None:
-    """Draws the report: last, so that a fault of drawing loses nothing."""
-    from cropaudit.reports.render.html import render_html
-    from cropaudit.reports.store import write_drawings
+def overview() -> str:
+    """Returns what ``--help`` prints, with nothing loaded for it."""
+    options = {"--version": "Print the version.", "-h, --help": "Show this message and exit."}
+    lines = [f"  {name:<12}{text}" for name, text in {**options, **COMMANDS}.items()]
+    usage = f"Usage: cropaudit [OPTIONS] COMMAND [ARGS]...\n\n  {SUMMARY}\n\nOptions:\n"
+    return usage + "\n".join([*lines[: len(options)], "\nCommands:", *lines[len(options) :]])
 
-    html = render_html(outcome.report, inclusion=outcome.inclusion, pictures=outcome.pictures)
-    write_drawings(out, html, outcome.pictures)
 
-
-def _shortcut(claim: str | None) -> str | None:
-    if claim is None:
-        return None
-    kind, colon, name = claim.partition(":")
-    if kind != "shortcut" or not colon or not name:
-        raise InputError(f"claim must be shortcut:NAME, got {claim}")
-    return name
+def fail(message: str, code: int) -> NoReturn:
+    """Leaves with a code and one line on standard error."""
+    text = f"cropaudit: {' '.join(message.split())}"
+    coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    print(f"\x1b[31m{text}\x1b[0m" if coloured else text, file=sys.stderr)
+    sys.exit(code)
 
 
 def _heed_signals() -> None:
@@ -228,8 +110,3 @@ def _heed_signals() -> None:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.secho(f"cropaudit: {' '.join(message.split())}", fg="red", err=True)
-    sys.exit(code)

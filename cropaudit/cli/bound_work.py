@@ -2,56 +2,23 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from cropaudit.accounting.bounds.accountant import bracket, told_epsilon
-from cropaudit.accounting.bounds.answers import (
-    Answer,
-    Curve,
-    answer,
-    objects_answer,
-    own_profile,
-    place_map,
-    profiles,
-)
+from cropaudit.accounting.bounds.answers import BoundResult, answer, own_profile, profiles
 from cropaudit.accounting.bounds.requests import BoundRequest, load_request
 from cropaudit.accounting.bounds.risk import operational_risk
-from cropaudit.accounting.bounds.sweeps import Sweep, SweepSpec, parse_sweep, run_sweep
-from cropaudit.accounting.geometry.crop_laws import WholeImage
-from cropaudit.accounting.geometry.shapes import Crop
-from cropaudit.accounting.mechanisms.json_values import read_mechanisms, to_json
+from cropaudit.accounting.mechanisms.registry import read_mechanisms, to_json
 from cropaudit.errors import InputError, require
-from cropaudit.reports.outputs import (
-    PICTURE_SUFFIXES,
-    PROFILE_SUFFIXES,
-    check_output,
-    write_output,
-    write_profile_csv,
-)
 from cropaudit.reports.progress import progress_stages
-from cropaudit.reports.render.bound_summary import (
-    bound_document,
-    print_bound,
-    print_objects,
-    print_sweep,
-)
 
-__all__ = ["Outputs", "epsilon_of_file", "load", "run_bound"]
+if TYPE_CHECKING:
+    import numpy as np
 
-_UNITS = {
-    "crop": "side of the crop, pixels",
-    "patch": "side of the patch, pixels",
-    "padding": "padding, pixels",
-    "noise": "noise multiplier",
-    "noise-std": "deviation of the noise",
-    "augmentation-noise": "deviation of the noise on the pixels",
-}
+__all__ = ["Outputs", "epsilon_of_file", "run_bound"]
 
 
 @dataclass(frozen=True)
@@ -76,77 +43,55 @@ class Outputs:
     force: bool
     as_json: bool
 
+    def named(self) -> dict[str, Path]:
+        """Returns the files that were named, by option."""
+        names = ("plot", "map", "profile", "export", "example")
+        files = {name: getattr(self, name) for name in names}
+        return {name: path for name, path in files.items() if path is not None}
+
     def check(self) -> None:
         """Refuses what could not be written, before anything is computed."""
-        for name, path, suffixes in (
-            ("plot", self.plot, PICTURE_SUFFIXES),
-            ("map", self.map, PICTURE_SUFFIXES),
-            ("profile", self.profile, PROFILE_SUFFIXES),
-            ("export", self.export, (".json",)),
-        ):
-            if path is not None:
-                check_output(path, suffixes, self.force, name=name)
         require(self.example is None or self.map is not None, "example", "given with map", None)
+        for name, path in self.named().items():
+            from cropaudit.reports.outputs import PICTURE_SUFFIXES, PROFILE_SUFFIXES, check_output
+
+            suffixes = {"profile": PROFILE_SUFFIXES, "export": (".json",)}
+            if name != "example":
+                check_output(path, suffixes.get(name, PICTURE_SUFFIXES), self.force, name=name)
 
 
-def load(preset: str | None, given: dict[str, Any]) -> BoundRequest:
-    """Returns the request of the command line's options.
-
-    Args:
-        preset: A preset or YAML file for what is not given.
-        given: Options by name.
-
-    Raises:
-        InputError: If a phase cannot be read or a value is illegal.
-    """
-    renamed = {"sweep": "sweeps", "phase": "phases"}
-    values = {renamed.get(key, key): value for key, value in given.items()}
-    if "phases" in values:
-        values["phases"] = [_phase(text) for text in values["phases"]]
-    return load_request(preset, values)
-
-
-def _phase(text: str) -> dict[str, str]:
-    pairs = [part.partition("=") for part in text.split(",")]
-    legal = all(key and equals and value for key, equals, value in pairs)
-    require(legal, "phase", "KEY=VALUE,KEY=VALUE...", text)
-    return {key.replace("-", "_"): value for key, _, value in pairs}
-
-
-def run_bound(request: BoundRequest, outputs: Outputs) -> None:
+def run_bound(preset: str | None, given: Mapping[str, Any], outputs: Outputs) -> None:
     """Answers a request, writes what was asked for and prints.
 
     Raises:
         InputError: If an option is missing or illegal, or an output cannot be written.
     """
+    request = load_request(preset, given)
     outputs.check()
-    specs = [parse_sweep(text) for text in request.sweeps]
-    series = parse_sweep(request.series, "series") if request.series is not None else None
-    if series is not None:
-        require(bool(specs), "series", "given with a sweep", request.series)
     with progress_stages() as stage:
-        stage("Bound", 0)
-        found = answer(request)
-        objects = objects_answer(request, found) if request.objects is not None else None
-        sweeps = [_swept(request, spec, series, stage) for spec in specs]
+        found = answer(request, stage)
         stage("Files", 0)
-        _write(request, found, sweeps, outputs)
+        _write(request, found, outputs)
     if outputs.as_json:
-        print(json.dumps(bound_document(found, sweeps, objects), indent=2, allow_nan=False))
+        print(json.dumps(found.to_dict(), indent=2, allow_nan=False))
         return
+    from rich.console import Console
+
+    from cropaudit.reports.render.bound_summary import print_bound, print_objects, print_sweep
+
     console = Console()
     print_bound(found, console)
-    if objects is not None:
-        print_objects(objects, console)
-    for sweep in sweeps:
+    if found.objects is not None:
+        print_objects(found.objects, console)
+    for sweep in found.sweeps:
         print_sweep(sweep, console)
-    for path in (outputs.plot, outputs.map, outputs.profile, outputs.export):
-        if path is not None:
+    for name, path in outputs.named().items():
+        if name != "example":
             console.print(f"wrote {path}", highlight=False)
 
 
 def epsilon_of_file(
-    path: Path, delta: float | None, as_json: bool, others: Sequence[str] = ()
+    path: Path, delta: float | None, as_json: bool, others: Mapping[str, Any]
 ) -> None:
     """Prints the epsilon of mechanisms that were exported.
 
@@ -160,7 +105,7 @@ def epsilon_of_file(
         InputError: If the file cannot be read, delta is missing or other options are given.
     """
     if others:
-        name = others[0].strip("_").replace("_", "-")
+        name = min(others).replace("_", "-")
         raise InputError(f"mechanism must be given alone with delta, got {name} as well")
     if delta is None:
         raise InputError("delta must be given, got none")
@@ -180,6 +125,8 @@ def epsilon_of_file(
     if as_json:
         print(json.dumps(values, indent=2, allow_nan=False))
         return
+    from rich.console import Console
+
     console = Console()
     for key in ("adjacency", "delta", "epsilon", "epsilon_lower", "advantage"):
         shown = "infinite" if values[key] is None else values[key]
@@ -193,108 +140,53 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _swept(
-    request: BoundRequest,
-    spec: SweepSpec,
-    series: SweepSpec | None,
-    stage: Callable[[str, int], Callable[[int], object]],
-) -> Sweep:
-    done, lines = 0, 1 if series is None else len(series.values)
-    advance = stage(f"Sweep over {spec.parameter}", lines * len(spec.values))
+def _write(request: BoundRequest, found: BoundResult, outputs: Outputs) -> None:
+    if not outputs.named():
+        return
+    from cropaudit.reports.outputs import write_output, write_profile_csv
 
-    def tick() -> None:
-        nonlocal done
-        done += 1
-        advance(done)
-
-    return run_sweep(request, spec, series, tick)
-
-
-def _write(request: BoundRequest, found: Answer, sweeps: list[Sweep], outputs: Outputs) -> None:
     if outputs.export is not None:
         write_output(outputs.export, (to_json(found.mechanisms) + "\n").encode())
-    if outputs.plot is not None and not sweeps:
-        curves = profiles(found, request.profile_against)
-    else:
-        curves = (own_profile(found),) if outputs.profile is not None else ()
     if outputs.profile is not None:
-        curve = curves[0]
-        write_profile_csv(
-            outputs.profile, curve.epsilon.tolist(), curve.delta.tolist(), force=outputs.force
-        )
+        own = own_profile(found)
+        epsilon, delta = own.epsilon.tolist(), own.delta.tolist()
+        write_profile_csv(outputs.profile, epsilon, delta, force=outputs.force)
     if outputs.plot is not None:
-        _plot(request, found, sweeps, curves, outputs.plot)
+        _plot(request, found, outputs.plot)
     if outputs.map is not None:
         _map(found, outputs.map, outputs.example)
 
 
-def _plot(
-    request: BoundRequest,
-    found: Answer,
-    sweeps: list[Sweep],
-    curves: Sequence[Curve],
-    path: Path,
-) -> None:
-    from cropaudit.reports.pictures.bound_data import ProfileCurve, Series, SweepPlot
-    from cropaudit.reports.pictures.bound_plots import draw_profile, draw_sweeps
+def _plot(request: BoundRequest, found: BoundResult, path: Path) -> None:
+    from cropaudit.reports.pictures.bound_plots import SweepPanel, curves_drawing, sweeps_drawing
 
-    if not sweeps:
-        draw_profile(
-            [
-                ProfileCurve(item.name, item.epsilon, item.delta, at == 0, item.is_bound)
-                for at, item in enumerate(curves)
-            ],
-            path,
-        )
-        return
-    draw_sweeps(
-        [
-            SweepPlot(
-                request.title or "Patch-level epsilon",
-                _UNITS.get(sweep.parameter, sweep.parameter),
-                sweep.values,
-                tuple(
-                    Series(
-                        line.name or found.bound.sampler, line.epsilon, line.epsilon_without_crop
-                    )
-                    for line in sweep.series
-                ),
-                sweep.delta,
-            )
-            for sweep in sweeps
-        ],
-        path,
-    )
+    title, name = request.title or "Patch-level epsilon", found.bound.sampler
+    panels = [SweepPanel(title, sweep, name) for sweep in found.sweeps]
+    if panels:
+        sweeps_drawing(panels).save(path)
+    else:
+        curves_drawing(profiles(found, request.profile_against)).save(path)
 
 
-def _map(found: Answer, path: Path, example: Path | None) -> None:
-    from cropaudit.reports.pictures.bound_data import BoundMap
-    from cropaudit.reports.pictures.bound_plots import draw_map
+def _map(found: BoundResult, path: Path, example: Path | None) -> None:
+    from cropaudit.accounting.bounds.answers import place_map
+    from cropaudit.accounting.geometry.crop_laws import WholeImage
+    from cropaudit.accounting.geometry.shapes import Crop
+    from cropaudit.reports.pictures.bound_plots import map_drawing
 
     data = place_map(found)
     crop = found.phases[0].pipeline.crop
-    window = (crop.size.height, crop.size.width) if isinstance(crop, Crop) else None
-    if isinstance(crop, WholeImage):
-        window = (data.image.height, data.image.width)
     size = (data.image.height, data.image.width)
-    draw_map(
-        BoundMap(
-            image=size,
-            patch=(data.patch.height, data.patch.width),
-            crop=window,
-            rho=data.rho,
-            epsilon=data.epsilon,
-            worst=data.worst,
-            delta=found.bound.delta,
-            example=_picture(example, size) if example is not None else None,
-        ),
-        path,
-    )
+    window = (crop.size.height, crop.size.width) if isinstance(crop, Crop) else None
+    window = size if isinstance(crop, WholeImage) else window
+    shown = None if example is None else _picture(example, size)
+    map_drawing(data, found.bound.delta, window, shown).save(path)
 
 
 def _picture(
     path: Path, size: tuple[int, int]
 ) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    import numpy as np
     from PIL import Image
 
     from cropaudit.accounting.geometry.image_sizes import image_size

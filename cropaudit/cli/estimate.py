@@ -68,10 +68,12 @@ def estimate(
         _claim("What is said to have run, as poisson:noise=1,q=0.1,rho=0.3,steps=100."),
     ] = None,
     order: Annotated[
-        Literal["either", "forward", "backward"] | None,
+        Literal["either", "forward", "backward", "adaptive"] | None,
         _claim(
             "forward: members held the patch whose gradient nothing else gives, which allows a "
-            "sharper test; backward: the nonmembers did; either (unless given): not known."
+            "sharper test; backward: the nonmembers did; either (unless given): not known; "
+            "adaptive (unless given, of one run): may change from step to step, as with real "
+            "gradients."
         ),
     ] = None,
     claim: Annotated[

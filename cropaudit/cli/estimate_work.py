@@ -1,8 +1,9 @@
-"""What `cropaudit estimate` does with its options: checks them, reads, asks, draws, prints."""
+"""What `cropaudit estimate` does with its options: checks them, reads, estimates, draws, prints."""
 
 import io
 import json
 import math
+import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +11,15 @@ from typing import Any
 
 from rich.console import Console
 
-from cropaudit.accounting.bounds.accountant import privacy_curve
 from cropaudit.accounting.mechanisms.registry import parse_mechanism
 from cropaudit.audit.scores.lines import read_games
 from cropaudit.audit.scores.repeated_rows import RepeatWatch, refuse_repeats
 from cropaudit.audit.scores.tables import Named, ScoreTable, read_arrays, read_table
 from cropaudit.audit.verdict.estimate import estimate
-from cropaudit.audit.verdict.question import Question, Trials
-from cropaudit.audit.verdict.stream import ORDER_LEVEL, Stream, StreamClaim, StreamState
+from cropaudit.audit.verdict.stream import ORDER_LEVEL, Stream, StreamState
 from cropaudit.errors import InputError, require
+from cropaudit.estimators.hypothesis import Hypothesis, Trials
 from cropaudit.estimators.rounding import round_down
-from cropaudit.estimators.sequential.e_process import EProcess
 from cropaudit.estimators.trials.family import Order
 from cropaudit.estimators.trials.thresholds import Given, Policy, Ranks, Split
 from cropaudit.reports.outputs import PICTURE_SUFFIXES, check_output
@@ -38,37 +37,12 @@ __all__ = ["Request", "load", "run_estimate"]
 _STANDARD_INPUT = Path("-")
 _WITHIN = 0.9
 _NOTICEABLE = 0.05  # growth of the bound that is worth a line, as a share of the claim
+_NOT_FOLLOWED = ("trials", "one_run", "two_sided", "threshold", "split", "rates", "seed")
 
 
 @dataclass(frozen=True)
 class Request:
-    """The options as they were given; none where one was left out.
-
-    Attributes:
-        scores: A CSV, or "-" for standard input.
-        member: ``.npy`` of the members' scores.
-        nonmember: ``.npy`` of the nonmembers' scores.
-        score_column: Name of the column with the score.
-        member_column: Name of the column with the bit.
-        repeats_are_independent: Whether equal rows were played anew, and are no copies.
-        trials: Independent, or canaries of one run.
-        one_run: The second, in short.
-        two_sided: Whether low scores may speak for members.
-        delta: Of every epsilon.
-        confidence: Of every bound.
-        mechanism: What is said to have run.
-        order: Whether members held the content of world A.
-        claim: Claimed epsilon.
-        threshold: Fixed beforehand.
-        split: Whether a threshold is learned on a part of the scores.
-        rates: False positive rates to cut at, as text.
-        seed: Of the order in which rows are split and paired.
-        follow: Whether games are read as they finish.
-        within: Share of the claim at which following them stops.
-        plot: Picture to write.
-        force: Whether files may be replaced.
-        as_json: Whether JSON is printed, and nothing else.
-    """
+    """The options, as their help has them; none where one was left out."""
 
     scores: Path | None = None
     member: Path | None = None
@@ -114,8 +88,7 @@ class Request:
         if self.mechanism is None:
             self._leave_out("a --mechanism", *self._given("order"))
         if self.follow:
-            ignored = ("trials", "one_run", "two_sided", "threshold", "split", "rates", "seed")
-            self._leave_out("scores that are not followed", *self._given(*ignored))
+            self._leave_out("scores that are not followed", *self._given(*_NOT_FOLLOWED))
         else:
             self._leave_out("--follow", *self._given("within"))
         if self.plot is not None:
@@ -139,24 +112,22 @@ class Request:
         """Which kind of trials was scored."""
         return "one-run" if self.one_run else self.trials or "independent"
 
-    def question(self) -> Question:
-        """Returns what is asked.
+    def hypothesis(self) -> Hypothesis:
+        """Returns what is held against the scores.
 
         Raises:
             InputError: If a value is out of range.
         """
-        finite = self.claim is None or 0 <= self.claim < float("inf")
-        require(finite, "claim", "at least 0 and finite", self.claim)
-        return Question(
+        return Hypothesis(
             delta=self.delta,
             confidence=self.confidence,
             mechanism=None if self.mechanism is None else parse_mechanism(self.mechanism),
-            order=self.order or "either",
+            order=self.order,
             claim=self.claim,
             policy=self._policy(),
             trials=self.trials_kind,
             two_sided=bool(self.two_sided),
-            **({} if self.seed is None else {"seed": self.seed}),
+            seed=secrets.randbits(31) if self.seed is None else self.seed,
         )
 
     def _policy(self) -> Policy | None:
@@ -165,24 +136,28 @@ class Request:
             return Given(self.threshold, two_sided=both)
         if self.split:
             return Split()
-        if self.rates is not None:
-            return Ranks(_rates(self.rates), either_sign=both)
-        return None
+        return None if self.rates is None else Ranks(_rates(self.rates), either_sign=both)
 
     def _given(self, *names: str) -> list[str]:
-        return [_option(name) for name in names if getattr(self, name) is not None]
+        return [name.replace("_", "-") for name in names if getattr(self, name) is not None]
 
     def _leave_out(self, what: str, *given: str) -> None:
         """Raises if an option was given that only makes sense with something else."""
         if given:
             raise InputError(f"{given[0]} must be left out, or given with {what}")
 
+    def tables(self) -> tuple[ScoreTable, ...]:
+        """Reads the scores."""
+        if self.member is not None and self.nonmember is not None:
+            return read_arrays(self.member, self.nonmember)
+        if self.scores is None:
+            raise TypeError("a checked request has scores")
+        source = _standard_input() if self.scores == _STANDARD_INPUT else self.scores
+        return read_table(source, Named(self.score_column, self.member_column))
+
 
 def load(given: dict[str, Any]) -> Request:
-    """Returns the checked request of the command line's options.
-
-    Args:
-        given: Options by name, those left out missing.
+    """Returns the checked request of the command line's options, those left out missing.
 
     Raises:
         InputError: If options do not go together.
@@ -193,31 +168,27 @@ def load(given: dict[str, Any]) -> Request:
 
 
 def run_estimate(request: Request) -> bool:
-    """Answers a request, writes its picture and prints.
-
-    Returns:
-        Whether what was claimed is contradicted.
+    """Answers a request, writes its picture and prints; returns whether the claim is contradicted.
 
     Raises:
         InputError: If a value is illegal, the scores cannot be used, or the picture not written.
     """
-    question = request.question()
+    hypothesis = request.hypothesis()
     if request.follow:
-        return _follow(request, question)
+        return _follow(request, hypothesis)
     with progress_stages() as stage:
         stage("Scores", 0)
-        tables = _tables(request)
+        tables = request.tables()
         if not request.repeats_are_independent:
             refuse_repeats(tables)
         stage("Estimators", 0)
-        found = estimate(tables, question)
+        found = estimate(tables, hypothesis)
         if request.plot is not None:
             stage("Picture", 0)
-            from cropaudit.reports.pictures.estimate_plots import (
-                draw_estimate,  # matplotlib is slow to load
-            )
+            # matplotlib is slow to load
+            from cropaudit.reports.pictures.estimate_plots import estimate_drawing
 
-            draw_estimate(found, request.plot)
+            estimate_drawing(found).save(request.plot)
     if request.as_json:
         print(found.model_dump_json(indent=2))
         return found.contradicted
@@ -228,30 +199,21 @@ def run_estimate(request: Request) -> bool:
     return found.contradicted
 
 
-def _tables(request: Request) -> tuple[ScoreTable, ...]:
-    if request.member is not None and request.nonmember is not None:
-        return read_arrays(request.member, request.nonmember)
-    if request.scores is None:
-        raise TypeError("a checked request has scores")
-    named = Named(request.score_column, request.member_column)
-    if request.scores != _STANDARD_INPUT:
-        return read_table(request.scores, named)
-    return read_table(_standard_input(), named)
-
-
 def _standard_input() -> io.TextIOWrapper:
     """Returns it as a file is read: UTF-8, without the mark that some editors put first."""
     return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
 
 
-def _follow(request: Request, question: Question) -> bool:
+def _follow(request: Request, hypothesis: Hypothesis) -> bool:
     """Reads games as they finish until the claim is decided; prints each step of the bound."""
-    stream, said = _stream(request, question), 0.0
+    within = _WITHIN if request.within is None else request.within
+    require(0 < within <= 1, "within", "in (0, 1]", within)
+    stream, said = Stream.of(hypothesis, within), 0.0
     if not request.as_json:
         _say(
             f"Claim: epsilon <= {format_upper(stream.claim.epsilon)} at delta "
-            f"{format_value(question.delta)}; {format_confidence(question.confidence)} confidence "
-            "at all times at once"
+            f"{format_value(hypothesis.delta)}; {format_confidence(hypothesis.confidence)} "
+            "confidence at all times at once"
         )
     watch = RepeatWatch()
     for score, bit in read_games(_standard_input()):
@@ -272,32 +234,19 @@ def _follow(request: Request, question: Question) -> bool:
     return stream.state.decision == "violation"
 
 
-def _stream(request: Request, question: Question) -> Stream:
-    claim, family = question.null, question.family
-    if claim is None:
-        raise InputError("follow must be given with --claim or --mechanism, got neither")
-    within = _WITHIN if request.within is None else request.within
-    require(0 < within <= 1, "within", "in (0, 1]", within)
-    curve = None
-    if question.mechanism is not None and question.claim is None:
-        # The accountant's curve, not the game's: to contradict it assumes nothing about what ran.
-        curve = privacy_curve(question.mechanism, question.delta)
-        claim = question.epsilon or claim
-    stated = StreamClaim(claim, question.delta, curve)
-    return Stream(EProcess(family), stated, question.level, within)
-
-
 def _conclude(request: Request, stream: Stream) -> None:
     if request.plot is not None:
         _plot_stream(request.plot, stream)
     state = stream.state
+    _say(_state_line(state, stream, as_json=request.as_json, final=True))
     if request.as_json:
-        _say(_state_line(state, stream, as_json=True, final=True))
         return
-    _say(_state_line(state, stream, as_json=False))
+    ground = (
+        "nothing about what ran" if stream.free else "that the stated mechanism ran, at any noise"
+    )
     _say(
         {
-            "violation": f"Result: CLAIM CONTRADICTED; {_ground(stream)}",
+            "violation": f"Result: CLAIM CONTRADICTED; this assumes {ground}",
             "close": f"Result: claim not contradicted; the bound reached {stream.close:g} of it",
             "undecided": "Result: undecided; the claim is not contradicted",
             "withheld": "Result: withheld; nothing is said of games in such an order",
@@ -311,13 +260,6 @@ def _conclude(request: Request, stream: Stream) -> None:
     _say("Note: a lower bound never certifies epsilon")
     if request.plot is not None:
         _say(f"wrote {request.plot}")
-
-
-def _ground(stream: Stream) -> str:
-    """Returns what a contradiction assumes."""
-    if stream.claim.curve is None and stream.process.family is not None:
-        return "this assumes that the stated mechanism ran, at whatever noise"
-    return "this assumes nothing about what ran"
 
 
 def _state_line(state: StreamState, stream: Stream, *, as_json: bool, final: bool = False) -> str:
@@ -343,13 +285,10 @@ def _state_line(state: StreamState, stream: Stream, *, as_json: bool, final: boo
 
 
 def _plot_stream(path: Path, stream: Stream) -> None:
-    from cropaudit.reports.pictures.bound_plots import save_figure  # matplotlib is slow to load
-    from cropaudit.reports.pictures.stream_plot import stream_data, stream_figure, stream_words
+    from cropaudit.reports.pictures.stream_plot import stream_drawing  # matplotlib loads slowly
 
     claim = stream.claim
-    data = stream_data(stream.history, claim.epsilon, claim.delta, 1 - stream.level)
-    title = "Lower bound by games"
-    save_figure(lambda: stream_figure(data), path, "stream", title, stream_words(data))
+    stream_drawing(stream.history, claim.epsilon, claim.delta, 1 - stream.level).save(path)
 
 
 def _say(text: str) -> None:
@@ -362,7 +301,3 @@ def _rates(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"rates must be numbers as 0.3,0.1, got {text}") from None
-
-
-def _option(name: str) -> str:
-    return name.replace("_", "-")

@@ -22,6 +22,8 @@ def selftest(
     Leaves with 1 if an estimator does so beyond its level, which a sound one does in one run out
     of about fifty (each row with a chance below 0.001).
     """
+    from rich.console import Console
+
     from cropaudit.audit.games.selftest import coverages
     from cropaudit.reports.progress import progress_stages
     from cropaudit.reports.render.selftest_summary import print_selftest, selftest_document
@@ -32,5 +34,5 @@ def selftest(
     if as_json:
         typer.echo(json.dumps(selftest_document(found), indent=2, allow_nan=False))
     else:
-        print_selftest(found)
+        print_selftest(found, Console())
     raise typer.Exit(0 if all(item.holds for item in found) else 1)

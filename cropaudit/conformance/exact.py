@@ -6,10 +6,10 @@ for sequential ones, (1 + exceedances) / (1 + draws) for the rest (Phipson and S
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 __all__ = [
     "DRAWS",
@@ -19,6 +19,7 @@ __all__ = [
     "hypergeometric_sum",
     "log_choose",
     "monte_carlo",
+    "permuted_p_value",
     "poisson_binomial",
     "tails",
 ]
@@ -29,6 +30,7 @@ Integers = NDArray[np.int64]
 DRAWS = 9_999  # of a Monte Carlo test: its least p-value is 1e-4
 _ENOUGH = 20  # exceedances after which more draws would not change the verdict
 _FIRST = 256  # draws of the first round
+_CELLS = 2_000_000  # permuted values at a time
 SMALL = 1e-3  # p-value that powers are stated at: below what is left after correction
 FOUND = 0.95  # probability of being found that powers are stated at
 
@@ -55,6 +57,32 @@ def monte_carlo(seen: float, draw: Callable[[int], Floats], draws: int = DRAWS) 
     return (1 + above) / (1 + draws)
 
 
+def permuted_p_value(
+    seen: float,
+    values: NDArray[Any],
+    statistic: Callable[[NDArray[Any]], Floats],
+    rng: np.random.Generator,
+) -> float:
+    """Returns the p-value of a large ``seen`` among statistics of permuted values.
+
+    Args:
+        seen: The statistic of the values as they stand.
+        values: Exchangeable under the null, shape (n,).
+        statistic: Of rows of permuted values, shape (rows, n); returns shape (rows,).
+        rng: Of the permutations.
+    """
+    rows = max(_CELLS // max(len(values), 1), 1)
+
+    def draw(size: int) -> Floats:
+        parts = [
+            statistic(rng.permuted(np.tile(values, (min(rows, size - done), 1)), axis=1))
+            for done in range(0, size, rows)
+        ]
+        return np.concatenate(parts)
+
+    return monte_carlo(seen, draw)
+
+
 def log_choose(total: int, chosen: int) -> float:
     """Returns the logarithm of a binomial coefficient.
 
@@ -70,6 +98,8 @@ def poisson_binomial(chances: Sequence[float] | Floats) -> Floats:
     >>> poisson_binomial([0.5, 0.5]).round(9).tolist()
     [0.25, 0.5, 0.25]
     """
+    from scipy import stats
+
     law = np.ones(1)
     for chance, count in zip(*np.unique(chances, return_counts=True), strict=True):
         part = stats.binom.pmf(np.arange(count + 1), count, float(np.clip(chance, 0, 1)))
@@ -85,6 +115,8 @@ def hypergeometric_sum(records: int, first: Integers, second: Integers) -> Float
         first: Sizes of the first sets, shape (n,).
         second: Sizes of those that meet them.
     """
+    from scipy import stats
+
     pairs, counts = np.unique(
         np.sort(np.stack([first, second]), axis=0), axis=1, return_counts=True
     )
@@ -107,6 +139,8 @@ def expected_share(trials: int, chance: float, tests: int = 1) -> float:
     That is the success probability which, in so many trials, a one-sided binomial test at `SMALL`
     over ``tests`` finds with probability `FOUND`; 1 if none does.
     """
+    from scipy import stats
+
     if trials < 1:
         return 1.0
     critical = int(stats.binom.isf(SMALL / tests, trials, chance)) + 1

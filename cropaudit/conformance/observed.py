@@ -1,6 +1,6 @@
 """All that the probes brought: each part is there if its subject was given and could be run."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 from cropaudit.conformance.observations.batches import Batches
 from cropaudit.conformance.observations.contract import Contract
@@ -10,9 +10,25 @@ from cropaudit.conformance.observations.replays import Pairs
 from cropaudit.conformance.observations.training import Replayed, Training
 from cropaudit.conformance.observations.updates import Updates
 
-__all__ = ["Observations"]
+__all__ = ["SUBJECTS", "Observations"]
 
 _NOTHING = Contract()
+# Whose code an observation is of.
+SUBJECTS = {
+    "contract": ("transform", "loader", "model", "trainer", "pipeline"),
+    "windows": ("transform", "loader"),
+    "draws": ("transform",),
+    "pairs": ("transform",),
+    "loader_draws": ("loader",),
+    "batches": ("loader",),
+    "gradients": ("model",),
+    "updates": ("trainer",),
+    "training": ("pipeline",),
+    "replayed": ("pipeline",),
+    "trained_batches": ("pipeline",),
+    "trained_draws": ("pipeline",),
+    "everything": ("claim",),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +41,7 @@ class Observations:
         pairs: Its replays.
         near_draws: Windows on images hardly larger than they are.
         loader_draws: Windows of the loader's items.
-        batches: Batches of the loader or of the whole pipeline.
+        batches: Batches of the loader.
         gradients: Of the model.
         updates: Of the trainer's step.
         training: Steps of the whole pipeline.
@@ -53,21 +69,10 @@ class Observations:
         return self.draws if self.draws is not None else self.loader_draws
 
     @property
-    def parts(self) -> "Observations | None":
-        """What was seen of parts: all but the whole pipeline; none if only that was given."""
-        rest = replace(self, training=None, replayed=None, trained_batches=None, trained_draws=None)
-        names = (item.name for item in fields(rest) if item.name != "contract")
-        return rest if any(getattr(rest, name) is not None for name in names) else None
+    def everything(self) -> "Observations":
+        """All of it, for a check of how the parts fit together."""
+        return self
 
-    @property
-    def whole(self) -> "Observations | None":
-        """What was seen of the whole pipeline, its windows and batches in their places."""
-        if self.trained_batches is None:
-            return None
-        return Observations(
-            contract=self.contract,
-            batches=self.trained_batches,
-            loader_draws=self.trained_draws,
-            training=self.training,
-            replayed=self.replayed,
-        )
+    def near(self, draws: Draws) -> Draws | None:
+        """Returns the windows on small images of the same code, if there are any."""
+        return self.near_draws if draws is self.windows else None

@@ -1,24 +1,24 @@
-"""Starts the process in which the user's code runs, watches it, and reads what it left.
+"""Starts the process in which the user's code runs, waits for its end, and reads what it left.
 
-Nothing of the user's is imported here, and nothing of theirs is unpickled: observations are plain
-arrays. When a call takes longer than the limit the process is asked where it stands, and ended.
+It is a new one, in which the code is found by name, or a copy of this one, for a user's own test
+suite, which holds the objects. Nothing of the user's is imported here, and nothing of theirs is
+unpickled: observations are plain arrays. A call that takes too long ends the process, which leaves
+its stack: see `worker.serving`.
 """
 
-import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from cropaudit.conformance.copy_process import start_copy
 from cropaudit.conformance.observations.batches import Batches
 from cropaudit.conformance.observations.contract import Contract, Trouble
 from cropaudit.conformance.observations.draws import Draws
@@ -29,8 +29,8 @@ from cropaudit.conformance.observations.training import Replayed, Training
 from cropaudit.conformance.observations.updates import Updates
 from cropaudit.conformance.observed import Observations
 from cropaudit.conformance.pipeline_claim import PipelineClaim
+from cropaudit.conformance.probes.guard import is_user
 from cropaudit.conformance.subjects import Subjects
-from cropaudit.conformance.worker.janitor import Pipe
 from cropaudit.conformance.worker.request import written_request
 
 __all__ = ["observe", "observe_objects"]
@@ -50,9 +50,10 @@ _KINDS: dict[str, type[Any]] = {
 }
 _WORKER = "cropaudit.conformance.worker"
 _POLL = 0.05
-_LOOKS = 20  # in a row that find it late: not one alone, for all may have been suspended
-_START = 60.0  # seconds that importing torch may take on a busy machine
-_LAST_WORDS = 2.0
+_LAST_WORDS = 1.0  # seconds that the stacks of what the process had started may take
+_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "NO_ALBUMENTATIONS_UPDATE": "1"}
+
+Work = Callable[[Path, int], None]
 
 
 def observe(
@@ -65,26 +66,14 @@ def observe(
         claimed: What it is said to do.
         tick: Called while waiting, about every twentieth of a second.
     """
-    with _workplace() as (folder, pipe):
+
+    def work(folder: Path, reading: int) -> None:
         (folder / "request.json").write_text(written_request(subjects, claimed), "utf-8")
-        ended = _run(folder, pipe, subjects.call_limit, tick or _nothing)
-        return _gather(folder, ended, subjects)
+        os.set_inheritable(reading, True)
+        command = [sys.executable, "-m", _WORKER, str(folder), str(reading)]
+        os.execve(sys.executable, command, {**os.environ, **_ENVIRONMENT})
 
-
-@contextmanager
-def _workplace() -> Iterator[tuple[Path, Pipe]]:
-    """Yields a folder, and a pipe whose writing end closes when this process ends: see janitor."""
-    pipe = Pipe(*os.pipe())
-    try:
-        with tempfile.TemporaryDirectory(prefix="cropaudit-") as name:
-            yield Path(name), pipe
-    finally:
-        os.close(pipe.reading)
-        os.close(pipe.writing)
-
-
-def _nothing() -> None:
-    pass
+    return _observed(work, subjects, tick or _nothing)
 
 
 def observe_objects(
@@ -97,100 +86,109 @@ def observe_objects(
         subjects: Their names, for messages, and how to probe.
         claimed: What they are said to do.
     """
-    with _workplace() as (folder, pipe):
-        (folder / "errors.txt").touch()
-        copy = start_copy(folder, pipe, given, subjects, claimed)
-        ended = _watched(copy, folder, subjects.call_limit, _nothing)
-        return _gather(folder, ended, subjects)
+    from cropaudit.conformance.worker.serving import serve
+
+    return _observed(
+        lambda folder, reading: serve(folder, reading, subjects, claimed, given), subjects, _nothing
+    )
 
 
-class _Process(Protocol):
-    """What is asked of a process."""
-
-    pid: int
-    returncode: Any
-
-    def poll(self) -> int | None: ...
-    def wait(self) -> int: ...
-
-
-def _run(folder: Path, pipe: Pipe, limit: float, tick: Callable[[], None]) -> Trouble | None:
-    with (folder / "errors.txt").open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", _WORKER, str(folder), str(pipe.reading)],
-            pass_fds=(pipe.reading,),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "NO_ALBUMENTATIONS_UPDATE": "1"},
-            start_new_session=True,  # so that its copies and workers end with it
-        )
-    return _watched(process, folder, limit, tick)
-
-
-def _watched(
-    process: _Process, folder: Path, limit: float, tick: Callable[[], None]
-) -> Trouble | None:
-    """Waits for the end of a process, and returns the trouble if it came early."""
-    started = time.time()
-    late = 0
+def _observed(work: Work, subjects: Subjects, tick: Callable[[], None]) -> Observations:
+    pipe = os.pipe()  # its writing end closes when this process ends, in whatever way
     try:
-        while process.poll() is None:
+        with tempfile.TemporaryDirectory(prefix="cropaudit-") as name:
+            folder = Path(name)
+            process = _started(work, folder, *pipe)
+            ended = _watched(process, folder, subjects.call_limit, tick)
+            return _gather(folder, ended, subjects)
+    finally:
+        for end in pipe:
+            os.close(end)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _started(work: Work, folder: Path, reading: int, writing: int) -> int:
+    """Starts a process that does ``work`` in a group of its own, and returns its number."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with warnings.catch_warnings():
+        # Newer Pythons warn of forks beside threads; the copy uses none of ours.
+        warnings.simplefilter("ignore")
+        process = os.fork()
+    if process:
+        return process
+    try:  # never returns: whatever happens, the process ends here
+        os.setsid()  # so that what it starts ends with it
+        os.close(writing)
+        # What is printed below Python, and by libraries, goes to the log as well.
+        log = os.open(folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for number, stream in enumerate((os.open(os.devnull, os.O_RDONLY), log, log)):
+            os.dup2(stream, number)
+        work(folder, reading)
+        os._exit(0)
+    except BaseException:
+        with (folder / "output.txt").open("a", encoding="utf-8") as output:
+            output.write(traceback.format_exc())
+    finally:
+        os._exit(1)
+
+
+def _watched(process: int, folder: Path, limit: float, tick: Callable[[], None]) -> Trouble | None:
+    """Waits for the end of a process, and returns the trouble if it came early."""
+    found, status = 0, 0
+    try:
+        while not found:
             tick()
             time.sleep(_POLL)
-            overdue = time.time() - _heard(folder / "beat", started) > limit
-            late = late + 1 if overdue else 0
-            if late == _LOOKS:
-                return _hung(process, folder, limit)
+            found, status = _ended(process, os.WNOHANG)
+        if os.waitstatus_to_exitcode(status) == -signal.SIGALRM:
+            return _hung(process, folder, limit)
     finally:
-        _end(process)
+        _signalled(process, signal.SIGKILL)
+        if not found:
+            _ended(process, 0)
     if (folder / "done").exists():
         return None
-    words = (folder / "errors.txt").read_text("utf-8", "replace").strip().splitlines()
-    output = folder / "output.txt"
-    if output.exists():
-        words += output.read_text("utf-8", "replace").strip().splitlines()
-    last = words[-1][:300] if words else f"ended with code {process.returncode}"
+    words = (folder / "output.txt").read_text("utf-8", "replace").strip().splitlines()
+    code = os.waitstatus_to_exitcode(status)
+    last = words[-1][:300] if words else f"ended with code {code}"
     return Trouble("raised", f"the process died: {last}")
 
 
-def _heard(beat: Path, started: float) -> float:
+def _ended(process: int, how: int) -> tuple[int, int]:
     try:
-        return beat.stat().st_mtime
-    except FileNotFoundError:
-        return started + _START
+        return os.waitpid(process, how)
+    except ChildProcessError:  # whoever reaps every child here has taken its status
+        return process, 0
 
 
-def _hung(process: _Process, folder: Path, limit: float) -> Trouble:
-    """Asks every process of the group for its stack, and names the user's line in it."""
-    stacks = folder / "stacks.txt"
-    if not stacks.exists():  # it never got as far as to listen
-        return Trouble("hung", f"did not begin within {_START + limit:g} seconds")
-    os.killpg(process.pid, signal.SIGUSR1)
-    end = time.time() + _LAST_WORDS
-    while time.time() < end and not stacks.stat().st_size:
-        time.sleep(_POLL)
-    time.sleep(_POLL)
-    return Trouble("hung", f"did not return within {limit:g} seconds", _line(stacks))
+def _hung(process: int, folder: Path, limit: float) -> Trouble:
+    """Reads the stack that a process left, and those of all that it had started."""
+    if _signalled(process, signal.SIGALRM):
+        time.sleep(_LAST_WORDS)
+    where = _line(folder / "stacks.txt")
+    return Trouble("hung", f"did not return within {limit:g} seconds", where)
+
+
+def _signalled(process: int, number: int) -> bool:
+    """Signals the group of a process; returns whether anybody is left in it."""
+    try:
+        os.killpg(process, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _line(stacks: Path) -> str:
     """Returns the innermost line of a stack that is in none of the libraries."""
     for text in stacks.read_text("utf-8", "replace").splitlines():
         name, _, rest = text.strip().removeprefix('File "').partition('", line ')
-        ours = str(Path(__file__).resolve().parents[1])
-        library = "site-packages" in name or name.startswith(
-            (ours, os.path.realpath(sys.base_prefix))
-        )
-        if rest and not library and not name.startswith("<"):
+        if rest and is_user(name, None):
             return f"{name}:{rest.split()[0]}"
     return ""
-
-
-def _end(process: _Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _gather(folder: Path, ended: Trouble | None, subjects: Subjects) -> Observations:

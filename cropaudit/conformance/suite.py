@@ -1,38 +1,12 @@
 """The suite: every check on what was seen, their level shared, and the verdict on it all."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from cropaudit.conformance.catalogue import CHECKS, Check
-from cropaudit.conformance.checks import accountant, contract
-from cropaudit.conformance.checks.batches import batch_law, inclusion_rate, steps_and_rate
-from cropaudit.conformance.checks.models import isolation, per_sample_gradients
-from cropaudit.conformance.checks.steps import (
-    clipping,
-    finite_updates,
-    kept_state,
-    noise,
-    update,
-    watched_noise,
-    watched_steps,
-)
-from cropaudit.conformance.checks.windows import (
-    independence,
-    label_alignment,
-    non_interference,
-    window_law,
-)
+from cropaudit.conformance.catalogue import CHECKS
 from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import (
-    Finding,
-    Outcome,
-    Status,
-    decide,
-    doubtful,
-    merged,
-    settled,
-)
+from cropaudit.conformance.outcome import Finding, Outcome, Status, decide, doubtful, settled
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.process import observe
 from cropaudit.conformance.subjects import Subjects
@@ -41,41 +15,6 @@ from cropaudit.errors import InputError
 __all__ = ["LEVEL", "SuiteResult", "examine", "run_suite"]
 
 LEVEL = 0.01
-
-_Check = Callable[[Observations, PipelineClaim], Outcome]
-
-_CHECKS: dict[str, _Check] = {
-    "contract": contract.check,
-    "non-interference": non_interference.check,
-    "window law": window_law.check,
-    "independence": independence.check,
-    "inclusion rate": inclusion_rate.check,
-    "label alignment": label_alignment.check,
-    "batch law": batch_law.check,
-    "per-sample gradients": per_sample_gradients.check,
-    "isolation": isolation.check,
-    "clipping": clipping.check,
-    "noise": noise.check,
-    "steps and rate": steps_and_rate.check,
-    "update": update.check,
-    "finite updates": finite_updates.check,
-    "kept state": kept_state.check,
-    "accountant": accountant.check,
-}
-# Of a whole training, where its own steps tell what a part's probe tells otherwise.
-_WHOLE: dict[str, _Check] = {
-    "non-interference": watched_steps.check_interference,
-    "window law": window_law.check,
-    "independence": independence.check,
-    "inclusion rate": inclusion_rate.check,
-    "label alignment": watched_steps.check_labels,
-    "batch law": batch_law.check,
-    "isolation": watched_steps.check_isolation,
-    "clipping": watched_steps.check_clipping,
-    "noise": watched_noise.check,
-    "steps and rate": steps_and_rate.check,
-    "update": watched_steps.check_update,
-}
 
 
 @dataclass(frozen=True)
@@ -142,35 +81,11 @@ def examine(
     Raises:
         InputError: If the level is not in (0, 1).
     """
-    outcomes: Sequence[Outcome] = [_outcome(item, seen, claimed) for item in CHECKS]
+    outcomes: Sequence[Outcome] = [check(seen, claimed) for check in CHECKS]
     if again is not None and doubtful(outcomes, level):
         fresh = again()
-        outcomes = settled(outcomes, [_outcome(item, fresh, claimed) for item in CHECKS], level)
+        outcomes = settled(outcomes, [check(fresh, claimed) for check in CHECKS], level)
     return SuiteResult(decide(outcomes, level), level, claimed)
-
-
-def _outcome(item: Check, seen: Observations, claimed: PipelineClaim) -> Outcome:
-    """Runs one check; what was given and broke is not called missing, nor is what is blind."""
-    found = _found(item.name, seen, claimed)
-    if found.skipped and item.blind_loader and seen.batches is not None and seen.batches.ours:
-        return replace(found, skipped="", unmeasured=item.blind_loader)
-    serious = {t.subject for t in seen.contract.troubles if t.kind != "printed"}
-    broken = [subject for subject in item.needs if subject in serious]
-    if found.skipped and broken:
-        words = f"the {' and the '.join(broken)} could not be probed: see contract"
-        return replace(found, skipped=words)
-    return found
-
-
-def _found(name: str, seen: Observations, claimed: PipelineClaim) -> Outcome:
-    """Runs a check on the parts that were given and on the whole pipeline, if both were."""
-    parts, whole = seen.parts, seen.whole
-    if name not in _WHOLE or whole is None:
-        return _CHECKS[name](seen, claimed)
-    found = [_WHOLE[name](whole, claimed)]
-    if parts is not None:
-        found.insert(0, _CHECKS[name](parts, claimed))
-    return merged(found)
 
 
 def run_suite(

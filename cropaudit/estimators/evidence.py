@@ -67,16 +67,6 @@ class Counts:
         """Returns the exact upper limit of the false negative rate."""
         return upper_limit(self.members - self.hits, self.members, level)
 
-    def swapped(self) -> "Counts":
-        """Returns the same test told from the other world: its hits are what was not alarmed.
-
-        Raises:
-            InputError: If the test is ranked: a rank among one world is none among the other.
-        """
-        require(not self.ranked, "counts", "of a fixed threshold to be swapped", "a ranked test")
-        misses, rest = self.members - self.hits, self.nonmembers - self.alarms
-        return Counts(self.nonmembers, self.members, rest, misses)
-
 
 @dataclass(frozen=True)
 class Guesses:
@@ -111,8 +101,12 @@ class Found:
 
     Attributes:
         epsilon: At least 0; infinite where no finite epsilon explains what was seen.
-        note: What else is known, in a few words.
+        axis: The number that a family varies; none without a family.
+        limit: Its last value that is rejected; none if no member is rejected, or all are.
+        outside: Whether every member is rejected, so that the family has nothing to say.
     """
 
     epsilon: float
-    note: str = ""
+    axis: str | None = None
+    limit: float | None = None
+    outside: bool = False

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cropaudit.accounting.bounds.accountant import bracket, epsilon_at
-from cropaudit.accounting.bounds.answers import answer, objects_answer, place_map, profiles
+from cropaudit.accounting.bounds.answers import answer, bound, place_map, profiles
 from cropaudit.accounting.bounds.requests import BoundRequest, load_request
 from cropaudit.errors import InputError
 
@@ -148,9 +148,23 @@ def test_a_map_of_a_part_is_refused(changes: dict[str, object], message: str) ->
 def test_real_objects_beside_a_patch(camvid_root: object) -> None:
     given = {"image": f"{camvid_root}/images", "crop": "200", "patch": "40x20"}
     asked = request(**given, objects=f"{camvid_root}/objects.json", batch=16, records=367)
-    found = objects_answer(asked, answer(asked))
+    found = answer(asked).objects
+    assert found is not None
     assert found.coverage.objects == 661
     assert found.uncovered == pytest.approx(1 - found.coverage.share)
     assert 0.5 < found.uncovered < 0.6
     epsilons = [epsilon for _, _, epsilon in found.squares if epsilon is not None]
     assert epsilons == sorted(epsilons)
+
+
+def test_python_takes_what_the_command_line_takes() -> None:
+    settings = {"image": "64", "crop": 24, "patch": 4, "batch": 10, "records": 100, "delta": 1e-5}
+    found = bound(**settings, epochs=20, noise=1.0, sweeps="noise=1,2")
+    assert found.epsilon == upper() == found.sweeps[0].series[0].epsilon[0]
+    pipeline = found.phases[0].pipeline
+    assert bound(pipeline, delta=1e-5, noise_std=2.0, clip_norm=2.0).epsilon == found.epsilon
+    solved = bound(pipeline, delta=1e-5, target_epsilon=2.0)
+    assert 1.99 < solved.epsilon <= 2.0
+    assert solved.solved.startswith("noise multiplier")
+    with pytest.raises(InputError, match=r"settings must be among delta, .*, got batch, preset"):
+        bound(pipeline, preset="paper-a2d2", batch=3)

@@ -211,8 +211,9 @@ class Counted:
         self.asked += np.size(epsilon)
         return self.inner.delta(epsilon)
 
-    def slope(self, epsilon: Array) -> Array:
-        return self.inner.slope(epsilon)
+    def tangent(self, epsilon: Array) -> tuple[Array, Array]:
+        self.asked += np.size(epsilon)
+        return self.inner.tangent(epsilon)
 
     def reach(self, tail: float) -> float:
         return self.inner.reach(tail)

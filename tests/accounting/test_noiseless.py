@@ -14,12 +14,12 @@ from scipy.stats import binom
 from cropaudit.accounting.bounds.accountant import (
     bracket,
     calibrate_noise,
-    delta_at,
     epsilon_at,
     epsilon_over_steps,
-    most_steps,
     pair_bracket,
+    privacy_curve,
 )
+from cropaudit.accounting.bounds.solving import most_steps
 from cropaudit.accounting.mechanisms.descriptions import (
     AddRemoveShortcut,
     FixedSizePatch,
@@ -28,7 +28,7 @@ from cropaudit.accounting.mechanisms.descriptions import (
     ReplaceOneShortcut,
     ShufflePatch,
 )
-from cropaudit.accounting.mechanisms.json_values import from_json, to_json
+from cropaudit.accounting.mechanisms.registry import from_json, to_json
 from cropaudit.accounting.privacy_loss.atoms import Atoms
 from cropaudit.accounting.privacy_loss.divergences import StepLoss
 from cropaudit.accounting.privacy_loss.dominating_pairs import MixturePair, StepPair
@@ -49,7 +49,7 @@ def test_epsilon_without_noise_is_infinite_unless_the_patch_is_hardly_seen(
     rate = mechanism.rate() * -math.expm1(crops * math.log1p(-rho)) if rho < 1 else mechanism.rate()
     ever = -math.expm1(mechanism.compositions * math.log1p(-rate)) if rate < 1 else 1.0
     for epsilon in (0.0, 1.0, 500.0):
-        assert delta_at(mechanism, epsilon) == pytest.approx(ever, rel=1.2e-5)
+        assert privacy_curve(mechanism).delta(epsilon) == pytest.approx(ever, rel=1.2e-5)
     for delta in (ever * 0.99, ever * 1.01):
         if delta < 1:
             found = bracket(mechanism, delta)

@@ -106,6 +106,12 @@ def test_boxes_of_objects_are_cut_to_smaller_images(tmp_path: Path) -> None:
     [
         ({"crop": None}, "crop must be given"),
         ({"records": None}, "records must be given"),
+        ({"steps": 2.5}, "steps must be a whole number, got 2.5"),
+        ({"noise": True}, "noise must be a finite number, got True"),
+        ({"noise": float("inf")}, "noise must be a finite number, got inf"),
+        ({"drop_last": "maybe"}, "drop-last must be true or false, got maybe"),
+        ({"objects": ["a"]}, "objects must be text, got "),
+        ({"clip_norm": 0.0}, "clip-norm must be above 0, got 0.0"),
         ({"image": []}, "image must be given"),
         ({"patch": []}, "patch must be given"),
         ({"delta": None}, "delta must be given"),
@@ -119,11 +125,11 @@ def test_boxes_of_objects_are_cut_to_smaller_images(tmp_path: Path) -> None:
         ({"scale": "0.5:1"}, "scale must be left out with crop law uniform"),
         ({"crop_law": "resized", "padding": "4"}, "padding must be left out with crop law resized"),
         ({"crop_law": "none", "flip": 0.5}, "flip must be left out with crop law none"),
-        ({"sampler": "sequential"}, "sampler: must be"),
+        ({"sampler": "sequential"}, "sampler must be one of poisson, fixed, .*, got sequential"),
         ({"typo": 1}, "typo must be a known key"),
         ({"patch": ["4", "65"]}, "patch must be at most the image 64x64, got 65x65"),
-        ({"flip": 2.0}, "flip: .*less than or equal to 1, got 2.0"),
-        ({"steps": "many"}, "steps: .*, got many"),
+        ({"flip": 2.0}, r"horizontal flip must be in \[0, 1\], got 2.0"),
+        ({"steps": "many"}, "steps must be a whole number, got many"),
     ],
 )
 def test_what_is_wrong_is_named(changes: dict[str, object], message: str) -> None:

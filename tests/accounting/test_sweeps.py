@@ -33,9 +33,10 @@ def single(**changes: object) -> float:
     ],
 )
 def test_a_sweep_is_many_questions(text: str, key: str, values: list[object]) -> None:
-    ticks: list[None] = []
-    found = run_sweep(request(), parse_sweep(text), tick=lambda: ticks.append(None))
-    assert len(ticks) == len(values) == len(found.values)
+    done: list[int] = []
+    found = run_sweep(request(), parse_sweep(text), stage=lambda *_: done.append)
+    assert done == [n + 1 for n in range(len(found.values))]
+    assert len(done) == len(values)
     expected = [single(**{key: value}) for value in values]
     assert found.series[0].epsilon == pytest.approx(expected, rel=1e-12)
     for line in found.series:

@@ -156,7 +156,7 @@ def test_pictures_are_the_same_each_time() -> None:
     ids=str,
 )
 def test_every_design_is_drawn_and_others_of_the_record_follow_their_coins(design) -> None:
-    data, slots = plant(SCENES, design, 4, CROP, RECTANGLE, 2, per_image=2, margin=3)
+    data, slots = plant(SCENES, design, 4, CROP, RECTANGLE, 2, per_image=2)
     member = np.array([True, False, False, True])
     pictures, files = draw_canaries(data, slots, member, CROP, 4)
     for picture, slot in zip(pictures, slots, strict=True):

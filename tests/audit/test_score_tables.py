@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from cropaudit.audit.games.probe_game import score_csv
+from cropaudit.audit.runs.run_files import score_csv
 from cropaudit.audit.scores.tables import Named, ScoreTable, read_arrays, read_table
 from cropaudit.errors import InputError
 from cropaudit.files.numbers import LARGEST
@@ -171,7 +171,7 @@ def test_a_position_of_one_world_has_no_game() -> None:
 def test_an_audits_own_scores_are_read_back_exactly() -> None:
     rng = np.random.default_rng(0)
     values, member = rng.normal(size=50) * 1e-7, rng.random(50) < 0.5
-    found = table(score_csv(values, member).decode())
+    found = table(score_csv(ScoreTable("", values, member)).decode())
     assert np.array_equal(found.values, values)
     assert np.array_equal(found.member, member)
 

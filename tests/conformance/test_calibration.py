@@ -9,15 +9,15 @@ import torch
 from torchvision.transforms import v2
 
 from cropaudit.accounting.geometry.shapes import Size
-from cropaudit.conformance.probes.crops.calibration import calibrated
-from cropaudit.conformance.probes.crops.codes import image_code, mask_code
+from cropaudit.conformance.probes.crops.codes import image_code
 from cropaudit.conformance.probes.crops.styles import styles_named
+from cropaudit.conformance.probes.crops.transform import Transform, calibrated
 from cropaudit.conformance.probes.guard import Guard
 
 SIZE = Size(40, 60)
 MEAN, DEVIATION = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
-Transform = Callable[[torch.Tensor, torch.Tensor], Any]
+Code = Callable[[torch.Tensor, torch.Tensor], Any]
 
 
 @pytest.fixture(autouse=True)
@@ -25,13 +25,13 @@ def _one_thread(one_thread: None) -> None:
     """Copies of this process must not wait for threads that they do not have."""
 
 
-def after(transform: Transform) -> Any:
+def after(transform: Code) -> Any:
     """Returns the output for the coded image, brought back to bytes where that can be done."""
     style = styles_named("v2")[0]
     guard = Guard("transform", None, lambda: None)
-    found = calibrated(transform, style, guard, SIZE)
-    image, _ = found.call(transform, image_code(SIZE), mask_code(SIZE), guard)
-    return found is not style, image
+    called = Transform(transform, style, guard, SIZE)
+    found = calibrated(called)
+    return found is not called, found.crops(called.image, called.masks[0])[0][0]
 
 
 def normalised(image: torch.Tensor, mask: torch.Tensor) -> Any:
@@ -63,7 +63,7 @@ def test_padding_of_a_minority_is_no_obstacle() -> None:
     ],
     ids=["bytes", "floats", "jitter", "standardised", "black", "noise"],
 )
-def test_nothing_else_is_touched(transform: Transform) -> None:
+def test_nothing_else_is_touched(transform: Code) -> None:
     assert not after(transform)[0]
 
 

@@ -18,7 +18,7 @@ from cropaudit.accounting.inclusion.probability import inclusion
 from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
 from cropaudit.conformance.catalogue import CHECKS
 from cropaudit.conformance.mutants import pipelines, trainers
-from cropaudit.conformance.mutants.loader_parts import CROP
+from cropaudit.conformance.mutants.loaders import CROP
 from cropaudit.conformance.observations.batches import Batches
 from cropaudit.conformance.observed import Observations
 from cropaudit.conformance.pipeline_claim import PipelineClaim
@@ -66,7 +66,7 @@ def _loader() -> Observations:
 def _trainer() -> Observations:
     guard = Guard("trainer", None, lambda: None)
     subjects = Subjects(trainer="a.py:b", quick=True)
-    return Observations(updates=probe_trainer(trainers.make_loop, guard, subjects, CLAIMED))
+    return Observations(updates=probe_trainer(trainers.LoopStep, guard, subjects, CLAIMED))
 
 
 def _model() -> Observations:
@@ -77,7 +77,7 @@ def _model() -> Observations:
 
 def _pipeline() -> Observations:
     guard = Guard("pipeline", None, lambda: None)
-    found = probe_pipeline(pipelines.train_private, guard, Subjects(pipeline="a.py:b"), CLAIMED)
+    found = probe_pipeline(pipelines.training(), guard, Subjects(pipeline="a.py:b"), CLAIMED)
     return Observations(
         trained_batches=found.batches,
         trained_draws=found.draws,

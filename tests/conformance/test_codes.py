@@ -47,18 +47,16 @@ def test_rows_and_columns_are_read_from_images_and_masks_alike(chosen) -> None:
 
 
 @QUIET
-@given(selections(), st.sampled_from([np.float32, np.float64]), st.booleans(), st.booleans())
-def test_floats_in_the_unit_interval_and_negatives_are_read(
-    chosen, kind, negative: bool, scaled: bool
-) -> None:
+@given(selections(), st.sampled_from([np.float32, np.float64]), st.booleans())
+def test_floats_in_the_unit_interval_are_read(chosen, kind, scaled: bool) -> None:
     size, rows, columns = chosen
     code = image_code(size)[np.ix_(rows, columns)]
-    shown = (255 - code if negative else code).astype(kind)
+    shown = code.astype(kind)
     if scaled:
         shown = shown / kind(255)
     elif shown.max() <= 1:
         return  # bytes of 0 and 1 alone, as floats, could be either
-    found = read_image(shown, size, negative=negative)
+    found = read_image(shown, size)
     assert (found.rows.tolist(), found.columns.tolist()) == (rows.tolist(), columns.tolist())
 
 

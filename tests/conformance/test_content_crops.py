@@ -17,10 +17,8 @@ from cropaudit.conformance.observed import Observations
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.probes.crops.codes import DIGITS, FEW, WIDE, Labels
 from cropaudit.conformance.probes.crops.contents import ALL_IDS, GROUNDS, Contents, with_patch
-from cropaudit.conformance.probes.crops.pairing import PairMaker
-from cropaudit.conformance.probes.crops.styles import styles_named
-from cropaudit.conformance.probes.guard import Guard
-from tests.conformance.test_pairing import NUMPY, PATCH, SIDE, SIZE, Array, Cropping
+from cropaudit.conformance.probes.guard import UserError
+from tests.conformance.test_pairing import PATCH, SIDE, SIZE, Array, Cropping, called, maker
 
 Rule = Callable[[Array, Array], bool]
 STATES = 120
@@ -97,20 +95,8 @@ CHOOSY: dict[str, Callable[[], Cropping]] = {
 def replays(
     transform: Cropping, labels: Labels = WIDE, data: Path | None = None, **rest: Any
 ) -> Pairs:
-    rng = np.random.default_rng(1)
-    options = {"trust_image": True, "replay": transform.replay, "labels": labels}
-    maker = PairMaker(
-        transform,
-        NUMPY,
-        Guard("transform", None, lambda: None),
-        SIZE,
-        PATCH,
-        None,
-        Contents(SIZE, data, rng, dtype=labels.dtype, **rest),
-        rng,
-        **options,  # type: ignore[arg-type]
-    )
-    return maker.run(STATES, 600.0, "crop.py:1")
+    shown = called(transform, SIZE, labels=labels, where="crop.py:1")
+    return maker(shown, PATCH, data=data, **rest).run(STATES, 600.0)
 
 
 @pytest.mark.parametrize("kind", CHOOSY)
@@ -175,8 +161,6 @@ def test_what_raises_on_some_contents_is_said_and_the_others_are_judged() -> Non
 
 
 def test_what_raises_on_all_contents_is_no_pass() -> None:
-    from cropaudit.conformance.probes.guard import UserError
-
     def spoiled(pair: tuple[Array, Array]) -> tuple[Array, Array]:
         if (pair[1] < 1000).any():
             raise ValueError("unknown label")
@@ -191,20 +175,8 @@ def test_what_raises_on_all_contents_is_no_pass() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, 600.0])
 def test_replays_that_are_missing_are_counted_and_leave_it_undecided(seconds: float) -> None:
-    transform, rng = Cropping(), np.random.default_rng(0)
-    maker = PairMaker(
-        transform,
-        styles_named("numpy")[0],
-        Guard("transform", None, lambda: None),
-        SIZE,
-        PATCH,
-        None,
-        Contents(SIZE, None, rng),
-        rng,
-        trust_image=True,
-        replay=transform.replay,
-    )
-    outcome = check(Observations(pairs=maker.run(90, seconds, "")), PipelineClaim(image=SIZE))
+    pairs = maker(called(Cropping(), SIZE), PATCH).run(90, seconds)
+    outcome = check(Observations(pairs=pairs), PipelineClaim(image=SIZE))
     assert outcome.undecided.startswith("1 of 90 replays were made") == (seconds == 0)
 
 

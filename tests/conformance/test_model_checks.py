@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from cropaudit.conformance.checks.models import isolation, per_sample_gradients
 from cropaudit.conformance.checks.steps import clipping, finite_updates, kept_state
-from cropaudit.conformance.mutants.models import CLEAN, FAULTS, make_groupnorm, make_prototypes
+from cropaudit.conformance.mutants import models
+from cropaudit.conformance.mutants.models import small_net
 from cropaudit.conformance.observations.gradients import Gradients
 from cropaudit.conformance.observations.store import load, save
 from cropaudit.conformance.observed import Observations
@@ -60,13 +61,13 @@ NAMED = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", models.MUTANTS.faults, ids=lambda fault: fault.name)
 def test_every_fault_is_found_by_its_check_with_its_cause(fault):
     words = refuted(probed(fault), fault.claimed)[fault.check]
     assert any(NAMED[fault.name] in item for item in words)
 
 
-@pytest.mark.parametrize("fault", CLEAN, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", models.MUTANTS.sound, ids=lambda fault: fault.name)
 def test_sound_models_pass_with_room_to_spare(fault, tmp_path):
     gradients = probed(fault)
     save(gradients, tmp_path / "g.npz")
@@ -94,13 +95,13 @@ def test_losses_of_every_reduction_are_compared(loss, reduction):
     def without_void(outputs, masks):
         return loss(outputs, masks.clamp(max=3))
 
-    gradients = probe(make_groupnorm(), without_void)
+    gradients = probe(small_net(), without_void)
     assert gradients.reduction == reduction
     assert not any(refuted(gradients, PipelineClaim()).values())
 
 
 def test_a_loss_normalised_by_the_batch_is_neither_mean_nor_sum():
-    gradients = probe(make_groupnorm(), lambda o, m: o.square().sum().sqrt())
+    gradients = probe(small_net(), lambda o, m: o.square().sum().sqrt())
     assert gradients.reduction == "crossing"
     assert refuted(gradients, PipelineClaim())["isolation"]
 
@@ -150,7 +151,7 @@ def test_a_wrong_type_and_a_raising_model_end_the_probe():
 
 
 def test_random_layers_and_refusals_are_inconclusive():
-    gradients = probe(make_groupnorm())
+    gradients = probe(small_net())
     random = replace(gradients, steady=False, repeatable=False)
     for check in (per_sample_gradients.check, isolation.check, kept_state.check):
         assert check(Observations(gradients=random), PipelineClaim()).undecided
@@ -169,7 +170,7 @@ def test_without_a_model_the_checks_are_skipped():
 
 @pytest.fixture(scope="module")
 def sound():
-    return probe(make_groupnorm())
+    return probe(small_net())
 
 
 @settings(max_examples=50, deadline=None)
@@ -197,7 +198,7 @@ class FunctionalDropout(nn.Module):
 
 
 def test_chance_is_told_from_memory():
-    chance, memory = probe(FunctionalDropout()), probe(make_prototypes())
+    chance, memory = probe(FunctionalDropout()), probe(models.MUTANTS.code("prototypes")())
     assert chance.repeatable
     assert memory.repeatable
     assert chance.recalls == 0 < memory.recalls
@@ -253,7 +254,7 @@ class Counting(nn.Module):
 def test_memory_in_attributes_and_in_the_loss_is_found_and_counters_pass():
     hidden = refuted(probe(HiddenMemory()), PipelineClaim())["kept state"]
     assert "one image is in the gradients of later ones" in hidden[0]
-    loss = refuted(probe(make_groupnorm(), WeighedLoss()), PipelineClaim())["kept state"]
+    loss = refuted(probe(small_net(), WeighedLoss()), PipelineClaim())["kept state"]
     assert "loss.seen" in loss[0]
     assert not refuted(probe(Counting()), PipelineClaim())["kept state"]
 

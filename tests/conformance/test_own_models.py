@@ -32,7 +32,7 @@ def examined(model: nn.Module) -> dict[str, Finding]:
 
 
 # tests/training compares every family's gradients; the checks that users run see the main ones.
-NAMES = ["small-unet", "pspnet", "deeplabv3plus", "pspnet:mobilenet_v2"]
+NAMES = ["pspnet", "deeplabv3plus"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -58,10 +58,9 @@ def without_contiguous_inputs(name: str) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("name", ["small-unet", "pspnet"])
-def test_channels_last_convolutions_fail_under_hooks(name: str) -> None:
+def test_channels_last_convolutions_fail_under_hooks() -> None:
     """Opacus 1.6.0 takes their gradients wrongly, and its validator sees nothing amiss."""
-    finding = examined(without_contiguous_inputs(name))["per-sample gradients"]
+    finding = examined(without_contiguous_inputs("small-unet"))["per-sample gradients"]
     assert finding.status == "fail"
     assert "make the input of each Conv2d contiguous" in finding.detail
 

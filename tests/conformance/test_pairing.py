@@ -4,6 +4,7 @@ The random state is that of one generator here, put back after each replay: no p
 """
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,12 @@ from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.probes.crops.contents import Contents, Scene, with_patch
 from cropaudit.conformance.probes.crops.pairing import PairMaker
 from cropaudit.conformance.probes.crops.styles import styles_named
-from cropaudit.conformance.probes.crops.trust import colours_kept
-from cropaudit.conformance.probes.crops.windows import near_size, probe_windows
+from cropaudit.conformance.probes.crops.transform import (
+    Transform,
+    colours_kept,
+    near_size,
+    probe_windows,
+)
 from cropaudit.conformance.probes.guard import Guard
 
 SIZE, PATCH, SIDE = Size(48, 60), Size(7, 5), 14
@@ -82,24 +87,25 @@ def guard() -> Guard:
     return Guard("transform", None, lambda: None)
 
 
+def called(transform: Any, size: Size = SIZE, **options: Any) -> Transform:
+    """Returns what calls a transform of arrays, whose state is put back by itself if it can."""
+    known = {"replay": transform.replay} if hasattr(transform, "replay") else {}
+    return Transform(transform, NUMPY, guard(), size, **{**known, **options})
+
+
+def maker(transform: Transform, patch: Size = PATCH, crop: Any = None, **rest: Any) -> PairMaker:
+    rng = np.random.default_rng(1)
+    data = rest.pop("data", None)
+    contents = Contents(transform.size, data, rng, dtype=transform.labels.dtype, **rest)
+    sure = hasattr(transform.code, "replay")
+    return PairMaker(transform, patch, crop, contents, rng, sure=sure)
+
+
 def replays(
     transform: Cropping, count: int = 60, crop: CropLaw | None = None, trust: bool = True
 ) -> Pairs:
-    rng = np.random.default_rng(1)
-    contents = Contents(SIZE, None, rng)
-    maker = PairMaker(
-        transform,
-        NUMPY,
-        guard(),
-        SIZE,
-        PATCH,
-        crop,
-        contents,
-        rng,
-        trust_image=trust,
-        replay=transform.replay,
-    )
-    return maker.run(count, 60.0, "file.py:1")
+    shown = called(transform, trust=trust, where="file.py:1")
+    return maker(shown, crop=crop).run(count, 60.0)
 
 
 def flipped(pair: Pair) -> Pair:
@@ -238,24 +244,15 @@ def test_sound_replays_keep_no_picture() -> None:
 
 
 def test_a_replay_in_a_hurry_still_makes_one() -> None:
-    rng = np.random.default_rng(0)
-    transform = Cropping()
-    maker = PairMaker(
-        transform,
-        NUMPY,
-        guard(),
-        SIZE,
-        PATCH,
-        None,
-        Contents(SIZE, None, rng),
-        rng,
-        trust_image=True,
-        replay=transform.replay,
-    )
-    assert len(maker.run(60, 1e-9, "")) >= 1
+    assert len(maker(called(Cropping())).run(60, 1e-9)) >= 1
 
 
 # Contents.
+
+
+@cache
+def scenes() -> Contents:
+    return Contents(SIZE, None, np.random.default_rng(0))
 
 
 @settings(max_examples=40, deadline=None)
@@ -263,7 +260,7 @@ def test_a_replay_in_a_hurry_still_makes_one() -> None:
 def test_a_patch_changes_each_of_its_pixels_and_no_other(
     top: int, left: int, turn: int, index: int
 ) -> None:
-    scene = Contents(SIZE, None, np.random.default_rng(0))[index]
+    scene = scenes()[index]
     other = with_patch(scene, (top, left), PATCH, turn)
     place = np.zeros((SIZE.height, SIZE.width), dtype=bool)
     place[top : top + PATCH.height, left : left + PATCH.width] = True
@@ -286,23 +283,16 @@ def test_photographs_are_scaled_to_the_size(camvid_root: Any) -> None:
 
 
 def test_windows_of_calls_and_the_size_of_small_images() -> None:
-    options: dict[str, Any] = {"calls": 30, "seconds": 60.0, "trust_image": True, "where": "here"}
-    draws = probe_windows(Cropping(), NUMPY, guard(), SIZE, **options)
+    draws = probe_windows(called(Cropping(), where="here"), 30, 60.0)
     assert (len(draws), draws.where, draws.decoded.all()) == (30, "here", True)
     assert near_size(draws) == Size(SIDE + 15, SIDE + 15)
-    hurried = probe_windows(Cropping(), NUMPY, guard(), SIZE, **{**options, "seconds": 0.0})
-    assert len(hurried) == 1
-    twice = probe_windows(Cropping(after=doubled), NUMPY, guard(), SIZE, **options)
+    assert len(probe_windows(called(Cropping()), 30, 0.0)) == 1
+    twice = probe_windows(called(Cropping(after=doubled)), 30, 60.0)
     assert near_size(twice) is None or not twice.slack.any()
-    small = probe_windows(Cropping(), NUMPY, guard(), Size(SIDE, SIDE + 3), **options)
+    small = probe_windows(called(Cropping(), Size(SIDE, SIDE + 3)), 30, 60.0)
     assert near_size(small) is None
 
 
-def test_codes_are_trusted_where_negatives_tell_the_same(one_thread: None) -> None:
-    def inverted(pair: Pair) -> Pair:
-        return 255 - pair[0], pair[1]
-
-    assert colours_kept(Cropping(), NUMPY, guard(), SIZE)
-    assert not colours_kept(
-        Cropping(after=lambda p: (np.minimum(p[0], 20), p[1])), NUMPY, guard(), SIZE
-    )
+def test_codes_are_trusted_where_scrambled_ones_tell_the_same(one_thread: None) -> None:
+    assert colours_kept(called(Cropping()))
+    assert not colours_kept(called(Cropping(after=lambda p: (np.minimum(p[0], 20), p[1]))))

@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from cropaudit.accounting.geometry.shapes import Rectangle, Size
 from cropaudit.conformance.mutants import pipelines
-from cropaudit.conformance.mutants.loader_parts import Cropped
+from cropaudit.conformance.mutants.loaders import Cropped
 from cropaudit.conformance.mutants.mutant import Mutant
 from cropaudit.conformance.observed import Observations
 from cropaudit.conformance.pipeline_claim import PipelineClaim
@@ -40,7 +40,7 @@ def probe(train, claimed: PipelineClaim = CLAIMED, subjects: Subjects = SUBJECTS
 
 
 def suite(fault: Mutant) -> SuiteResult:
-    made = getattr(pipelines, fault.subjects.pipeline.partition(":")[2])
+    made = pipelines.MUTANTS.code(fault.name)
     guard = Guard("pipeline", None, lambda: None)
     watched = probe_pipeline(made, guard, fault.subjects, fault.claimed)
     seen = Observations(
@@ -52,7 +52,7 @@ def suite(fault: Mutant) -> SuiteResult:
     return examine(seen, fault.claimed)
 
 
-@pytest.mark.parametrize("fault", pipelines.FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", pipelines.MUTANTS.faults, ids=lambda fault: fault.name)
 def test_planted_faults_are_found_by_the_named_check(fault: Mutant) -> None:
     found = suite(fault)
     assert found.verdict == "fail"
@@ -62,7 +62,7 @@ def test_planted_faults_are_found_by_the_named_check(fault: Mutant) -> None:
     assert finding.p_value < 5e-3  # of permutations, which some of them are found by
 
 
-@pytest.mark.parametrize("sound", pipelines.CLEAN, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("sound", pipelines.MUTANTS.sound, ids=lambda fault: fault.name)
 def test_sound_trainings_pass(sound: Mutant) -> None:
     """Drawn from a fixed seed; without it, each fails falsely in 1% of the runs at most."""
     found = suite(sound)

@@ -2,7 +2,6 @@
 
 import os
 import random
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,11 +14,9 @@ from cropaudit.conformance.checks.windows.non_interference import check
 from cropaudit.conformance.observations.replays import Pairs
 from cropaudit.conformance.observed import Observations
 from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.probes.crops.contents import Contents
-from cropaudit.conformance.probes.crops.pairing import PairMaker
 from cropaudit.conformance.probes.crops.replay import forked
-from cropaudit.conformance.probes.crops.styles import styles_named
 from cropaudit.conformance.probes.guard import Guard, UserError
+from tests.conformance.test_pairing import called, guard, maker
 from tests.conformance.test_styles import library
 
 # Newer Pythons warn of forks beside threads; the copies use none.
@@ -29,10 +26,6 @@ pytestmark = [
 ]
 Draw = Callable[[], float]
 SIZE, SIDE = Size(48, 60), 12
-
-
-def guard() -> Guard:
-    return Guard("transform", None, lambda: None)
 
 
 def albumentations_draw() -> Draw:
@@ -169,19 +162,7 @@ class Crop:
 
 
 def replays(transform: Any, count: int = 12) -> Pairs:
-    rng = np.random.default_rng(0)
-    maker = PairMaker(
-        transform,
-        styles_named("numpy")[0],
-        guard(),
-        SIZE,
-        Size(8, 8),
-        None,
-        Contents(SIZE, None, rng),
-        rng,
-        trust_image=True,
-    )
-    return maker.run(count, 60.0, "")
+    return maker(called(transform, SIZE).replayable(), Size(8, 8)).run(count, 60.0)
 
 
 def test_a_kept_generator_is_replayed_and_a_new_one_is_said_not_to_be() -> None:
@@ -192,9 +173,3 @@ def test_a_kept_generator_is_replayed_and_a_new_one_is_said_not_to_be() -> None:
     fresh = replays(Crop(lambda: float(np.random.default_rng().random())))
     assert not fresh.replayable
     assert "cannot be replayed" in check(Observations(pairs=fresh), PipelineClaim()).undecided
-
-
-def test_a_replay_takes_little_time() -> None:
-    begun = time.monotonic()
-    replays(Crop(kept_generator()), 4)
-    assert time.monotonic() - begun < 30

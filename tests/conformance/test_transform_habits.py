@@ -24,17 +24,13 @@ from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.probes.crops.codes import DIGITS, WIDE, image_code, mask_code
 from cropaudit.conformance.probes.crops.replay import forked, replay_of, restoring
 from cropaudit.conformance.probes.crops.styles import find_style
-from cropaudit.conformance.probes.crops.windows import coded_crops, probe_windows
-from cropaudit.conformance.probes.guard import Guard, UserError
+from cropaudit.conformance.probes.crops.transform import probe_windows
+from cropaudit.conformance.probes.guard import UserError
 from cropaudit.conformance.suite import examine
-from tests.conformance.test_pairing import NUMPY, SIDE, SIZE, Array, Cropping, Pair
+from tests.conformance.test_pairing import SIDE, SIZE, Array, Cropping, Pair, called, guard
 from tests.conformance_draws import IMAGE, claim, crop_draws, draws_of, found, pairs_of
 
 LARGE = Size(300, 520)
-
-
-def guard() -> Guard:
-    return Guard("transform", None, lambda: None)
 
 
 # Masks of bytes.
@@ -61,9 +57,7 @@ def tripled(pair: Pair) -> Pair:
 def test_windows_are_read_off_masks_of_bytes_as_off_wide_ones(after: Any, trust: bool) -> None:
     def windows(after: Any, labels: Any) -> Draws:
         crop = Cropping(3, after=after, border=5)
-        options: dict[str, Any] = {"calls": 20, "seconds": 60.0, "where": "", "labels": labels}
-        options |= {"trust_image": trust, "replay": crop.replay}
-        return probe_windows(crop, NUMPY, guard(), LARGE, **options)
+        return probe_windows(called(crop, LARGE, labels=labels, trust=trust), 20, 60.0)
 
     wide = (lambda pair: tripled((pair[0], pair[1]))) if after is tripled else None
     expected = windows(None, WIDE)
@@ -83,8 +77,7 @@ def test_a_mask_of_bytes_that_is_cut_elsewhere_is_seen() -> None:
         return image[10:40, 20:60], mask[11:41, 20:60].astype(np.uint8)
 
     replay = lambda run, guard: {k: v for k, v in run().items() if v is not None}  # noqa: E731
-    options: dict[str, Any] = {"calls": 3, "seconds": 60.0, "where": "", "labels": DIGITS}
-    draws = probe_windows(apart, NUMPY, guard(), SIZE, trust_image=True, replay=replay, **options)
+    draws = probe_windows(called(apart, labels=DIGITS, replay=replay), 3, 60.0)
     assert (draws.label_shift == 1).all()
 
 
@@ -145,8 +138,7 @@ def test_several_crops_of_an_image_are_as_many_windows(kind: str, count: int) ->
 
     masks = mask_code(SIZE)
     style = find_style(several, "numpy", guard(), image_code(SIZE), masks)
-    options: dict[str, Any] = {"calls": 10, "seconds": 60.0, "where": "", "trust_image": True}
-    draws = probe_windows(several, style, guard(), SIZE, **options)
+    draws = probe_windows(replace(called(several), style=style), 10, 60.0)
     assert len(draws) == draws.wanted == 10 * count
     assert draws.decoded.all()
     assert ((draws.height == SIDE) & (draws.width == SIDE)).all()
@@ -161,9 +153,8 @@ def test_a_number_of_crops_that_varies_is_refused() -> None:
     def several(image: Array, mask: Array) -> Any:
         return [crop(image, mask) for _ in range(next(calls))]
 
-    options: dict[str, Any] = {"calls": 10, "seconds": 60.0, "where": "", "trust_image": True}
     with pytest.raises(UserError, match="3 crops of an image, and 2 before"):
-        probe_windows(several, NUMPY, guard(), SIZE, **options)
+        probe_windows(called(several), 10, 60.0)
 
 
 def of_images(rng: np.random.Generator, crops: int, same: bool = False) -> Draws:
@@ -339,7 +330,7 @@ def test_what_generators_do_not_tell_is_left_to_copies_of_the_process(one_thread
 
 def test_all_crops_of_a_call_are_replayed_together() -> None:
     crop = Cropping()
-    crops = coded_crops(crop, NUMPY, guard(), SIZE, image_code(SIZE), DIGITS, crop.replay)
+    crops = called(crop, labels=DIGITS).coded()
     assert len(crops) == 1
     assert crops[0][1] is not None
     assert crops[0][1].min() >= 1000

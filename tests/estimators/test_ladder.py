@@ -8,11 +8,13 @@ from scipy.stats import binom
 
 from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
 from cropaudit.estimators.evidence import Counts
+from cropaudit.estimators.null import Null
 from cropaudit.estimators.trials.family import Family
-from cropaudit.estimators.trials.joint_test import JointTest, largest_rejected
+from cropaudit.estimators.trials.joint_test import JointTest
 from cropaudit.estimators.trials.ladder import extreme, joint_p_value
 from cropaudit.estimators.trials.mechanism_fdp import MechanismFdp
 from cropaudit.estimators.trials.rate_test import TradeOff, approximate_dp, p_value
+from tests.guesses import member_null
 
 FAMILY = Family(PoissonPatch(1.0, 0.1, 0.3, 30), 1e-5)
 
@@ -59,15 +61,15 @@ def test_bounds_are_never_below_those_of_bonferroni(data, shape) -> None:
     n, m, ranks = shape
     hits = sorted(data.draw(st.integers(0, n)) for _ in ranks)
     tests = ranked(n, m, hits, ranks)
-    together = JointTest().ladder_epsilon(tests, 1e-5, 0.05).epsilon
-    alone = max(largest_rejected(test, 1e-5, 0.05 / len(tests)) for test in tests)
-    single = max(largest_rejected(test, 1e-5, 0.05) for test in tests)
+    together = JointTest().found(tests, 1e-5, 0.05).epsilon
+    alone = max(JointTest().found([test], 1e-5, 0.05 / len(tests)).epsilon for test in tests)
+    single = max(JointTest().found([test], 1e-5, 0.05).epsilon for test in tests)
     assert alone <= together + 1e-5
     assert together <= single + 1e-5
-    value = JointTest().ladder_p_value(tests, together + 0.01, 1e-5, 0.05)
+    value = JointTest().p_value(tests, Null.region(together + 0.01, 1e-5), 0.05)
     assert value > 0.05
     if together > 0.02:
-        assert JointTest().ladder_p_value(tests, together - 0.01, 1e-5, 0.05) <= 0.05
+        assert JointTest().p_value(tests, Null.region(together - 0.01, 1e-5), 0.05) <= 0.05
 
 
 @settings(max_examples=10, deadline=None)
@@ -90,7 +92,7 @@ def test_null_and_power_at_the_true_curve() -> None:
     tests = [ranked(n, m, hits.tolist(), ranks) for hits in games]
     smallest = np.array([min(p_value(t, curve) for t in each) for each in tests])
     maybe = [each for each, p in zip(tests, smallest, strict=True) if p <= 0.1]
-    joint = np.array([JointTest().ladder_p_value(each, 1.0, 0.0, 0.1) for each in maybe])
+    joint = np.array([JointTest().p_value(each, Null.region(1.0, 0.0), 0.1) for each in maybe])
     bonferroni = (len(ranks) * smallest <= 0.1).sum()
     assert bonferroni <= (joint <= 0.1).sum() <= binom.isf(1e-5, 300, 0.1)
     assert (joint <= 0.1).sum() >= binom.ppf(1e-5, 300, 0.07)
@@ -99,10 +101,10 @@ def test_null_and_power_at_the_true_curve() -> None:
 def test_a_family_uses_it_too() -> None:
     tests = ranked(300, 300, [6, 40, 150], [1, 10, 90])
     estimator = MechanismFdp(FAMILY)
-    together = estimator.ladder_epsilon(tests, 1e-5, 0.05).epsilon
-    alone = max(estimator.epsilon(test, 1e-5, 0.05 / 3).epsilon for test in tests)
+    together = estimator.found(tests, 1e-5, 0.05).epsilon
+    alone = max(estimator.found([test], 1e-5, 0.05 / 3).epsilon for test in tests)
     assert 0 < alone <= together
-    assert estimator.ladder_p_value(tests, together * 0.95, 1e-5, 0.05) <= 0.05
-    assert estimator.ladder_p_value(tests, together * 1.1, 1e-5, 0.05) > 0.05
+    assert estimator.p_value(tests, member_null(FAMILY, together * 0.95), 0.05) <= 0.05
+    assert estimator.p_value(tests, member_null(FAMILY, together * 1.1), 0.05) > 0.05
     outside = ranked(300, 300, [300, 300, 300], [1, 10, 90])
-    assert "every member is rejected" in estimator.ladder_epsilon(outside, 1e-5, 0.05).note
+    assert estimator.found(outside, 1e-5, 0.05).outside

@@ -11,10 +11,11 @@ from scipy.stats import binom
 from cropaudit.audit.games.simulated import response_scores
 from cropaudit.audit.scores.tables import ScoreTable
 from cropaudit.audit.verdict.estimate import estimate
-from cropaudit.audit.verdict.method_choice import choose_methods
-from cropaudit.audit.verdict.question import Question
+from cropaudit.estimators.hypothesis import Hypothesis
+from cropaudit.estimators.null import Null
 from cropaudit.estimators.one_run.guessing import Ends
 from cropaudit.estimators.policies.methods import ThresholdMethod
+from cropaudit.estimators.registry import plan
 from cropaudit.estimators.scores import Scores
 from cropaudit.estimators.trials.thresholds import Ranks
 from tests.study.levels import (
@@ -56,7 +57,7 @@ def test_levels_of_one_run_over_all_coins_and_responses(canaries: int, epsilon: 
 def test_enumerated_rejections_are_those_of_the_method(n: int, m: int, epsilon: float) -> None:
     """The study restates when the bound exceeds epsilon; here the method itself says so."""
     needs = ladder_needs(n, m, epsilon)
-    method = choose_methods(Question(delta=0.0), (n, m)).methods[0]
+    method = plan(Hypothesis(delta=0.0), (n, m)).deciding
     assert isinstance(method, ThresholdMethod)
     assert method.policy == Ranks()
     for x in range(0, n + 1, 2):
@@ -87,9 +88,9 @@ def test_enumerated_right_guesses_are_those_of_the_policy() -> None:
 def test_nearly_saturated_scores_contradict_nothing() -> None:
     """All members alike and all nonmembers but one: true of any attack that shows nothing."""
     scores = table([0.0] * 145, [0.0] * 90 + [-1.0])
-    found = estimate([scores], Question(claim=1.0))
+    found = estimate([scores], Hypothesis(claim=1.0))
     assert not found.contradicted
-    assert found.summit.epsilon == 0
+    assert found.headline.epsilon_lower == 0
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_neighbours_of_it_contradict_nothing(rows: tuple[list[float], list[float
     for trials in ("independent", "one-run"):
         if trials == "one-run" and binom.cdf(len(rows[1]), sum(map(len, rows)), 0.5) < 1e-5:
             continue
-        found = estimate([table(*rows)], Question(claim=0.1, trials=trials))  # type: ignore[arg-type]
+        found = estimate([table(*rows)], Hypothesis(claim=0.1, trials=trials))  # type: ignore[arg-type]
         assert not found.contradicted
 
 
@@ -115,10 +116,10 @@ def test_randomised_response_at_1500_is_not_exceeded_at_any_seed() -> None:
     """
     rng, method = (
         np.random.default_rng(1),
-        choose_methods(Question(delta=0.0), (1500, 1500)).primary,
+        plan(Hypothesis(delta=0.0), (1500, 1500)).deciding,
     )
     seen = [response_scores(1.0, (1500, 1500), rng) for _ in range(20)]
-    p_values = [method.p_value(scores, 1.0, 0.0, LEVEL, 0) for scores in seen]
+    p_values = [method.p_value(scores, Null.region(1.0, 0.0), LEVEL, 0) for scores in seen]
     above = sum(value is not None and value <= LEVEL for value in p_values)
     assert above <= binom.isf(1e-5, 20, LEVEL)
     assert ladder_level(ladder_needs(1500, 1500, 1.0), 1500, 1500, 1.0) <= LEVEL
@@ -128,6 +129,6 @@ def test_randomised_response_at_1500_is_not_exceeded_at_any_seed() -> None:
 def test_no_seed_moves_what_decides(seed: int) -> None:
     scores = response_scores(2.0, (150, 150), np.random.default_rng(3))
     for trials in ("independent", "one-run"):
-        question = Question(delta=0.0, trials=trials)  # type: ignore[arg-type]
-        primary = choose_methods(question, (150, 150)).primary
+        hypothesis = Hypothesis(delta=0.0, trials=trials)  # type: ignore[arg-type]
+        primary = plan(hypothesis, (150, 150)).deciding
         assert primary.bound(scores, 0.0, LEVEL, seed) == primary.bound(scores, 0.0, LEVEL, 99)

@@ -18,9 +18,10 @@ from cropaudit.audit.games.score_law import score_rates
 from cropaudit.estimators.evidence import Counts
 from cropaudit.estimators.policies.methods import planned_rate
 from cropaudit.estimators.trials.family import Axis, Family
-from cropaudit.estimators.trials.joint_test import largest_rejected
-from cropaudit.estimators.trials.mechanism_fdp import OUTSIDE, MechanismFdp, claim_p_value
+from cropaudit.estimators.trials.joint_test import JointTest
+from cropaudit.estimators.trials.mechanism_fdp import MechanismFdp
 from cropaudit.estimators.trials.rate_test import TradeOff, likely_hits
+from tests.guesses import member_null
 from tests.score_law import fixed_chance, ranked_chance
 
 DELTA = 1e-5
@@ -48,11 +49,11 @@ def fewest_above(estimator: MechanismFdp, counts: Counts, claim: float, level: f
 
     Those are the hits whose bound exceeds the truth: see the test of claims below.
     """
-    low, high = 0, counts.members + 1
+    null, low, high = member_null(estimator.family, claim), 0, counts.members + 1
     while high - low > 1:
         middle = (low + high) // 2
         seen = Counts(counts.members, counts.nonmembers, middle, counts.alarms, counts.ranked)
-        above = estimator.claim_p_value(seen, claim, DELTA, level) <= level
+        above = estimator.p_value([seen], null, level) <= level
         low, high = (low, middle) if above else (middle, high)
     return high
 
@@ -140,8 +141,8 @@ def test_true_rates_give_back_the_true_member(
     index = round(sign * math.log(factor) / 1e-3)
     truth, n = family.value(index), 100_000
     counts = Counts(n, n, 0, n // 10 - 1, ranked=True)
-    seen = likely_hits(counts, family.played(index)[0], 0.5)
-    found = MechanismFdp(family).rejected(seen, 0.05)
+    seen = likely_hits(counts, family.allowed(index)[0], 0.5)
+    found = MechanismFdp(family).rejected([seen], 0.05)
     assert found.value is not None
     assert 0 <= sign * (truth - found.value) / truth <= 0.08
     assert 0.9 * family.epsilon(index) <= found.epsilon <= family.epsilon(index)
@@ -162,28 +163,23 @@ def test_pins_of_the_median_ratio(mechanism: PatchMechanism, trials: int, wanted
     rate = planned_rate(family, (trials, trials), 0.05)
     counts = Counts(trials, trials, 0, round(rate * trials) - 1, ranked=True)
     seen = likely_hits(counts, attained(mechanism), 0.5)
-    assert wanted <= MechanismFdp(family).rejected(seen, 0.05).epsilon / family.epsilon(0) <= 1
-
-
-def test_power_in_nearly_all_games() -> None:
-    """5,000 trials a world find over half of epsilon in 99.99% of games. A quadrature."""
-    family = FAMILIES[POISSON, "forward"]
-    seen = likely_hits(Counts(5000, 5000, 0, 499, True), attained(POISSON), 0.9999)
-    bound = MechanismFdp(family).epsilon(seen, DELTA, 0.05).epsilon
-    assert 0.5 * family.epsilon(0) <= bound <= family.epsilon(0)
+    assert wanted <= MechanismFdp(family).rejected([seen], 0.05).epsilon / family.epsilon(0) <= 1
 
 
 @pytest.mark.parametrize("ranked", [True, False])
 def test_bounds_rise_with_hits_until_no_member_fits(ranked: bool) -> None:
     estimator = MechanismFdp(FAMILIES[FIXED, "either"])
     hits = (0, 12, 25, 40, 200)
-    found = [estimator.epsilon(Counts(200, 200, h, 4, ranked), DELTA, 0.05) for h in hits]
-    inside = [item.epsilon for item in found if item.note != OUTSIDE]
+    found = [estimator.found([Counts(200, 200, h, 4, ranked)], DELTA, 0.05) for h in hits]
+    inside = [item.epsilon for item in found if not item.outside]
     assert inside == sorted(inside)
     assert found[0].epsilon == 0
-    assert found[0].note == "no member is rejected"
-    assert found[-1].note == OUTSIDE
-    assert found[-1].epsilon == largest_rejected(Counts(200, 200, 200, 4, ranked), DELTA, 0.05)
+    assert (found[0].axis, found[0].limit) == ("noise multiplier", None)
+    assert found[-1].outside
+    assert (
+        found[-1].epsilon
+        == JointTest().found([Counts(200, 200, 200, 4, ranked)], DELTA, 0.05).epsilon
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,10 +198,10 @@ def test_rates_that_no_member_allows_fall_back_on_the_joint_test(
     """A wrong crop or sampler: the family's epsilon would be thousands, of no meaning."""
     estimator = MechanismFdp(Family(mechanism, DELTA, axis))
     seen = Counts(500, 500, 500, 0, ranked)
-    found = estimator.epsilon(seen, DELTA, 0.05)
-    assert found.note == OUTSIDE
-    assert found.epsilon == largest_rejected(seen, DELTA, 0.05)
-    assert estimator.rejected(seen, 0.05).outside
+    found = estimator.found([seen], DELTA, 0.05)
+    assert found.outside
+    assert found.epsilon == JointTest().found([seen], DELTA, 0.05).epsilon
+    assert estimator.rejected([seen], 0.05).outside
 
 
 @pytest.mark.parametrize("ranked", [True, False])
@@ -214,44 +210,16 @@ def test_claims_are_contradicted_where_the_bound_lies_above_them(order: str, ran
     family = FAMILIES[POISSON, order]
     estimator = MechanismFdp(family)
     seen = Counts(500, 400, 210, 39, ranked)
-    found = estimator.rejected(seen, 0.05)
+    found = estimator.rejected([seen], 0.05)
     assert found.index is not None
     at, beyond = (family.epsilon(found.index + step) for step in (0, 1))
-    assert estimator.claim_p_value(seen, at, DELTA, 0.05) <= 0.05
-    assert estimator.claim_p_value(seen, beyond, DELTA, 0.05) > 0.05
-    assert estimator.claim_p_value(seen, 1e9, DELTA, 0.05) == 1.0
-    assert estimator.claim_p_value(seen, 0.0, DELTA, 0.05) <= 0.05
-    values = [estimator.claim_p_value(seen, claim, DELTA, 0.05) for claim in (1, 3, 6, 12)]
+    values = [
+        estimator.p_value([seen], member_null(family, claim), 0.05)
+        for claim in (0.0, at, beyond, 1.0, 3.0, 6.0, 12.0)
+    ]
+    assert max(values[:2]) <= 0.05 < values[2]
+    values = values[3:]
     assert values == sorted(values)
-
-
-def test_a_claim_is_held_against_every_order_and_the_member_above_it() -> None:
-    family = FAMILIES[POISSON, "either"]
-    heights = []
-
-    def p_of(curve: TradeOff) -> float:
-        heights.append(float(curve(np.array([0.1]))[0]))
-        return heights[-1]
-
-    epsilon = family.epsilon(37)
-    assert claim_p_value(family, epsilon, p_of) == max(heights)
-    assert heights == [float(curve(np.array([0.1]))[0]) for curve in family.played(37)]
-
-
-@pytest.mark.parametrize("ranked", [True, False])
-def test_one_trial_and_no_hit_say_nothing(ranked: bool) -> None:
-    estimator = MechanismFdp(FAMILIES[POISSON, "either"])
-    for counts in (Counts(1, 1, 1, 0, ranked), Counts(1, 1, 0, 0, ranked)):
-        assert estimator.epsilon(counts, DELTA, 0.05).epsilon == 0
-    assert estimator.epsilon(Counts(900, 900, 0, 3, ranked), DELTA, 0.05).epsilon == 0
-
-
-def test_best_is_the_test_that_rejects_the_loudest_member() -> None:
-    estimator = MechanismFdp(FAMILIES[POISSON, "forward"])
-    seen = (60, 1), (160, 39), (300, 240)
-    tests = [Counts(400, 400, hits, alarms, True) for hits, alarms in seen]
-    found = [estimator.rejected(test, 0.05).epsilon for test in tests]
-    assert estimator.best(tests, DELTA, 0.05) == int(np.argmax(found))
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.05, 0.03, 0.02])
@@ -262,14 +230,3 @@ def test_epsilon_of_the_loudest_members_is_right(sigma: float) -> None:
     heads = log_ndtr(1 / sigma - epsilon * sigma / 2)
     tails = epsilon + log_ndtr(-1 / sigma - epsilon * sigma / 2)
     assert math.exp(heads) - math.exp(tails) == pytest.approx(DELTA, rel=0.05)
-
-
-def test_what_it_says_of_itself() -> None:
-    estimator = MechanismFdp(FAMILIES[POISSON, "forward"])
-    assert (estimator.name, estimator.validity) == ("mechanism-f-dp", "model-based")
-    assert "at another value" in estimator.assumes
-    seen = Counts(1000, 1000, 300, 99, ranked=True)
-    noisy = estimator.epsilon(seen, DELTA, 0.05)
-    assert noisy.note.startswith("noise multiplier at most ")
-    crop = MechanismFdp(Family(POISSON, DELTA, "inclusion probability"))
-    assert crop.epsilon(seen, DELTA, 0.05).note.startswith("inclusion probability at least 0.")

@@ -18,7 +18,7 @@ from cropaudit.estimators.one_run.order_statistics import OrderStatistics, plann
 from cropaudit.estimators.one_run.run_fdp import RunFdp
 from cropaudit.estimators.one_run.steinke import Steinke
 from cropaudit.estimators.policies.methods import (
-    Method,
+    HypothesisTest,
     RankSumMethod,
     ThresholdMethod,
     planned_rate,
@@ -27,10 +27,9 @@ from cropaudit.estimators.policies.run_methods import RunMethod
 from cropaudit.estimators.scores import Scores
 from cropaudit.estimators.trials.clopper_pearson import ClopperPearson
 from cropaudit.estimators.trials.family import Family
-from cropaudit.estimators.trials.gaussian_mu import GaussianMu
-from cropaudit.estimators.trials.joint_beta import JointBeta
 from cropaudit.estimators.trials.joint_test import JointTest
 from cropaudit.estimators.trials.thresholds import LADDER, Ranks
+from tests.study.distrusted import GaussianMu, JointBeta
 from tests.study.law import curve_scores
 
 __all__ = ["Tool", "peers_table", "tools"]
@@ -61,7 +60,7 @@ def tools() -> Iterator[Tool]:
     rate = planned_rate(family, (SLOTS // 2, SLOTS // 2), LEVEL)
     share = planned_share(SLOTS, family, LEVEL)
     ladder = Ranks(LADDER)
-    ours: tuple[tuple[str, Method], ...] = (
+    ours: tuple[tuple[str, HypothesisTest], ...] = (
         ("Clopper-Pearson, 5 ranks", ThresholdMethod(ClopperPearson(), ladder)),
         ("joint test, 5 ranks", ThresholdMethod(JointTest(), ladder)),
         ("joint beta, one rank", ThresholdMethod(JointBeta(), Ranks((rate,)))),

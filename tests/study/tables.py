@@ -11,8 +11,8 @@ from cropaudit.accounting.mechanisms.descriptions import (
     PoissonPatch,
 )
 from cropaudit.audit.games.selftest import Coverage, coverages
-from cropaudit.audit.verdict.method_choice import choose_methods
-from cropaudit.audit.verdict.question import Question, Trials
+from cropaudit.estimators.hypothesis import Hypothesis, Trials
+from cropaudit.estimators.registry import plan
 from cropaudit.estimators.trials.family import Family
 from tests.study.law import curve_scores
 
@@ -30,12 +30,7 @@ PAIRS: tuple[PatchMechanism, ...] = (
 )
 SIZES = (1000, 10_000, 100_000)  # trials of each world
 CANARIES = (1000, 10_000)
-_SHOWN = (
-    *("clopper-pearson", "joint-test", "gaussian-mu", "mechanism-f-dp", "rank-sum-f-dp"),
-    "e-process",
-)
-
-_LEFT = {"joint-beta", "katz"}  # promise no level
+_SHOWN = (*("clopper-pearson", "joint-test", "mechanism-f-dp", "rank-sum-f-dp", "e-process"),)
 
 Tick = Callable[[str], None]
 
@@ -112,10 +107,10 @@ def _ratios(
     seed: Sequence[int],
     tick: Tick,
 ) -> dict[str, list[float]]:
-    asked = Question(delta=DELTA, mechanism=mechanism, order="forward", trials=trials)
+    asked = Hypothesis(delta=DELTA, mechanism=mechanism, order="forward", trials=trials)
     family = asked.family
     assert family is not None
-    shown = [method for method in choose_methods(asked, size).methods if method.name not in _LEFT]
+    shown = plan(asked, size).tests
     rng = np.random.default_rng(seed)
     found: dict[str, list[float]] = {}
     for _ in range(repetitions):

@@ -9,18 +9,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
-from scipy.optimize import brentq
 
-from cropaudit.accounting.mechanisms.descriptions import MOST_PHASES
+from cropaudit.accounting.mechanisms.descriptions import MOST_PHASES, Mechanism
 from cropaudit.accounting.privacy_loss.composition import compose_losses, compose_powers
 from cropaudit.accounting.privacy_loss.curves import ComposedLoss, PrivacyCurve
 from cropaudit.accounting.privacy_loss.divergences import StepLoss
 from cropaudit.accounting.privacy_loss.dominating_pairs import MixturePair, StepPair
 from cropaudit.accounting.privacy_loss.grids import GridLoss, Lattice, from_above, from_below
-from cropaudit.accounting.searching import last_allowed
 from cropaudit.errors import InputError, require
 
 __all__ = [
@@ -29,11 +27,9 @@ __all__ = [
     "Phases",
     "bracket",
     "calibrate_noise",
-    "delta_at",
     "epsilon_at",
     "epsilon_over_steps",
     "finite_epsilon",
-    "most_steps",
     "pair_bracket",
     "pair_curve",
     "privacy_curve",
@@ -60,12 +56,6 @@ class Composable(Protocol):
     def losses(self) -> tuple[StepLoss, ...]:
         """Returns the step, for each order of the worlds to compose apart."""
 
-    def with_noise(self, noise_multiplier: float) -> Self:
-        """Returns the same at another noise multiplier."""
-
-    def with_steps(self, steps: int) -> Self:
-        """Returns the same over another number of steps."""
-
 
 Phases = Composable | Sequence[Composable]
 
@@ -77,7 +67,6 @@ _CHEAP = 1 << 16  # of a transform that takes no time
 _TRIES = 10
 _LEAST_NOISE, _MOST_NOISE = 1e-3, 1e4  # that noise is sought among
 _MOST_EPSILON = 1e12
-_MOST_STEPS = 100_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,13 +151,7 @@ def epsilon_at(mechanism: Phases, delta: float) -> float:
     return told_epsilon(bracket(mechanism, delta), delta)
 
 
-def delta_at(mechanism: Phases, epsilon: float, hint: float = 1e-5) -> float:
-    """Returns an upper bound on delta at ``epsilon``, the grid being refined at delta ``hint``."""
-    require(epsilon >= 0, "epsilon", "at least 0", epsilon)
-    return min(1.0, round_up(privacy_curve(mechanism, hint).delta(epsilon)))
-
-
-def epsilon_over_steps(mechanism: Composable, delta: float, steps: Sequence[int]) -> list[float]:
+def epsilon_over_steps(mechanism: Mechanism, delta: float, steps: Sequence[int]) -> list[float]:
     """Returns epsilon after each number of steps, rounded up, with one transform for all.
 
     Args:
@@ -197,7 +180,9 @@ def epsilon_over_steps(mechanism: Composable, delta: float, steps: Sequence[int]
     return [v if seen and math.isinf(v) else finite_epsilon(v, delta) for v in worst]
 
 
-def calibrate_noise(mechanism: Phases, delta: float, epsilon: float) -> float:
+def calibrate_noise(
+    mechanism: Mechanism | Sequence[Mechanism], delta: float, epsilon: float
+) -> float:
     """Returns a noise multiplier, rounded up, whose epsilon at ``delta`` is at most ``epsilon``.
 
     Args:
@@ -210,7 +195,7 @@ def calibrate_noise(mechanism: Phases, delta: float, epsilon: float) -> float:
         InputError: If epsilon is not positive or no noise multiplier in [0.001, 10000] attains it.
     """
     require(0 < epsilon < math.inf, "target epsilon", "positive and finite", epsilon)
-    phases = _phases(mechanism)
+    phases = mechanism if isinstance(mechanism, Sequence) else [mechanism]
 
     def excess(log_noise: float, decide: float | None = None) -> float:
         noisy = [phase.with_noise(math.exp(log_noise)) for phase in phases]
@@ -218,30 +203,12 @@ def calibrate_noise(mechanism: Phases, delta: float, epsilon: float) -> float:
         return math.log(max(min(upper, _MOST_EPSILON), 1e-12) / epsilon)
 
     low, high = _bracket_noise(lambda log_noise: excess(log_noise, epsilon), epsilon)
+    from scipy.optimize import brentq  # slow to load
+
     found = brentq(excess, low, high, xtol=1e-5)
     while excess(found) > 0:  # the root is met from either side: step to the honest one
         found += 1e-5
     return round_up(math.exp(found))
-
-
-def most_steps(mechanism: Composable, delta: float, epsilon: float) -> int:
-    """Returns the largest number of steps whose epsilon at ``delta`` is at most ``epsilon``.
-
-    Raises:
-        InputError: If epsilon is not positive, or one step exceeds it already.
-    """
-    require(0 < epsilon < math.inf, "target epsilon", "positive and finite", epsilon)
-
-    def allowed(steps: int) -> bool:
-        return bracket(mechanism.with_steps(steps), delta, decide=epsilon).upper <= epsilon
-
-    if not allowed(1):
-        raise InputError(f"target epsilon must be at least that of one step, got {epsilon}")
-    low, high = 1, 2
-    while allowed(high):
-        low, high = high, 2 * high
-        require(high <= _MOST_STEPS, "target epsilon", "attained within 1e8 steps", epsilon)
-    return last_allowed(allowed, low, high)
 
 
 def round_up(value: float, digits: int = 6) -> float:

@@ -1,31 +1,37 @@
-"""Answers a request: the bound, what was solved for, profile, map, the objects beside it."""
+"""Answers a request: the bound, what was solved for, sweeps, profile, map, objects beside it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.accounting.bounds.accountant import Composable, bracket, round_up
 from cropaudit.accounting.bounds.bound import PatchBound, Phase, bound_phases
-from cropaudit.accounting.bounds.requests import BoundRequest
+from cropaudit.accounting.bounds.requests import BoundRequest, load_request
 from cropaudit.accounting.bounds.risk import epsilon_map
 from cropaudit.accounting.bounds.shortcuts import shortcuts
 from cropaudit.accounting.bounds.solving import largest_batch, largest_crop, longest, needed_noise
+from cropaudit.accounting.bounds.sweeps import Sweep, parse_sweep, run_sweep
 from cropaudit.accounting.geometry.shapes import Rectangle, Size
 from cropaudit.accounting.inclusion.objects import Coverage, coverage, read_objects
 from cropaudit.accounting.inclusion.probability import inclusion_map
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
 from cropaudit.accounting.mechanisms.pipelines import Pipeline
+from cropaudit.accounting.mechanisms.registry import to_json
 from cropaudit.errors import InputError, require
+from cropaudit.stages import Stage, silent
 
 __all__ = [
-    "Answer",
+    "BoundResult",
     "Curve",
     "ObjectsAnswer",
     "PlaceMap",
     "answer",
-    "objects_answer",
+    "bound",
     "own_profile",
     "place_map",
     "profiles",
@@ -35,23 +41,52 @@ Array = NDArray[np.float64]
 
 _POINTS = 120  # of a profile
 _DEPTH, _FLOOR = 1e-4, 1e-9  # the smallest delta of a profile, of the target's and at all
+_WITH_PIPELINE = ("delta", "noise", "noise_std", "clip_norm", "target_epsilon", "group")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The bound of a request.
+class BoundResult:
+    """The bound of a request, and what was asked beside it.
 
     Attributes:
         phases: What runs, complete.
         mechanisms: What the phases amount to.
         bound: Its bound.
         solved: The setting that was solved for, in words; empty if none.
+        sweeps: Epsilon as settings vary.
+        objects: The objects of a data set beside the patch, if they were named.
     """
 
     phases: tuple[Phase, ...]
     mechanisms: tuple[PatchMechanism, ...]
     bound: PatchBound
-    solved: str
+    solved: str = ""
+    sweeps: tuple[Sweep, ...] = ()
+    objects: "ObjectsAnswer | None" = None
+
+    @property
+    def epsilon(self) -> float:
+        """The bound, rounded up."""
+        return self.bound.epsilon
+
+    @property
+    def delta(self) -> float:
+        """The delta of every epsilon."""
+        return self.bound.delta
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what ``cropaudit bound --json`` prints; what is infinite becomes none."""
+        found: dict[str, Any] = _finite(
+            {
+                **asdict(self.bound),
+                "solved": self.solved or None,
+                "mechanisms": json.loads(to_json(self.mechanisms)),
+                "dp_events": [item.dp_event() for item in self.mechanisms],
+                "sweeps": [asdict(item) for item in self.sweeps],
+                "objects": asdict(self.objects) if self.objects is not None else None,
+            }
+        )
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,17 +126,67 @@ class ObjectsAnswer:
     squares: tuple[tuple[float, int, float | None], ...]
 
 
-def answer(request: BoundRequest) -> Answer:
+def bound(
+    pipeline: Pipeline | None = None, *, preset: str | None = None, **settings: Any
+) -> BoundResult:
+    """Computes the amplified patch-level epsilon of a pipeline, or what a target epsilon allows.
+
+    Args:
+        pipeline: What runs. With it only delta, noise (or noise_std and clip_norm, or
+            target_epsilon to solve for the noise) and group are given.
+        preset: Name of a preset or path of a YAML file, for what is not given.
+        **settings: The options of ``cropaudit bound``, with underscores; see `BoundSettings`.
+
+    Raises:
+        InputError: If something is missing, contradictory or out of range.
+
+    >>> street = bound(image="1024x2048", crop=505, patch=10, sampler="fixed", batch=200,
+    ...                records=2975, epochs=100, delta=1 / 2975, noise=1.0)
+    >>> round(street.bound.inclusion_probability, 6), round(street.epsilon, 1)
+    (0.32906, 32.7)
+    """
+    if pipeline is None:
+        return answer(load_request(preset, settings))
+    others = sorted({*settings, *(["preset"] if preset else [])} - set(_WITH_PIPELINE))
+    legal = f"among {', '.join(_WITH_PIPELINE)} where a pipeline is given"
+    require(not others, "settings", legal, ", ".join(others))
+    request = load_request(None, settings)
+    delta, noise, target = request.given_delta(), request.noise_multiplier(), request.target_epsilon
+    if (noise is None) == (target is None):
+        raise InputError("noise or target epsilon must be given, and not both")
+    solved = ""
+    if noise is None:
+        noise = needed_noise(pipeline, delta, float(target or 0))
+        solved = f"noise multiplier {noise:g}"
+    return _answered(request, [Phase(pipeline, noise)], solved)
+
+
+def answer(request: BoundRequest, stage: Stage = silent) -> BoundResult:
     """Returns the bound of a request, solving for what it leaves open.
 
     Raises:
         InputError: If something is missing, contradictory or out of range.
     """
     delta = request.given_delta()
-    phases, solved = _solved(request, delta)
-    found = bound_phases(phases, delta, group=request.group, clip_norm=request.clip_norm)
-    mechanisms = [phase.pipeline.mechanism(phase.noise_multiplier) for phase in phases]
-    return Answer(tuple(phases), tuple(mechanisms), found, solved)
+    specs = [parse_sweep(text) for text in request.sweeps]
+    series = parse_sweep(request.series, "series") if request.series is not None else None
+    if series is not None:
+        require(bool(specs), "series", "given with a sweep", request.series)
+    stage("Bound", 0)
+    found = _answered(request, *_solved(request, delta))
+    sweeps = tuple(run_sweep(request, spec, series, stage) for spec in specs)
+    return replace(found, sweeps=sweeps)
+
+
+def _answered(request: BoundRequest, phases: Sequence[Phase], solved: str) -> BoundResult:
+    found = bound_phases(
+        phases, request.given_delta(), group=request.group, clip_norm=request.clip_norm
+    )
+    mechanisms = tuple(phase.pipeline.mechanism(phase.noise_multiplier) for phase in phases)
+    result = BoundResult(tuple(phases), mechanisms, found, solved)
+    if request.objects is None:
+        return result
+    return replace(result, objects=_objects(request.objects, result))
 
 
 def _solved(request: BoundRequest, delta: float) -> tuple[list[Phase], str]:
@@ -126,7 +211,6 @@ def _solved(request: BoundRequest, delta: float) -> tuple[list[Phase], str]:
 def _one_solved(
     pipeline: Pipeline, what: str, noise: float | None, delta: float, target: float
 ) -> tuple[list[Phase], str]:
-    require(target > 0, "target epsilon", "positive and finite", target)
     if noise is None:
         found = needed_noise(pipeline, delta, target)
         return [Phase(pipeline, found)], f"noise multiplier {found:g}"
@@ -156,13 +240,13 @@ def _phases(request: BoundRequest) -> list[Phase]:
     return found
 
 
-def own_profile(found: Answer) -> Curve:
+def own_profile(found: BoundResult) -> Curve:
     """Returns the privacy profile of the bound."""
     name = f"{found.bound.sampler}, with crops"
     return _curve(name, found.mechanisms, True, found.bound.delta)
 
 
-def profiles(found: Answer, against: Sequence[str] = ()) -> tuple[Curve, ...]:
+def profiles(found: BoundResult, against: Sequence[str] = ()) -> tuple[Curve, ...]:
     """Returns privacy profiles: the bound, without crops, other samplers, and the short cuts.
 
     Args:
@@ -199,7 +283,7 @@ def _curve(name: str, way: Sequence[Composable], valid: bool, delta: float) -> C
     return Curve(name, epsilon, levels, valid)
 
 
-def place_map(found: Answer) -> PlaceMap:
+def place_map(found: BoundResult) -> PlaceMap:
     """Returns the map of the first phase's worst image and patch.
 
     Raises:
@@ -217,19 +301,14 @@ def place_map(found: Answer) -> PlaceMap:
     return PlaceMap(worst.image, Size(height, width), rho, epsilon, worst.position)
 
 
-def objects_answer(request: BoundRequest, found: Answer) -> ObjectsAnswer:
-    """Returns what share of real objects the claimed patch does not cover, and what would.
-
-    Raises:
-        InputError: If the objects cannot be read.
-    """
-    assert request.objects is not None
-    covered = coverage(read_objects(request.objects), found.phases[0].pipeline.patches)
+def _objects(path: str, found: BoundResult) -> ObjectsAnswer:
+    """Returns what share of real objects the claimed patch does not cover, and what would."""
+    covered = coverage(read_objects(path), found.phases[0].pipeline.patches)
     squares = tuple((share, side, _square_epsilon(found, side)) for share, side in covered.squares)
     return ObjectsAnswer(covered, 1 - covered.share, squares)
 
 
-def _square_epsilon(found: Answer, side: int) -> float | None:
+def _square_epsilon(found: BoundResult, side: int) -> float | None:
     patch = Rectangle(Size(side, side))
     mechanisms = []
     for phase in found.phases:
@@ -238,3 +317,15 @@ def _square_epsilon(found: Answer, side: int) -> float | None:
         changed = phase.pipeline.with_changes(patch=patch)
         mechanisms.append(changed.mechanism(phase.noise_multiplier))
     return round_up(bracket(mechanisms, found.bound.delta).upper)
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value

@@ -3,23 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cropaudit.accounting.bounds.accountant import (
-    bracket,
-    calibrate_noise,
-    epsilon_at,
-    told_epsilon,
-)
+from cropaudit.accounting.bounds.accountant import bracket, epsilon_at, told_epsilon
 from cropaudit.accounting.bounds.groups import group_epsilon
 from cropaudit.accounting.bounds.risk import Risk, operational_risk
 from cropaudit.accounting.bounds.shortcuts import ShortcutEpsilon, shortcut_epsilons
 from cropaudit.accounting.inclusion.probability import Inclusion
 from cropaudit.accounting.mechanisms.descriptions import PATCH, AddRemoveRecord, PatchMechanism
 from cropaudit.accounting.mechanisms.pipelines import Pipeline
-from cropaudit.accounting.mechanisms.warnings import pipeline_warnings
+from cropaudit.accounting.mechanisms.registry import sampler
 from cropaudit.accounting.names import SamplerName
-from cropaudit.errors import InputError, require
+from cropaudit.errors import require
 
-__all__ = ["GroupBound", "PatchBound", "Phase", "Pipeline", "bound", "bound_phases"]
+__all__ = ["GroupBound", "PatchBound", "Phase", "Pipeline", "bound_phases"]
+
+_STATED = 1.001e-3  # a larger gap between upper and lower bound is told
 
 
 @dataclass(frozen=True)
@@ -106,48 +103,6 @@ class PatchBound:
     warnings: tuple[str, ...]
 
 
-def bound(
-    pipeline: Pipeline,
-    delta: float,
-    *,
-    noise_multiplier: float | None = None,
-    target_epsilon: float | None = None,
-    group: int = 1,
-    clip_norm: float | None = None,
-) -> PatchBound:
-    """Computes the bound of a pipeline, or the noise that it needs.
-
-    Args:
-        pipeline: What runs.
-        delta: Target delta, in (0, 1).
-        noise_multiplier: The noise, or none to solve for it.
-        target_epsilon: The epsilon to solve for.
-        group: Images of one person, for a group bound.
-        clip_norm: The clipping norm, to warn of noise in the wrong unit.
-
-    Raises:
-        InputError: If a value is out of range, or not exactly one of the two is given.
-
-    >>> from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
-    >>> street = Pipeline((Size(1024, 2048),), Crop(Size(505, 505)), Rectangle(Size(10, 10)),
-    ...                   "fixed", batch=200, records=2975, epochs=100)
-    >>> result = bound(street, 1 / 2975, noise_multiplier=1.0)
-    >>> round(result.inclusion_probability, 6), round(result.epsilon, 1)
-    (0.32906, 32.7)
-    """
-    if (noise_multiplier is None) == (target_epsilon is None):
-        raise InputError("noise multiplier or target epsilon must be given, and not both")
-    require(0 < delta < 1, "delta", "in (0, 1)", delta)
-    pipeline.total_steps()
-    worst = pipeline.worst()
-    if noise_multiplier is None:
-        assert target_epsilon is not None
-        mechanism = pipeline.mechanism(1.0, worst.probability)
-        noise_multiplier = calibrate_noise(mechanism, delta, target_epsilon)
-    phase = Phase(pipeline, noise_multiplier)
-    return _bound([phase], [worst], delta, group, clip_norm)
-
-
 def bound_phases(
     phases: Sequence[Phase], delta: float, *, group: int = 1, clip_norm: float | None = None
 ) -> PatchBound:
@@ -160,19 +115,9 @@ def bound_phases(
         InputError: If a value is out of range or there is no phase.
     """
     require(bool(phases), "phases", "at least one", 0)
-    require(0 < delta < 1, "delta", "in (0, 1)", delta)
     records = sorted({phase.pipeline.records for phase in phases})
     require(len(records) == 1, "phases", "over the same number of records", records)
-    return _bound(phases, [phase.pipeline.worst() for phase in phases], delta, group, clip_norm)
-
-
-def _bound(
-    phases: Sequence[Phase],
-    worst: Sequence[Inclusion],
-    delta: float,
-    group: int,
-    clip_norm: float | None,
-) -> PatchBound:
+    worst = [phase.pipeline.worst() for phase in phases]
     mechanisms = [
         phase.pipeline.mechanism(phase.noise_multiplier, found.probability)
         for phase, found in zip(phases, worst, strict=True)
@@ -202,9 +147,7 @@ def _bound(
         risk=operational_risk(found.curve),
         groups=_groups(mechanisms, group, delta, pipeline.records),
         shortcuts=shortcut_epsilons(mechanisms, delta, clip_norm),
-        warnings=pipeline_warnings(
-            [phase.pipeline for phase in phases], mechanisms, worst, found.gap, clip_norm
-        ),
+        warnings=_warnings(phases, mechanisms, worst, found.gap, clip_norm),
     )
 
 
@@ -222,3 +165,59 @@ def _groups(
     if size == 1:
         return ()
     return (GroupBound(size, group_epsilon(mechanisms, size, delta, records)),)
+
+
+def _warnings(
+    phases: Sequence[Phase],
+    mechanisms: Sequence[PatchMechanism],
+    worst: Sequence[Inclusion],
+    gap: float,
+    clip_norm: float | None,
+) -> tuple[str, ...]:
+    """Returns what makes the bound mean less than it seems to, each once and in words."""
+    found = [text for item in phases for text in _of_pipeline(item.pipeline)]
+    found += [f"the inclusion probability is an {place.how}" for place in worst if not place.exact]
+    if len({place.position for place in worst}) > 1:
+        found.append(
+            "the phases are worst at different places of the patch; each takes its own, so epsilon "
+            "is an upper bound that no single place attains"
+        )
+    if any(mechanism.crops > 1 for mechanism in mechanisms):
+        found.append(
+            "crops of one image that are clipped apart let it move the sum by up to 2KC; averaging "
+            "their gradients before clipping keeps that at 2C"
+        )
+    if any(mechanism.noise_multiplier == 0 for mechanism in mechanisms):
+        found.append(
+            "without noise nothing is hidden once the patch is seen: epsilon is infinite, unless "
+            "that has a probability of at most delta"
+        )
+    if gap > _STATED:
+        found.append(f"epsilon may be up to {100 * gap:.2g}% too high: the grid is at its limit")
+    if clip_norm is not None and clip_norm != 1:
+        found.append(_unit(mechanisms[0].noise_multiplier, clip_norm))
+    return tuple(dict.fromkeys(found))
+
+
+def _of_pipeline(pipeline: Pipeline) -> list[str]:
+    found = []
+    if pipeline.augmentation is not None:
+        found.append(
+            "noise on the pixels hides the pixels of a patch and not its labels: the bound is for "
+            "neighbours whose labels agree"
+        )
+    ragged = pipeline.records % pipeline.batch != 0 and not pipeline.drop_last
+    if sampler(pipeline.sampler).ordered and pipeline.steps is not None and ragged:
+        found.append(
+            f"an epoch is taken to have {pipeline.steps_per_epoch()} steps, the last batch being "
+            "short; if the loader drops it, say so (--drop-last): epsilon is then larger"
+        )
+    return found
+
+
+def _unit(noise: float, clip_norm: float) -> str:
+    return (
+        f"the noise multiplier {noise:.6g} is in units of the clipping norm, a deviation of "
+        f"{noise * clip_norm:.6g}; that deviation passed as noise_multiplier would give "
+        f"{noise * clip_norm * clip_norm:.6g}"
+    )

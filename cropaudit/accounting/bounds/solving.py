@@ -7,20 +7,29 @@ more step, or less noise by the last digit.
 from collections.abc import Callable
 from dataclasses import replace
 
-from cropaudit.accounting.bounds.accountant import bracket, calibrate_noise, most_steps
+from cropaudit.accounting.bounds.accountant import bracket, calibrate_noise
 from cropaudit.accounting.geometry.shapes import Crop, Size
-from cropaudit.accounting.mechanisms.descriptions import ShufflePatch
+from cropaudit.accounting.mechanisms.descriptions import PatchMechanism, ShufflePatch
 from cropaudit.accounting.mechanisms.pipelines import Pipeline
-from cropaudit.accounting.mechanisms.registry import ORDERED
-from cropaudit.accounting.searching import last_allowed
 from cropaudit.errors import InputError, require
 
-__all__ = ["largest_batch", "largest_crop", "longest", "needed_noise"]
+__all__ = ["largest_batch", "largest_crop", "longest", "most_steps", "needed_noise"]
+
+_MOST_STEPS = 100_000_000
 
 
 def needed_noise(pipeline: Pipeline, delta: float, epsilon: float) -> float:
     """Returns the noise multiplier that brings a pipeline to a target epsilon, rounded up."""
     return calibrate_noise(pipeline.mechanism(1.0), delta, epsilon)
+
+
+def most_steps(mechanism: PatchMechanism, delta: float, epsilon: float) -> int:
+    """Returns the largest number of steps whose epsilon at ``delta`` is at most ``epsilon``.
+
+    Raises:
+        InputError: If one step exceeds it already, or 1e8 steps do not.
+    """
+    return _largest(mechanism.with_steps, delta, epsilon, None, "one step")
 
 
 def longest(pipeline: Pipeline, noise: float, delta: float, epsilon: float) -> Pipeline:
@@ -31,7 +40,7 @@ def longest(pipeline: Pipeline, noise: float, delta: float, epsilon: float) -> P
     """
     one = pipeline.with_changes(steps=1, epochs=None)
     mechanism = one.mechanism(noise)
-    if pipeline.sampler not in ORDERED:
+    if not mechanism.ordered:
         return one.with_changes(steps=most_steps(mechanism, delta, epsilon))
     # A step more costs nothing until the next epoch begins: count participations.
     taken = ShufflePatch(noise, 1.0, mechanism.inclusion, 1, crops=mechanism.crops)
@@ -52,13 +61,10 @@ def largest_batch(pipeline: Pipeline, noise: float, delta: float, epsilon: float
     def with_batch(batch: int) -> Pipeline:
         return pipeline.with_changes(batch=batch)
 
-    def allowed(batch: int) -> bool:
-        return bracket(with_batch(batch).mechanism(noise), delta, decide=epsilon).upper <= epsilon
+    def mechanism(batch: int) -> PatchMechanism:
+        return with_batch(batch).mechanism(noise)
 
-    found = _largest(allowed, 1, pipeline.records)
-    if found is None:
-        raise InputError(f"target epsilon must be at least that of a batch of 1, got {epsilon}")
-    return with_batch(found)
+    return with_batch(_largest(mechanism, delta, epsilon, pipeline.records, "a batch of 1"))
 
 
 def largest_crop(pipeline: Pipeline, noise: float, delta: float, epsilon: float) -> Pipeline:
@@ -84,23 +90,45 @@ def largest_crop(pipeline: Pipeline, noise: float, delta: float, epsilon: float)
     def with_side(side: int) -> Pipeline:
         return pipeline.with_changes(crop=replace(crop, size=Size(side, side)))
 
-    def allowed(side: int) -> bool:
-        return bracket(with_side(side).mechanism(noise), delta, decide=epsilon).upper <= epsilon
+    def mechanism(side: int) -> PatchMechanism:
+        return with_side(side).mechanism(noise)
 
-    found = _largest(allowed, 1, last)
-    if found is None:
-        raise InputError(f"target epsilon must be at least that of a crop of 1x1, got {epsilon}")
-    return with_side(found)
+    return with_side(_largest(mechanism, delta, epsilon, last, "a crop of 1x1"))
 
 
-def _largest(allowed: Callable[[int], bool], low: int, high: int) -> int | None:
-    """Returns a value that is allowed while the next is not, or the last; none if the first is not.
+def _largest(
+    mechanism: Callable[[int], PatchMechanism],
+    delta: float,
+    epsilon: float,
+    last: int | None,
+    least: str,
+) -> int:
+    """Returns a value that meets the target while the next does not, or the last.
 
-    Where the answer does not rise with the value it is still an allowed one next to a forbidden.
+    Where epsilon does not rise with the value, it is still a value that meets the target next to
+    one that does not.
+
+    Args:
+        mechanism: The mechanism of a value, from 1 on.
+        delta: Target delta.
+        epsilon: Target epsilon.
+        last: The last value; none where there is no end, and the range is doubled until it holds.
+        least: The value 1, in words.
     """
-    require(low <= high, "range", f"at least {low}", high)
-    if not allowed(low):
-        return None
-    if allowed(high):
-        return high
-    return last_allowed(allowed, low, high)
+    require(0 < epsilon < float("inf"), "target epsilon", "positive and finite", epsilon)
+
+    def allowed(value: int) -> bool:
+        return bracket(mechanism(value), delta, decide=epsilon).upper <= epsilon
+
+    if not allowed(1):
+        raise InputError(f"target epsilon must be at least that of {least}, got {epsilon}")
+    low, high = 1, 2 if last is None else last
+    while allowed(high):
+        if high == last:
+            return high
+        low, high = high, 2 * high
+        require(high <= _MOST_STEPS, "target epsilon", "attained within 1e8 steps", epsilon)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if allowed(middle) else (low, middle)
+    return low

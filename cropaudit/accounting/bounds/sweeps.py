@@ -1,20 +1,20 @@
 """Epsilon as one setting varies, for several values of a second one."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from cropaudit.accounting.bounds.accountant import bracket, epsilon_over_steps, round_up
 from cropaudit.accounting.bounds.requests import BoundRequest
+from cropaudit.accounting.bounds.settings import settings
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.accounting.mechanisms.registry import ORDERED
+from cropaudit.accounting.mechanisms.registry import sampler
 from cropaudit.errors import InputError, require
+from cropaudit.stages import Stage, silent
 
 __all__ = ["Sweep", "SweepSeries", "SweepSpec", "parse_sweep", "run_sweep"]
 
-_WHOLE = ("crop", "patch", "padding", "batch", "steps", "epochs", "records", "crops-per-image")
-_REAL = ("noise", "noise-std", "augmentation-noise")
 _MOST = 10_000
 
 
@@ -50,6 +50,11 @@ class Sweep:
     series: tuple[SweepSeries, ...]
     delta: float
 
+    @property
+    def axis(self) -> str:
+        """The parameter in words, with its unit."""
+        return settings()[self.parameter.replace("-", "_")][0].axis
+
 
 def parse_sweep(text: str, name: str = "sweep") -> SweepSpec:
     """Reads ``crop=100:700:50``, with the end included, or ``noise=1,2,4``.
@@ -61,14 +66,15 @@ def parse_sweep(text: str, name: str = "sweep") -> SweepSpec:
     (100.0, 300.0, 500.0, 700.0)
     """
     parameter, _, rest = text.partition("=")
-    legal = f"one of {', '.join(_WHOLE + _REAL)}, then =FIRST:LAST:STEP or =A,B,C"
-    require(parameter in _WHOLE + _REAL, name, legal, text)
+    known = {key.replace("_", "-"): item for key, (item, _) in settings().items() if item.axis}
+    legal = f"one of {', '.join(known)}, then =FIRST:LAST:STEP or =A,B,C"
+    require(parameter in known, name, legal, text)
     try:
         values = tuple(_values(rest))
     except ValueError:
         raise InputError(f"{name} must be {legal}, got {text}") from None
     require(1 <= len(values) <= _MOST, f"{name} values", f"1 to {_MOST}", len(values))
-    whole = parameter in _WHOLE
+    whole = known[parameter].whole
     require(all(map(math.isfinite, values)), name, "of finite numbers", text)
     require(not whole or all(v == int(v) for v in values), name, "of whole numbers", text)
     return SweepSpec(parameter, values)
@@ -78,7 +84,7 @@ def run_sweep(
     request: BoundRequest,
     spec: SweepSpec,
     series: SweepSpec | None = None,
-    tick: Callable[[], None] = lambda: None,
+    stage: Stage = silent,
 ) -> Sweep:
     """Computes epsilon over a sweep.
 
@@ -86,7 +92,7 @@ def run_sweep(
         request: Everything that does not vary; its noise must be given, not solved for.
         spec: What varies.
         series: What varies from line to line.
-        tick: Called after each value.
+        stage: Told how many values are done.
 
     Raises:
         InputError: If a value is illegal where it stands.
@@ -96,47 +102,42 @@ def run_sweep(
     if series is not None:
         apart = series.parameter != spec.parameter
         require(apart, "series", "of another setting than the sweep", series.parameter)
-    lines = []
-    for value in series.values if series is not None else (None,):
+    lines: list[SweepSeries] = []
+    values = series.values if series is not None else (None,)
+    advance = stage(f"Sweep over {spec.parameter}", len(values) * len(spec.values))
+    for value in values:
         fixed, name = request, ""
         if series is not None and value is not None:
             fixed = _changed(request, series.parameter, value)
             name = f"{series.parameter.replace('-', ' ')} {value:g}"
-        lines.append(_line(fixed, spec, name, tick))
+        found, bare = [], []
+        for epsilon, without in _epsilons(fixed, spec):
+            found.append(epsilon)
+            bare.append(without)
+            advance(len(lines) * len(spec.values) + len(found))
+        lines.append(SweepSeries(name, tuple(found), tuple(bare)))
     return Sweep(spec.parameter, spec.values, tuple(lines), delta)
 
 
-def _line(
-    request: BoundRequest, spec: SweepSpec, name: str, tick: Callable[[], None]
-) -> SweepSeries:
+def _epsilons(request: BoundRequest, spec: SweepSpec) -> Iterator[tuple[float, float]]:
+    """Yields epsilon with and without crops at each value."""
     rising = all(a < b for a, b in pairwise(spec.values))
-    if spec.parameter == "steps" and rising and request.sampler not in ORDERED:
-        return _steps_line(request, spec, name, tick)
-    found, bare, known = [], [], dict[object, float]()
+    delta = request.given_delta()
+    if spec.parameter == "steps" and rising and not sampler(request.sampler).ordered:
+        # One transform for all of them.
+        mechanism = _mechanism(_changed(request, "steps", spec.values[-1]))
+        counts = [int(value) for value in spec.values]
+        each = [epsilon_over_steps(m, delta, counts) for m in (mechanism, mechanism.without_crop())]
+        yield from zip(*each, strict=True)
+        return
+    known = dict[object, float]()
     for value in spec.values:
-        one = _changed(request, spec.parameter, value)
-        delta = one.given_delta()
-        mechanism = _mechanism(one)
-        found.append(round_up(bracket(mechanism, delta).upper))
+        mechanism = _mechanism(_changed(request, spec.parameter, value))
         without = mechanism.without_crop()
-        if (without, delta) not in known:  # the crop varies, and this does not
-            known[without, delta] = round_up(bracket(without, delta).upper)
-        bare.append(known[without, delta])
-        tick()
-    return SweepSeries(name, tuple(found), tuple(bare))
-
-
-def _steps_line(
-    request: BoundRequest, spec: SweepSpec, name: str, tick: Callable[[], None]
-) -> SweepSeries:
-    """Returns the line over steps, which takes one transform for all of them."""
-    mechanism = _mechanism(_changed(request, "steps", spec.values[-1]))
-    delta, counts = request.given_delta(), [int(value) for value in spec.values]
-    found = epsilon_over_steps(mechanism, delta, counts)
-    bare = epsilon_over_steps(mechanism.without_crop(), delta, counts)
-    for _ in spec.values:
-        tick()
-    return SweepSeries(name, tuple(found), tuple(bare))
+        found = round_up(bracket(mechanism, delta).upper)
+        if without not in known:  # the crop varies, and this does not
+            known[without] = round_up(bracket(without, delta).upper)
+        yield found, known[without]
 
 
 def _mechanism(request: BoundRequest) -> PatchMechanism:
@@ -148,14 +149,7 @@ def _mechanism(request: BoundRequest) -> PatchMechanism:
 
 def _changed(request: BoundRequest, parameter: str, value: float) -> BoundRequest:
     key = parameter.replace("-", "_")
-    new: object = value
-    if parameter in ("crop", "padding"):
-        new = str(int(value))
-    elif parameter == "patch":
-        new = (str(int(value)),)
-    elif parameter in _WHOLE:
-        new = int(value)
-    return request.with_changes({key: new})
+    return request.with_changes({key: int(value) if settings()[key][0].whole else value})
 
 
 def _values(text: str) -> Iterator[float]:

@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.errors import InputError, require
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = [
     "FORMATS",
@@ -86,7 +88,7 @@ def image_size(path: str | Path) -> Size:
         return Size(picture.height, picture.width)
 
 
-def orientation(picture: Image.Image) -> int:
+def orientation(picture: "Image.Image") -> int:
     """Returns the orientation tag of an opened picture: 1 if upright, 2 to 8 as in EXIF."""
     # A PNG may carry its tags behind the pixels; it is not decoded just to look for them.
     if picture.format == "PNG" and "exif" not in picture.info:
@@ -104,8 +106,10 @@ def _shown_sizes(path: Path) -> set[Size]:
 
 
 @contextmanager
-def opened(path: str | Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+def opened(path: str | Path, formats: tuple[str, ...]) -> "Iterator[Image.Image]":
     """Opens a picture without decoding it; every fault of the file becomes one `InputError`."""
+    from PIL import Image  # loaded only where a picture is opened
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images: nothing is decoded yet

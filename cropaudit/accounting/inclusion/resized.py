@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Size
@@ -38,6 +37,8 @@ def resized_map(image: Size, crop: ResizedCrop, pixels: NDArray[np.bool_]) -> Nu
         Shape (H - h + 1, W - w + 1). The smallest of the value for the bounding box, the sum of
         those for the bounding boxes of the connected parts, and 1.
     """
+    from scipy import ndimage  # slow to load
+
     law = size_law(image, crop)
     box = _rectangle_map(image, crop, law, Size(*pixels.shape))
     labels, count = ndimage.label(pixels, structure=np.ones((3, 3)))

@@ -3,6 +3,8 @@
 Adjacency is patch substitution: one image differs inside one patch. Each description names the
 worst one-step pair (Durmaz et al., TMLR 2026, arXiv 2603.24695, for fixed-size batches;
 docs/theory.md for the others) and how many steps take part. Nothing is composed here.
+
+A sampler is one class, and one line in `cropaudit.accounting.names.SAMPLERS`.
 """
 
 import math
@@ -37,7 +39,7 @@ _MOST_STEPS, _MOST_CROPS = 10**9, 256
 
 
 @dataclass(frozen=True)
-class _Base:
+class Mechanism:
     """What every mechanism states.
 
     Attributes:
@@ -83,6 +85,14 @@ class _Base:
         """Returns the step as a claim must take it, for each order of worlds to compose apart."""
         return (StepLoss.claimed(self.pair()),)
 
+    def dp_event(self) -> str | None:
+        """Returns the event and the relation that dp_accounting has for the same, as text.
+
+        It has none with a crop that may miss the patch while the image is still used; the nearest
+        ones understate epsilon.
+        """
+        return None
+
     def with_noise(self, noise_multiplier: float) -> Self:
         """Returns the same mechanism at another noise multiplier."""
         return replace(self, noise_multiplier=noise_multiplier)
@@ -95,19 +105,37 @@ class _Base:
         """Returns the same mechanism where every window meets the patch."""
         return replace(self, inclusion=1.0)
 
+    def _repeated(self, step: str, relation: str) -> str:
+        return f"SelfComposedDpEvent(event={step}, count={self.compositions}) under {relation}"
+
+    def _gaussian(self) -> str:
+        return f"GaussianDpEvent(noise_multiplier={self.noise_multiplier})"
+
+    def _sampled(self) -> str:
+        rate, gaussian = self.sample_rate, self._gaussian()
+        return f"PoissonSampledDpEvent(sampling_probability={rate}, event={gaussian})"
+
 
 @dataclass(frozen=True)
-class _Patch(_Base):
-    """A mechanism under patch substitution.
+class PatchMechanism(Mechanism):
+    """A mechanism under patch substitution: the base of every sampler.
 
     Attributes:
         crops: Crops of one image in one step, each clipped on its own and all summed. Crops that
             are averaged before clipping are one crop whose inclusion probability is
             1 - (1 - rho)^K.
+        adjective: Its batches, as in "fixed-size batches".
+        words: The sampler in words.
+        redrawn: Whether each step draws its batch anew, so that its rate is a free parameter.
+        ordered: Whether batches have a fixed order, so that participations count and not steps.
+        absent: What a crop adds where the record is absent: 0, or the -1 of a substitute.
     """
 
-    # What a crop adds where the record is absent: 0, or the -1 of a substitute.
-    absent: ClassVar[float] = 0.0
+    adjective: ClassVar[str]
+    words: ClassVar[str]
+    redrawn: ClassVar[bool] = False
+    ordered: ClassVar[bool] = False
+    absent: ClassVar[float] = -1.0
 
     crops: int = field(default=1, kw_only=True)
 
@@ -115,6 +143,45 @@ class _Patch(_Base):
         super().__post_init__()
         require(self.crops >= 1, "crops", "at least 1", self.crops)
         require(self.crops <= _MOST_CROPS, "crops", f"at most {_MOST_CROPS}", self.crops)
+
+    @classmethod
+    def of_loader(
+        cls,
+        noise_multiplier: float,
+        batch: int,
+        records: int,
+        inclusion: float,
+        steps: int,
+        *,
+        epochs: int | None = None,
+        crops: int = 1,
+        drop_last: bool = False,
+    ) -> Self:
+        """Returns the mechanism of a loader.
+
+        Args:
+            noise_multiplier: In units of the clipping norm.
+            batch: Batch size; its expectation under Poisson sampling.
+            records: Images in the data set.
+            inclusion: Worst-case inclusion probability of one crop.
+            steps: Optimiser steps.
+            epochs: Epochs begun; only batches of a fixed order use it.
+            crops: Crops of one image in one step, each clipped on its own.
+            drop_last: Whether the loader drops its last short batch. Opacus then samples at one
+                over the number of whole batches, which is more than batch over records.
+
+        Raises:
+            InputError: If a value is out of range.
+        """
+        require(records >= 1, "records", "at least 1", records)
+        require(1 <= batch <= records, "batch", f"between 1 and the {records} records", batch)
+        rate = cls._rate_of(batch, records, drop_last)
+        extra = {"epochs": epochs} if cls.ordered else {}
+        return cls(noise_multiplier, rate, inclusion, steps, crops=crops, **extra)
+
+    @classmethod
+    def _rate_of(cls, batch: int, records: int, drop_last: bool) -> float:
+        return batch / records
 
     @property
     def record_rate(self) -> float:
@@ -156,9 +223,19 @@ class _Patch(_Base):
         shape = self.crops, self.rate(), self.inclusion, self.absent
         return (StepLoss.both_ways(apart_loss(*shape, self.noise_multiplier)),)
 
+    def dp_event(self) -> str | None:
+        """Returns dp_accounting's event where every window meets the patch, and there is one."""
+        step = self._dp_step()
+        if self.inclusion != 1 or self.crops != 1 or step is None:
+            return None
+        return self._repeated(step, "REPLACE_ONE")
+
+    def _dp_step(self) -> str | None:
+        return self._gaussian()
+
 
 @dataclass(frozen=True)
-class PoissonPatch(_Patch):
+class PoissonPatch(PatchMechanism):
     """Each record joins a step by its own coin flip (Opacus' DPDataLoader).
 
     Worst case: P = (1-q) N(0) + q(1-rho) N(-1) + q rho N(+1), Q = (1-q) N(0) + q N(-1). A crop that
@@ -166,10 +243,23 @@ class PoissonPatch(_Patch):
     """
 
     kind: ClassVar[str] = "poisson"
+    adjective: ClassVar[str] = "Poisson"
+    words: ClassVar[str] = (
+        "Poisson: every record joins every step independently, with probability q"
+    )
+    redrawn: ClassVar[bool] = True
+    absent: ClassVar[float] = 0.0
+
+    @classmethod
+    def _rate_of(cls, batch: int, records: int, drop_last: bool) -> float:
+        return 1 / (records // batch) if drop_last else batch / records
+
+    def _dp_step(self) -> str | None:
+        return self._sampled()
 
 
 @dataclass(frozen=True)
-class FixedSizePatch(_Patch):
+class FixedSizePatch(PatchMechanism):
     """Each step draws a batch of fixed size without replacement, afresh.
 
     Worst case (the paper): P = (1-r) N(-1) + r N(+1), Q = N(-1), r = q rho: the records that fill
@@ -177,11 +267,16 @@ class FixedSizePatch(_Patch):
     """
 
     kind: ClassVar[str] = "fixed"
-    absent: ClassVar[float] = -1.0
+    adjective: ClassVar[str] = "fixed-size"
+    words: ClassVar[str] = "fixed size: every step draws B of N records without replacement"
+    redrawn: ClassVar[bool] = True
+
+    def _dp_step(self) -> str | None:
+        return None
 
 
 @dataclass(frozen=True)
-class _Ordered(_Patch):
+class _Ordered(PatchMechanism):
     """Batches in an order fixed without looking at the data.
 
     Given the order, a step without the record is free; a step with it is the fixed-size pair at
@@ -190,7 +285,7 @@ class _Ordered(_Patch):
     drop the last short batch.
     """
 
-    absent: ClassVar[float] = -1.0  # without weight: a composed step uses the record
+    ordered: ClassVar[bool] = True
 
     epochs: int | None = None
 
@@ -222,6 +317,8 @@ class ShufflePatch(_Ordered):
     """Each epoch goes through the records in a new random order."""
 
     kind: ClassVar[str] = "shuffle"
+    adjective: ClassVar[str] = "shuffled"
+    words: ClassVar[str] = "shuffle: every epoch visits every record once, in a random order"
 
 
 @dataclass(frozen=True)
@@ -229,22 +326,30 @@ class CyclicPatch(_Ordered):
     """The same batches come round in the same order, again and again."""
 
     kind: ClassVar[str] = "cyclic"
+    adjective: ClassVar[str] = "cyclic"
+    words: ClassVar[str] = "cyclic: the same batches of B records come round in the same order"
 
 
 @dataclass(frozen=True)
-class FullBatchPatch(_Patch):
+class FullBatchPatch(PatchMechanism):
     """Every step uses every record."""
 
     kind: ClassVar[str] = "full"
-    absent: ClassVar[float] = -1.0  # without weight: every step uses the record
+    adjective: ClassVar[str] = "full"
+    words: ClassVar[str] = "full: every step takes every record"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.sample_rate == 1, "sampling rate", "1 for full batches", self.sample_rate)
 
+    @classmethod
+    def _rate_of(cls, batch: int, records: int, drop_last: bool) -> float:
+        require(batch == records, "batch", f"all {records} records for full batches", batch)
+        return 1.0
+
 
 @dataclass(frozen=True)
-class AddRemoveShortcut(_Base):
+class AddRemoveShortcut(Mechanism):
     """The add/remove accountant with the rate q rho put in. NOT a bound for patch substitution."""
 
     kind: ClassVar[str] = "add-remove-shortcut"
@@ -277,9 +382,13 @@ class AddRemoveRecord(AddRemoveShortcut):
         super().__post_init__()
         require(self.inclusion == 1, "inclusion probability", "1 for whole images", self.inclusion)
 
+    def dp_event(self) -> str:
+        """Returns dp_accounting's event and relation for the same, as text."""
+        return self._repeated(self._sampled(), "ADD_OR_REMOVE_ONE")
+
 
 @dataclass(frozen=True)
-class ReplaceOneShortcut(_Base):
+class ReplaceOneShortcut(Mechanism):
     """Poisson REPLACE_ONE with the rate q rho put in. NOT a bound: misses need not give 0."""
 
     kind: ClassVar[str] = "replace-one-shortcut"
@@ -289,7 +398,3 @@ class ReplaceOneShortcut(_Base):
         """Returns the pair (1-r) N(0) + r N(+1) against (1-r) N(0) + r N(-1)."""
         r = self.record_rate
         return StepPair((0.0, 1 - r, r), (r, 1 - r, 0.0), self.noise_multiplier)
-
-
-PatchMechanism = PoissonPatch | FixedSizePatch | ShufflePatch | CyclicPatch | FullBatchPatch
-Mechanism = PatchMechanism | AddRemoveShortcut | ReplaceOneShortcut

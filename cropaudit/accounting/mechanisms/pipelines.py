@@ -15,7 +15,7 @@ from cropaudit.accounting.geometry.crop_laws import CropLaw, ResizedCrop
 from cropaudit.accounting.geometry.shapes import Crop, Patch, Rectangle, Several, Size
 from cropaudit.accounting.inclusion.probability import Inclusion, worst_inclusion
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.accounting.mechanisms.registry import patch_mechanism, sampler_names
+from cropaudit.accounting.mechanisms.registry import sampler
 from cropaudit.accounting.names import Clipped, SamplerName
 from cropaudit.errors import InputError, require
 
@@ -62,8 +62,7 @@ class Pipeline:
     augmentation: float | None = None
 
     def __post_init__(self) -> None:
-        legal = sampler_names()
-        require(self.sampler in legal, "sampler", f"one of {', '.join(legal)}", self.sampler)
+        sampler(self.sampler)
         ways = get_args(Clipped)
         require(self.clipped in ways, "clipped", f"one of {', '.join(ways)}", self.clipped)
         require(self.crops_per_image >= 1, "crops per image", "at least 1", self.crops_per_image)
@@ -146,13 +145,12 @@ class Pipeline:
             noise_multiplier: In units of the clipping norm.
             rho: Inclusion probability of one crop; the worst case if none.
         """
-        return patch_mechanism(
-            self.sampler,
-            noise_multiplier=noise_multiplier,
-            batch=self.batch,
-            records=self.records,
-            inclusion=self.shown(self.worst().probability if rho is None else rho),
-            steps=self.total_steps(),
+        return sampler(self.sampler).of_loader(
+            noise_multiplier,
+            self.batch,
+            self.records,
+            self.shown(self.worst().probability if rho is None else rho),
+            self.total_steps(),
             epochs=self.epochs_begun(),
             crops=1 if self.clipped == "together" else self.crops_per_image,
             drop_last=self.drop_last,

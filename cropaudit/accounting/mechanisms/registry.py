@@ -1,102 +1,59 @@
-"""Every mechanism by its name: built from a pipeline's numbers, read from text, kept from mixing.
+"""Mechanisms by name: built from a pipeline's numbers, read from text and JSON, kept from mixing.
 
-One table, so that the command line, saved descriptions, score files and audits mean the same thing
-by a name.
+Samplers are those of `cropaudit.accounting.names.SAMPLERS`; beside them stand the short cuts and
+the accountant of whole images, so that the command line, saved descriptions, score files and audits
+mean the same thing by a name. JSON holds the description and nothing composed.
 """
 
 import dataclasses
+import json
 import re
-from typing import Any, get_args
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from cropaudit.accounting.mechanisms.descriptions import (
+    MOST_PHASES,
     AddRemoveRecord,
     AddRemoveShortcut,
-    CyclicPatch,
-    FixedSizePatch,
-    FullBatchPatch,
     Mechanism,
     PatchMechanism,
-    PoissonPatch,
     ReplaceOneShortcut,
-    ShufflePatch,
 )
-from cropaudit.accounting.names import SamplerName
-from cropaudit.errors import InputError, require
+from cropaudit.accounting.names import SAMPLERS, described
+from cropaudit.errors import InputError, require, shown
 
 __all__ = [
-    "MECHANISMS",
-    "ORDERED",
+    "from_json",
+    "mechanisms",
     "parse_mechanism",
-    "patch_mechanism",
+    "read_mechanisms",
     "require_same",
-    "sampler_names",
+    "sampler",
+    "to_json",
 ]
 
-
-MECHANISMS: dict[str, type[Mechanism]] = {
-    kind.kind: kind
-    for kind in (
-        PoissonPatch,
-        FixedSizePatch,
-        ShufflePatch,
-        CyclicPatch,
-        FullBatchPatch,
-        AddRemoveRecord,
-        AddRemoveShortcut,
-        ReplaceOneShortcut,
-    )
-}
-ORDERED: frozenset[str] = frozenset({ShufflePatch.kind, CyclicPatch.kind})
-"""Samplers whose batches have a fixed order, so that participations count and not steps."""
-
 _KEYS = {"noise": "noise_multiplier", "q": "sample_rate", "rho": "inclusion", "steps": "steps"}
+_FORMAT = "cropaudit-mechanisms-1"
+_MOST_BYTES = 1 << 20  # as many phases as are composed take a tenth of it
+_LARGEST = 1e300  # a whole number beyond is no number of the computations
 
 
-def sampler_names() -> tuple[str, ...]:
-    """Returns the samplers that a patch-level bound exists for."""
-    return get_args(SamplerName)
-
-
-def patch_mechanism(
-    sampler: SamplerName,
-    *,
-    noise_multiplier: float,
-    batch: int,
-    records: int,
-    inclusion: float,
-    steps: int,
-    epochs: int | None = None,
-    crops: int = 1,
-    drop_last: bool = False,
-) -> PatchMechanism:
-    """Returns the patch-level mechanism of a sampler.
-
-    Args:
-        sampler: How batches are drawn.
-        noise_multiplier: In units of the clipping norm.
-        batch: Batch size; its expectation under Poisson sampling.
-        records: Images in the data set.
-        inclusion: Worst-case inclusion probability of one crop.
-        steps: Optimiser steps.
-        epochs: Epochs begun; only batches of a fixed order use it.
-        crops: Crops of one image in one step, each clipped on its own.
-        drop_last: Whether the loader drops its last short batch. Opacus then samples at one over
-            the number of whole batches, which is more than batch over records.
+def sampler(name: str) -> type[PatchMechanism]:
+    """Returns the mechanism of a sampler.
 
     Raises:
-        InputError: If a value is out of range.
+        InputError: If there is no such sampler.
     """
-    require(records >= 1, "records", "at least 1", records)
-    require(1 <= batch <= records, "batch", f"between 1 and the {records} records", batch)
-    rate, extra = batch / records, dict[str, Any](crops=crops)
-    if sampler == "poisson" and drop_last:
-        rate = 1 / (records // batch)
-    if sampler == "full":
-        require(batch == records, "batch", f"all {records} records for full batches", batch)
-    if sampler in ORDERED:
-        extra["epochs"] = epochs
-    found: PatchMechanism = MECHANISMS[sampler](noise_multiplier, rate, inclusion, steps, **extra)  # type: ignore[assignment]
+    require(name in SAMPLERS, "sampler", f"one of {', '.join(SAMPLERS)}", name)
+    found: type[PatchMechanism] = described(SAMPLERS[name])
     return found
+
+
+def mechanisms() -> dict[str, type[Mechanism]]:
+    """Returns every mechanism by its name."""
+    others = (AddRemoveRecord, AddRemoveShortcut, ReplaceOneShortcut)
+    return {**{name: sampler(name) for name in SAMPLERS}, **{item.kind: item for item in others}}
 
 
 def parse_mechanism(text: str) -> PatchMechanism:
@@ -108,25 +65,26 @@ def parse_mechanism(text: str) -> PatchMechanism:
     >>> parse_mechanism("fixed:noise=1,q=0.1,rho=0.3,steps=100").record_rate
     0.03
     """
-    kind, _, rest = text.partition(":")
+    name, _, rest = text.partition(":")
+    ordered = " and ".join(key for key in SAMPLERS if sampler(key).ordered)
     legal = (
         "SAMPLER:noise=S,q=Q,rho=R,steps=T with SAMPLER one of "
-        f"{', '.join(sampler_names())}; epochs=E for shuffle and cyclic, crops=K"
+        f"{', '.join(SAMPLERS)}; epochs=E for {ordered}, crops=K"
     )
+    if name not in SAMPLERS:
+        raise InputError(f"mechanism must be {legal}, got {text}")
+    kind = sampler(name)
     pairs = dict(re.findall(r"([a-z]+)=([^,=]+)(?:,|$)", rest))
     rebuilt = ",".join(f"{key}={value}" for key, value in pairs.items())
-    known = {*_KEYS, "crops", *(["epochs"] if kind in ORDERED else [])}
-    wrong = kind not in sampler_names() or not set(_KEYS) <= set(pairs) <= known
-    if wrong or rebuilt != rest:
+    known = {*_KEYS, "crops", *(["epochs"] if kind.ordered else [])}
+    if not set(_KEYS) <= set(pairs) <= known or rebuilt != rest:
         raise InputError(f"mechanism must be {legal}, got {text}")
     try:
         whole = {key: int(pairs[key]) for key in ("steps", "crops", "epochs") if key in pairs}
         values = {key: float(pairs[key]) for key in ("noise", "q", "rho")}
     except ValueError:
         raise InputError(f"mechanism must be {legal}, got {text}") from None
-    named = {_KEYS.get(key, key): value for key, value in {**values, **whole}.items()}
-    found: PatchMechanism = MECHANISMS[kind](**named)  # type: ignore[assignment, arg-type]
-    return found
+    return kind(**{_KEYS.get(key, key): value for key, value in {**values, **whole}.items()})  # type: ignore[arg-type]
 
 
 def require_same(one: Mechanism, other: Mechanism, names: tuple[str, str]) -> None:
@@ -141,11 +99,6 @@ def require_same(one: Mechanism, other: Mechanism, names: tuple[str, str]) -> No
 
     Raises:
         InputError: If they differ in anything but the noise multiplier.
-
-    >>> require_same(PoissonPatch(1.0, 0.1, 0.3, 10), FixedSizePatch(1.0, 0.1, 0.3, 10),
-    ...              ("claim", "probe"))
-    Traceback (most recent call last):
-    cropaudit.errors.InputError: claim and probe must be of one sampler, got poisson and fixed
     """
     between = f"{names[0]} and {names[1]}"
     require(one.kind == other.kind, between, "of one sampler", f"{one.kind} and {other.kind}")
@@ -155,3 +108,71 @@ def require_same(one: Mechanism, other: Mechanism, names: tuple[str, str]) -> No
             raise InputError(
                 f"{between} must be of one mechanism, got {item.name} {first} and {second}"
             )
+
+
+def to_json(phases: Sequence[Mechanism]) -> str:
+    """Returns phases that run one after the other as JSON."""
+    listed = [
+        {"kind": item.kind, "adjacency": item.adjacency, **dataclasses.asdict(item)}
+        for item in phases
+    ]
+    return json.dumps({"format": _FORMAT, "phases": listed}, indent=2)
+
+
+def from_json(text: str) -> tuple[Mechanism, ...]:
+    """Returns the phases that `to_json` wrote, equal ones.
+
+    Raises:
+        InputError: If the text is not that, or a value is out of range.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"mechanism file must be JSON, got {error}") from None
+    legal = isinstance(found, dict) and found.get("format") == _FORMAT
+    require(legal, "mechanism file", f"of format {_FORMAT}", found)
+    phases = found.get("phases")
+    if not isinstance(phases, list) or not phases:
+        raise InputError(f"mechanism file must hold a list of phases, got {shown(phases)}")
+    require(len(phases) <= MOST_PHASES, "phases", f"at most {MOST_PHASES}", len(phases))
+    return tuple(_phase(item) for item in phases)
+
+
+def read_mechanisms(path: Path) -> tuple[Mechanism, ...]:
+    """Reads a file that `to_json` wrote.
+
+    Raises:
+        InputError: If it cannot be read or is not that.
+    """
+    try:
+        size = path.stat().st_size
+        require(size <= _MOST_BYTES, "mechanism file", f"of at most {_MOST_BYTES} bytes", size)
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"mechanism file {path} must be readable text, got {error}") from None
+    return from_json(text)
+
+
+def _phase(item: Any) -> Mechanism:
+    known = mechanisms()
+    named: Any = item.get("kind") if isinstance(item, dict) else item
+    legal = isinstance(item, dict) and isinstance(named, str) and named in known
+    require(legal, "mechanism kind", f"one of {', '.join(known)}", named)
+    values = {key: value for key, value in item.items() if key not in ("kind", "adjacency")}
+    fields = [field.name for field in dataclasses.fields(known[named])]
+    unknown = sorted(set(values) - set(fields))
+    require(not unknown, "mechanism keys", f"among {', '.join(fields)}", ", ".join(unknown))
+    for key, value in values.items():
+        _require_type(key, value)
+    try:
+        return known[named](**values)
+    except TypeError as error:
+        raise InputError(f"mechanism {item['kind']} must have its keys, got {error}") from None
+
+
+def _require_type(key: str, value: Any) -> None:
+    whole = key in ("steps", "crops", "epochs")
+    fits = isinstance(value, int) if whole else isinstance(value, int | float)
+    fits = fits and not isinstance(value, bool) and abs(value) <= _LARGEST
+    fits = fits or (key == "epochs" and value is None)
+    require(fits, key, "a whole number" if whole else "a number", value)

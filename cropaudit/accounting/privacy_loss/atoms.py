@@ -57,9 +57,9 @@ class Atoms:
         gain, cost = self._best(epsilon)
         return np.asarray(np.clip((gain - cost).sum(axis=-1), 0.0, 1.0))
 
-    def slope(self, epsilon: Array) -> Array:
-        """Returns -d delta / d epsilon: e^epsilon times Q's mass of the best test."""
-        return np.asarray(self._best(epsilon)[1].sum(axis=-1))
+    def tangent(self, epsilon: Array) -> tuple[Array, Array]:
+        """Returns delta and -d delta / d epsilon: e^epsilon times Q's mass of the best test."""
+        return self.delta(epsilon), np.asarray(self._best(epsilon)[1].sum(axis=-1))
 
     def log_ratio(self, x: Array) -> Array:
         """Returns the loss of observations, each taken for the nearest place."""

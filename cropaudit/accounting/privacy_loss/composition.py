@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.fft import irfft, rfft
 from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len, rfft
 
 from cropaudit.accounting.privacy_loss.curves import ComposedLoss
 from cropaudit.accounting.privacy_loss.grids import GridLoss
@@ -46,7 +46,7 @@ def compose_losses(parts: Sequence[tuple[GridLoss, int]], *, above: bool) -> Com
     if any(part.infinity >= 1 for part, _ in parts):  # without noise, and shown in every step
         return ComposedLoss(parts[0][0].width, 0, np.zeros(1), 1.0, 0.0 if above else 3 * _TAIL)
     low, high = _window([part for part, _ in parts], [[steps] for _, steps in parts])
-    size = next_fast_len(high - low + 1, real=True)
+    size = _fast_size(high - low + 1)
     return _finished(_Product.of(parts, size), low, above)
 
 
@@ -57,10 +57,22 @@ def compose_powers(
     if not counts:
         return
     low, high = _window([part], [list(counts)])
-    size = next_fast_len(high - low + 1, real=True)
+    size = _fast_size(high - low + 1)
     single = _spectrum(part, size)
     for steps in counts:
         yield _finished(_Product.of([(part, steps)], size, [single]), low, above)
+
+
+def _fast_size(least: int) -> int:
+    """Returns the least size from ``least`` on whose only prime factors are 2, 3 and 5."""
+    best, five = 1 << max(least - 1, 0).bit_length(), 1
+    while five < best:
+        odd = five
+        while odd < best:
+            best = min(best, odd << max((least - 1) // odd, 0).bit_length())
+            odd *= 3
+        five *= 5
+    return best
 
 
 def _spectrum(part: GridLoss, size: int) -> Spectrum:
@@ -95,29 +107,37 @@ class _Product:
     ) -> "_Product":
         """Multiplies, and bounds the error: that of one factor times all others, for each."""
         off = transform_rounding(size)
-        values = np.ones(size // 2 + 1, dtype=np.clongdouble)
-        logs, least = np.zeros(len(values)), np.zeros(len(values))
+        values: Spectrum | None = None
+        logs, least = np.zeros(size // 2 + 1), np.zeros(size // 2 + 1)
         for number, (part, steps) in enumerate(parts):
             single = _spectrum(part, size) if spectra is None else spectra[number]
-            values *= _power(single, steps)
-            log_size = np.log(np.abs(single).astype(np.float64) + off)
+            power = _power(single, steps)
+            values = power if values is None else values * power
+            log_size = np.log(_sizes(single) + off)
             logs += steps * log_size
             least = np.minimum(least, log_size)
         total = sum(count for _, count in parts)
         others = np.exp(np.minimum(logs - least, _MOST_LOG))
+        assert values is not None
         return cls(parts, size, values, total * (off + 4 * _ROUNDOFF) * 2 * float(others.sum()))
 
 
 def _power(base: Spectrum, exponent: int) -> Spectrum:
     """Returns a power by repeated squaring: its rounding is that of so many products, or less."""
-    found = np.ones_like(base)
+    found: Spectrum | None = None
     while exponent:
         if exponent & 1:
-            found = found * base
+            found = base if found is None else found * base
         exponent >>= 1
         if exponent:
             base = base * base
+    assert found is not None
     return found
+
+
+def _sizes(spectrum: Spectrum) -> Array:
+    """Returns absolute values, rounded up: they bound errors, and need no more digits."""
+    return np.asarray(np.abs(spectrum.astype(np.complex128)) * (1 + 4 * _STEP))
 
 
 def _finished(product: _Product, low: int, above: bool) -> ComposedLoss:
@@ -125,7 +145,7 @@ def _finished(product: _Product, low: int, above: bool) -> ComposedLoss:
     finite = np.maximum(irfft(product.values, size), 0.0).astype(np.float64)
     probs = np.roll(finite, -(low % size))
     steps = sum(count for _, count in parts)
-    heights = 2 * float(np.abs(product.values).sum())
+    heights = 2 * float(_sizes(product.values).sum())
     wrong = product.wrong + transform_rounding(size) * heights + (2 * steps + 1) * _STEP + 3 * _TAIL
     lost = -math.expm1(sum(count * math.log1p(-part.infinity) for part, count in parts))
     offset = sum(count * part.offset for part, count in parts)

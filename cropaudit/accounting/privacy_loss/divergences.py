@@ -3,9 +3,11 @@
 A step is described by two of them, one for each order of the worlds. Where a pair is not known to
 dominate, a divergence here is an upper bound that is proved in docs/theory.md and says so. All are
 convex in e^eps; the slope is what an optimistic discretisation needs: -d H / d eps, which is e^eps
-times the mass under Q of the best test. That mass alone may underflow.
+times the mass under Q of the best test. That mass alone may underflow. Exact divergences are those
+of `dominating_pairs`; here are those that are made of others.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +23,7 @@ from cropaudit.accounting.privacy_loss.dominating_pairs import (
 )
 from cropaudit.errors import require
 
-__all__ = ["Divergence", "Forward", "Revealed", "StepLoss", "TopShift", "Worse"]
+__all__ = ["Divergence", "Revealed", "StepLoss", "TopShift", "Worse"]
 
 Array = NDArray[np.float64]
 
@@ -34,8 +36,8 @@ class Divergence(Protocol):
     def delta(self, epsilon: Array) -> Array:
         """Returns H_epsilon(P || Q), any shape."""
 
-    def slope(self, epsilon: Array) -> Array:
-        """Returns -d delta / d epsilon, which is not negative."""
+    def tangent(self, epsilon: Array) -> tuple[Array, Array]:
+        """Returns delta and -d delta / d epsilon, which is not negative."""
 
     def reach(self, tail: float) -> float:
         """Returns an epsilon whose delta is at most ``tail`` above that of infinity."""
@@ -64,39 +66,16 @@ class StepLoss:
     @classmethod
     def claimed(cls, pair: StepPair) -> "StepLoss":
         """Returns the loss of a claim: an adversary may change the order in every step."""
-        return cls.both_ways(Worse(Forward(pair), Forward(pair.mirrored())))
+        return cls.both_ways(Worse(pair, pair.mirrored()))
 
     @classmethod
     def played(cls, pair: StepPair | MixturePair) -> "StepLoss":
         """Returns the loss of a game that plays exactly this pair, in this order."""
-        return cls(Forward(pair), Forward(pair.mirrored()))
+        return cls(pair, pair.mirrored())
 
     def swapped(self) -> "StepLoss":
         """Returns the loss of the worlds in the other order."""
         return StepLoss(self.down, self.up)
-
-
-@dataclass(frozen=True)
-class Forward:
-    """The exact divergence of a pair."""
-
-    pair: StepPair | MixturePair
-
-    def delta(self, epsilon: Array) -> Array:
-        """See `Divergence`."""
-        return self.pair.delta(epsilon)
-
-    def slope(self, epsilon: Array) -> Array:
-        """See `Divergence`."""
-        return self.pair.slope(epsilon)
-
-    def reach(self, tail: float) -> float:
-        """See `Divergence`."""
-        return max(self.pair.quantile_range(tail)[1], 0.0)
-
-    def infinity(self) -> float:
-        """See `Divergence`."""
-        return self.pair.infinity()
 
 
 @dataclass(frozen=True)
@@ -110,10 +89,11 @@ class Worse:
         """See `Divergence`."""
         return np.maximum(self.first.delta(epsilon), self.second.delta(epsilon))
 
-    def slope(self, epsilon: Array) -> Array:
+    def tangent(self, epsilon: Array) -> tuple[Array, Array]:
         """See `Divergence`; where both agree either slope supports the maximum."""
-        wins = self.first.delta(epsilon) >= self.second.delta(epsilon)
-        return np.where(wins, self.first.slope(epsilon), self.second.slope(epsilon))
+        first, second = self.first.tangent(epsilon), self.second.tangent(epsilon)
+        slope = np.where(first[0] >= second[0], first[1], second[1])
+        return np.maximum(first[0], second[0]), slope
 
     def reach(self, tail: float) -> float:
         """See `Divergence`."""
@@ -137,13 +117,12 @@ class Revealed:
 
     def delta(self, epsilon: Array) -> Array:
         """See `Divergence`."""
-        found = sum(w * p.delta(epsilon) for w, p in zip(self.weights, self.parts, strict=True))
-        return np.asarray(found)
+        return self._mean([part.delta(epsilon) for part in self.parts])
 
-    def slope(self, epsilon: Array) -> Array:
+    def tangent(self, epsilon: Array) -> tuple[Array, Array]:
         """See `Divergence`."""
-        found = sum(w * p.slope(epsilon) for w, p in zip(self.weights, self.parts, strict=True))
-        return np.asarray(found)
+        found = [part.tangent(epsilon) for part in self.parts]
+        return self._mean([delta for delta, _ in found]), self._mean([slope for _, slope in found])
 
     def reach(self, tail: float) -> float:
         """See `Divergence`."""
@@ -152,6 +131,9 @@ class Revealed:
     def infinity(self) -> float:
         """See `Divergence`."""
         return sum(w * p.infinity() for w, p in zip(self.weights, self.parts, strict=True))
+
+    def _mean(self, values: Sequence[Array]) -> Array:
+        return np.asarray(sum(w * v for w, v in zip(self.weights, values, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -188,19 +170,15 @@ class TopShift:
             return np.zeros_like(epsilon)
         if self.sigma == 0:
             return self._atoms().delta(epsilon)
-        cut = self._threshold(epsilon)
-        means, logs = self._against(epsilon)
-        gain = self.rate * np.exp(log_ndtr((self.top - cut) / self.sigma))
-        tails = log_ndtr((means - cut[..., None]) / self.sigma)
-        return np.asarray(np.clip(gain - np.exp(logs + tails).sum(axis=-1), 0.0, 1.0))
+        return self._delta(epsilon, self._threshold(epsilon))
 
-    def slope(self, epsilon: Array) -> Array:
+    def tangent(self, epsilon: Array) -> tuple[Array, Array]:
         """See `Divergence`."""
         epsilon = np.asarray(epsilon, dtype=np.float64)
         if self.rate == 0:
-            return np.zeros_like(epsilon)
+            return np.zeros_like(epsilon), np.zeros_like(epsilon)
         if self.sigma == 0:
-            return self._atoms().slope(epsilon)
+            return self._atoms().tangent(epsilon)
         cut = self._threshold(epsilon)
         parts = [*self.common, (self.low, self.rate)]
         tails = [
@@ -208,7 +186,7 @@ class TopShift:
             for mean, w in parts
             if w > 0
         ]
-        return np.asarray(sum(tails))
+        return self._delta(epsilon, cut), np.asarray(sum(tails))
 
     def reach(self, tail: float) -> float:
         """See `Divergence`."""
@@ -223,6 +201,12 @@ class TopShift:
     def infinity(self) -> float:
         """See `Divergence`: nothing else lies at the top."""
         return self.rate if self.sigma == 0 else 0.0
+
+    def _delta(self, epsilon: Array, cut: Array) -> Array:
+        means, logs = self._against(epsilon)
+        gain = self.rate * np.exp(log_ndtr((self.top - cut) / self.sigma))
+        tails = log_ndtr((means - cut[..., None]) / self.sigma)
+        return np.asarray(np.clip(gain - np.exp(logs + tails).sum(axis=-1), 0.0, 1.0))
 
     def _atoms(self) -> Atoms:
         means = [mean for mean, _ in self.common]

@@ -30,8 +30,63 @@ _AXIS = 4001  # points on which a loss that rises and falls is followed
 _LEAST_NOISE, _MOST_NOISE = 1e-4, 1e9
 
 
+class _Pair:
+    """What pairs of Gaussian mixtures share, whatever their means."""
+
+    p: tuple[float, ...]
+    q: tuple[float, ...]
+    sigma: float
+
+    @property
+    def _means(self) -> tuple[float, ...]:
+        raise NotImplementedError
+
+    def log_ratio(self, x: Array) -> Array:
+        """Returns ln P(x)/Q(x): the privacy loss, and the best score of one step.
+
+        Args:
+            x: Observations in units of the clipping norm, any shape.
+        """
+        if self.sigma == 0:
+            return self._atoms().log_ratio(x)
+        means = np.asarray(self._means)
+        logs = [_log_density(world, means, x, self.sigma) for world in (self.p, self.q)]
+        return logs[0] - logs[1]
+
+    def sample(self, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Draws observations of one step.
+
+        Args:
+            size: How many of each world.
+            rng: Source of randomness.
+
+        Returns:
+            Those of world A (P) and of world B (Q), each of shape (size,).
+        """
+        means = np.asarray(self._means)
+        worlds = [
+            means[rng.choice(len(means), size, p=np.asarray(weights) / sum(weights))]
+            + self.sigma * rng.standard_normal(size)
+            for weights in (self.p, self.q)
+        ]
+        return worlds[0], worlds[1]
+
+    def masses_above(self, x: Array) -> tuple[Array, Array]:
+        """Returns P[X > x] and Q[X > x]."""
+        above = np.asarray(self._means) - np.asarray(x)[..., None]
+        tails = (above > 0).astype(np.float64) if self.sigma == 0 else ndtr(above / self.sigma)
+        return tails @ np.asarray(self.p), tails @ np.asarray(self.q)
+
+    def infinity(self) -> float:
+        """Returns the probability under P of an infinite loss, which any noise hides."""
+        return self._atoms().infinity if self.sigma == 0 else 0.0
+
+    def _atoms(self) -> Atoms:
+        return Atoms.of(self._means, self.p, self.q)
+
+
 @dataclass(frozen=True)
-class StepPair:
+class StepPair(_Pair):
     """Two mixtures over the means -1, 0, +1 with one deviation.
 
     Attributes:
@@ -57,70 +112,37 @@ class StepPair:
         ]
         require(not any(crossed), "mixture weights", "of increasing ratio P/Q", (self.p, self.q))
 
+    @property
+    def _means(self) -> tuple[float, ...]:
+        return (-1.0, 0.0, 1.0)
+
     def mirrored(self) -> "StepPair":
         """Returns (Q, P) with the axis reversed, so that its ratio increases again."""
         return StepPair(self.q[::-1], self.p[::-1], self.sigma)
 
-    def log_ratio(self, x: Array) -> Array:
-        """Returns ln P(x)/Q(x): the privacy loss, and the best score of one step.
-
-        Args:
-            x: Observations in units of the clipping norm, any shape.
-        """
-        if self.sigma == 0:
-            return self._atoms().log_ratio(x)
-        return _log_ratio(self.p, self.q, _MEANS, self.sigma, x)
-
-    def sample(self, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Draws observations of one step.
-
-        Args:
-            size: How many of each world.
-            rng: Source of randomness.
-
-        Returns:
-            Those of world A (P) and of world B (Q), each of shape (size,).
-        """
-        return _samples(self.p, self.q, _MEANS, self.sigma, size, rng)
-
     def delta(self, epsilon: Array) -> Array:
         """Returns the hockey-stick divergence sup_A P(A) - e^epsilon Q(A), any real epsilon."""
+        return self.tangent(epsilon)[0]
+
+    def tangent(self, epsilon: Array) -> tuple[Array, Array]:
+        """Returns delta and -d delta / d epsilon: e^epsilon times Q's mass of the best test."""
         epsilon = np.asarray(epsilon, dtype=np.float64)
         if self.sigma == 0:
-            return self._atoms().delta(epsilon)
+            return self._atoms().tangent(epsilon)
         cut = self._threshold(epsilon)
-        gain = np.exp(log_ndtr((_MEANS - cut[..., None]) / self.sigma)) @ np.asarray(self.p)
-        cost = self._cost(epsilon, cut)
-        trivial = np.maximum(0.0, -np.expm1(np.minimum(epsilon, 0.0)))
-        return np.asarray(np.clip(gain - cost, trivial, 1.0))
-
-    def slope(self, epsilon: Array) -> Array:
-        """Returns -d delta / d epsilon: e^epsilon times Q's mass of the test that attains delta."""
-        epsilon = np.asarray(epsilon, dtype=np.float64)
-        if self.sigma == 0:
-            return self._atoms().slope(epsilon)
-        return self._cost(epsilon, self._threshold(epsilon))
-
-    def infinity(self) -> float:
-        """Returns the probability under P of an infinite loss, which any noise hides."""
-        return self._atoms().infinity if self.sigma == 0 else 0.0
-
-    def quantile_range(self, tail: float) -> tuple[float, float]:
-        """Returns finite losses outside of which lies at most ``tail`` of P, on each side."""
-        if self.sigma == 0:
-            return self._atoms().reach()
-        reach = 1 + self.sigma * np.sqrt(2 * np.log(1 / tail))
-        low, high = self.log_ratio(np.array([-reach, reach]))
-        return float(low), float(high)
-
-    def _atoms(self) -> Atoms:
-        return Atoms.of(_MEANS.tolist(), self.p, self.q)
-
-    def _cost(self, epsilon: Array, cut: Array) -> Array:
         tails = log_ndtr((_MEANS - cut[..., None]) / self.sigma)
+        gain = np.exp(tails) @ np.asarray(self.p)
         with np.errstate(divide="ignore"):
             log_q = np.log(np.asarray(self.q))
-        return np.asarray(np.exp(tails + log_q + epsilon[..., None]).sum(axis=-1))
+        cost = np.asarray(np.exp(tails + log_q + epsilon[..., None]).sum(axis=-1))
+        trivial = np.maximum(0.0, -np.expm1(np.minimum(epsilon, 0.0)))
+        return np.asarray(np.clip(gain - cost, trivial, 1.0)), cost
+
+    def reach(self, tail: float) -> float:
+        """Returns an epsilon whose delta is at most ``tail`` above that of infinity."""
+        if self.sigma == 0:
+            return max(self._atoms().reach()[1], 0.0)
+        return max(float(self.log_ratio(1 + self.sigma * np.sqrt(2 * np.log(1 / tail)))), 0.0)
 
     def _threshold(self, epsilon: Array) -> Array:
         """Returns the x above which P exceeds e^epsilon Q; -inf or inf where it always, never does.
@@ -143,14 +165,6 @@ class StepPair:
         never = np.maximum(np.maximum(low, mid), high) <= 0
         always = np.minimum(np.minimum(low, mid), high) >= 0
         return np.where(never, np.inf, np.where(always, -np.inf, cut))
-
-    def masses_above(self, x: Array) -> tuple[Array, Array]:
-        """Returns P[X > x] and Q[X > x]."""
-        if self.sigma == 0:
-            above = (np.asarray(x)[..., None] < _MEANS).astype(np.float64)
-            return above @ np.asarray(self.p), above @ np.asarray(self.q)
-        tails = ndtr((_MEANS - np.asarray(x)[..., None]) / self.sigma)
-        return tails @ np.asarray(self.p), tails @ np.asarray(self.q)
 
 
 def require_mixture(sigma: float, *worlds: Sequence[float]) -> None:
@@ -176,12 +190,6 @@ def require_noise(sigma: float) -> None:
     require(legal, "noise multiplier", words, sigma)
 
 
-def _log_ratio(
-    p: tuple[float, ...], q: tuple[float, ...], means: Array, sigma: float, x: Array
-) -> Array:
-    return _log_density(p, means, x, sigma) - _log_density(q, means, x, sigma)
-
-
 def _log_density(weights: tuple[float, ...], means: Array, x: Array, sigma: float) -> Array:
     """Returns the log density up to the constant that both mixtures share."""
     with np.errstate(divide="ignore"):
@@ -193,7 +201,7 @@ def _log_density(weights: tuple[float, ...], means: Array, x: Array, sigma: floa
 
 
 @dataclass(frozen=True)
-class MixturePair:
+class MixturePair(_Pair):
     """Two Gaussian mixtures over any means with one deviation; P/Q may rise and fall.
 
     Attributes:
@@ -211,45 +219,31 @@ class MixturePair:
     def __post_init__(self) -> None:
         require_mixture(self.sigma, self.p, self.q)
 
+    @property
+    def _means(self) -> tuple[float, ...]:
+        return self.means
+
     def mirrored(self) -> "MixturePair":
         """Returns (Q, P)."""
         return MixturePair(self.means, self.q, self.p, self.sigma)
 
-    def log_ratio(self, x: Array) -> Array:
-        """Returns ln P(x)/Q(x); see `StepPair.log_ratio`."""
-        if self.sigma == 0:
-            return self._atoms().log_ratio(x)
-        return _log_ratio(self.p, self.q, np.asarray(self.means), self.sigma, x)
-
-    def sample(self, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Draws ``size`` observations of either world; see `StepPair.sample`."""
-        return _samples(self.p, self.q, np.asarray(self.means), self.sigma, size, rng)
-
     def delta(self, epsilon: Array) -> Array:
         """Returns the hockey-stick divergence at any epsilon >= 0."""
+        return self.tangent(epsilon)[0]
+
+    def tangent(self, epsilon: Array) -> tuple[Array, Array]:
+        """Returns delta and -d delta / d epsilon: e^epsilon times Q's mass of the best test."""
         if self.sigma == 0:
-            return self._atoms().delta(epsilon)
+            return self._atoms().tangent(epsilon)
         gain, cost = self._best_test(epsilon)
-        return np.asarray(np.clip(gain - cost, 0.0, 1.0))
+        return np.asarray(np.clip(gain - cost, 0.0, 1.0)), cost
 
-    def slope(self, epsilon: Array) -> Array:
-        """Returns -d delta / d epsilon: e^epsilon times Q's mass of the test that attains delta."""
-        return self._atoms().slope(epsilon) if self.sigma == 0 else self._best_test(epsilon)[1]
-
-    def infinity(self) -> float:
-        """Returns the probability under P of an infinite loss; see `StepPair.infinity`."""
-        return self._atoms().infinity if self.sigma == 0 else 0.0
-
-    def quantile_range(self, tail: float) -> tuple[float, float]:
-        """Returns finite losses outside of which lies at most ``tail`` of P, on each side."""
+    def reach(self, tail: float) -> float:
+        """Returns an epsilon whose delta is at most ``tail`` above that of infinity."""
         if self.sigma == 0:
-            return self._atoms().reach()
+            return max(self._atoms().reach()[1], 0.0)
         away = self.sigma * np.sqrt(2 * np.log(1 / tail))
-        loss = self.log_ratio(self._axis(away))
-        return float(loss.min()), float(loss.max())
-
-    def _atoms(self) -> Atoms:
-        return Atoms.of(self.means, self.p, self.q)
+        return max(float(self.log_ratio(self._axis(away)).max()), 0.0)
 
     def _axis(self, away: float) -> Array:
         return np.linspace(min(self.means) - away, max(self.means) + away, _AXIS)
@@ -308,19 +302,3 @@ def _log_mass(start: Array, stop: Array) -> Array:
     below, above = log_ndtr(low), log_ndtr(high)
     with np.errstate(divide="ignore"):
         return np.asarray(above + np.log(-np.expm1(np.minimum(below - above, 0.0))))
-
-
-def _samples(
-    p: tuple[float, ...],
-    q: tuple[float, ...],
-    means: Array,
-    sigma: float,
-    size: int,
-    rng: np.random.Generator,
-) -> tuple[Array, Array]:
-    worlds = [
-        means[rng.choice(len(means), size, p=np.asarray(weights) / sum(weights))]
-        + sigma * rng.standard_normal(size)
-        for weights in (p, q)
-    ]
-    return worlds[0], worlds[1]

@@ -108,8 +108,9 @@ def _one_sided(half: Divergence, lattice: Lattice) -> GridLoss | None:
     it touches, taken as one. The lattice is moved to begin there.
     """
     touch = _touches(np.array([lattice.width]))
-    cost = float(half.slope(touch)[0])
-    power, false = float(half.delta(touch)[0]) + cost, cost * math.exp(-float(touch[0]))
+    delta, slope = half.tangent(touch)
+    cost = float(slope[0])
+    power, false = float(delta[0]) + cost, cost * math.exp(-float(touch[0]))
     if not power < 1:
         return None
     low = math.log1p(-false) - math.log1p(-power)  # s
@@ -157,7 +158,7 @@ class _Tangents:
         ends = index * lattice.width + offset
         before = _touches(np.diff(ends))
         at, after = ends[:-1] + before, np.diff(ends) - before
-        delta, slope = half.delta(at), half.slope(at)
+        delta, slope = half.tangent(at)
         left, right = delta - slope * np.expm1(-before), delta - slope * np.expm1(after)
         # No profile follows a tangent below delta at infinity, which is a line below it as well.
         limit = half.infinity()
@@ -185,13 +186,15 @@ def _touches(length: Array) -> Array:
 def _convex(at: Array, delta: Array) -> Indices:
     """Returns the points on the largest convex function of e^eps that lies below all points.
 
-    Points are taken from left to right; one that a later one shows to lie above a chord goes. Most
-    often none does.
+    Points are taken from left to right; one that a later one shows to lie above a chord goes. Where
+    the last three are neighbours the next that goes is known beforehand, and most often none is.
     """
-    if len(delta) < 3 or not np.any(_above_chord(at, delta)):
-        return np.arange(len(delta))
-    places, values, kept = at.tolist(), delta.tolist(), [0]
-    for new in range(1, len(values)):
+    above = np.flatnonzero(_above_chord(at, delta)) + 2 if len(delta) > 2 else np.zeros(0, int)
+    ends = [*above.tolist(), len(delta)]  # the right neighbours of points above their chords
+    places, values = at.tolist(), delta.tolist()
+    kept, number = list(range(ends[0])), 0
+    new = ends[0]
+    while new < len(values):
         while len(kept) > 1:
             left, middle = kept[-2], kept[-1]
             gap = places[new] - places[middle]
@@ -202,6 +205,12 @@ def _convex(at: Array, delta: Array) -> Indices:
                 break
             kept.pop()
         kept.append(new)
+        new += 1
+        if kept[-2:] == [new - 2, new - 1]:
+            while ends[number] < new:
+                number += 1
+            kept.extend(range(new, ends[number]))
+            new = max(new, ends[number])
     return np.asarray(kept)
 
 

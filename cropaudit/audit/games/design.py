@@ -1,147 +1,135 @@
-"""The plan of a probe game: which tests are made, at which share of the level, and their power.
+"""Games of independent trials that several adversaries score: shares of the level, and power.
 
-Nothing here looks at scores. Thresholds are ranks among the nonmembers, so the plan also holds
+Nothing here looks at scores. Thresholds are ranks among the nonmembers, so that plans also hold
 where lost noise moves the law of all scores.
 
-- The whole ROC of the score that expects the configured noise, against the configured family: the
-  best test where the pipeline is as configured, and most of the level.
-- One rank of the scores that expect less noise: a score that expects the configured noise is a poor
-  one where noise is missing.
-- One rank for the bound that assumes nothing about the mechanism.
+- The score that expects the configured noise has most of the level: the whole ROC against the
+  family is the best test where the pipeline is as configured.
+- The scores that expect less noise share the rest, one rank each: a score that expects the
+  configured noise is a poor one where noise is missing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 from cropaudit.accounting.bounds.accountant import epsilon_at
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
+from cropaudit.accounting.privacy_loss.dominating_pairs import MixturePair, StepPair
 from cropaudit.audit.games.score_law import attained
-from cropaudit.audit.verdict.curve_tests import CountsTest, CurveTest, RankSumTest
+from cropaudit.audit.results.estimate_result import AttackEstimate
+from cropaudit.audit.scores.tables import ScoreTable
+from cropaudit.audit.verdict.estimate import attack_estimate
 from cropaudit.estimators.evidence import Counts
+from cropaudit.estimators.hypothesis import Hypothesis
 from cropaudit.estimators.policies.methods import planned_rate
-from cropaudit.estimators.scores import Scores
-from cropaudit.estimators.trials.family import Family, Order
+from cropaudit.estimators.trials.family import Family
 from cropaudit.estimators.trials.power import FamilyTruth, smallest_found
 from cropaudit.estimators.trials.rank_sum import RankSum
-from cropaudit.estimators.trials.ranks import hits_at_ranks, ranked_counts
-from cropaudit.estimators.trials.rate_test import likely_hits
+from cropaudit.estimators.trials.rate_test import likely_hits, p_value
+from cropaudit.estimators.trials.thresholds import Ranks
 
-__all__ = ["NOISE_FACTORS", "Plan", "detectable_epsilon", "plan_game", "scoring_pairs"]
+__all__ = [
+    "NOISE_FACTORS",
+    "detectable_epsilon",
+    "game_estimates",
+    "game_hypotheses",
+    "scoring_pairs",
+]
 
 NOISE_FACTORS = (1.0, 0.6, 0.3, 0.05)  # of the configured noise
-_ROC, _QUIET, _EXACT = 0.75, 0.15, 0.1  # shares of the level
+_QUIET = 0.15  # share of the level for all scores that expect less noise
+
+Sizes = tuple[int, int]
 
 
-def scoring_pairs(mechanism: PatchMechanism) -> tuple[StepPair, ...]:
+def scoring_pairs(mechanism: PatchMechanism) -> tuple[StepPair | MixturePair, ...]:
     """Returns the pairs by which slots are scored: the configured one, and ones with less noise."""
     noise = mechanism.noise_multiplier
-    return tuple(mechanism.with_noise(noise * factor).pair() for factor in NOISE_FACTORS)
+    return tuple(mechanism.with_noise(noise * factor).game() for factor in NOISE_FACTORS)
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """The tests of one probe game.
-
-    Attributes:
-        family: The configured mechanism at any noise; in the probe world A is the odd one out.
-        roc: Ranks and weights of the test of the whole ROC.
-        family_rank: Rank, among the nonmembers, at which the family is heard best.
-        exact_rank: Rank at which the bound without a family is expected to be largest.
-    """
-
-    family: Family
-    roc: RankSum
-    family_rank: int
-    exact_rank: int
-
-    def tests(self, scores: Sequence[Scores], level: float) -> tuple[CurveTest, ...]:
-        """Makes all tests of a game, together at ``level``.
-
-        Args:
-            scores: By scoring pair, as `scoring_pairs` orders them.
-            level: Of the game.
-
-        Returns:
-            The test of the ROC, those of the other scores, and the one without a family.
-        """
-        statistic = self.roc.statistic(hits_at_ranks(scores[0], self.roc.ranks.tolist()))
-        others = scores[1:]
-        share = _QUIET * level / max(len(others), 1)
-        quiet = [self._counted(item, self.family_rank, share) for item in others]
-        exact = self._counted(scores[0], self.exact_rank, _EXACT * level)
-        return RankSumTest(self.roc, statistic, _ROC * level), *quiet, exact
-
-    def expected(self, truth: PatchMechanism, level: float) -> Iterator[CurveTest]:
-        """Yields the tests as they come out, or better, in 90% of games each.
-
-        Args:
-            truth: What is played; slots are scored as configured.
-            level: Of the game.
-        """
-        n, m = self.roc.members, self.roc.nonmembers
-        pair, steps = truth.pair(), truth.compositions
-        own, *others = scoring_pairs(self.family.mechanism)
-        seen = attained(own, pair, steps)
-        yield RankSumTest(self.roc, self.roc.likely(seen), _ROC * level)
-        yield CountsTest(likely_hits(_at_rank(n, m, self.exact_rank), seen), _EXACT * level)
-        for other in others:
-            counts = likely_hits(_at_rank(n, m, self.family_rank), attained(other, pair, steps))
-            yield CountsTest(counts, _QUIET * level / len(others))
-
-    def _counted(self, scores: Scores, rank: int, level: float) -> CountsTest:
-        return CountsTest(ranked_counts(scores, [rank])[0], level)
-
-
-def plan_game(
-    mechanism: PatchMechanism,
-    delta: float,
-    members: int,
-    nonmembers: int,
-    level: float,
-    order: Order = "forward",
-) -> Plan:
-    """Plans a game from the configured mechanism and the numbers of trials alone.
+def game_estimates(
+    tables: Sequence[ScoreTable], hypothesis: Hypothesis
+) -> tuple[AttackEstimate, ...]:
+    """Returns what each adversary's scores of one game show, together at the share of the level.
 
     Args:
-        mechanism: What is configured.
-        delta: For epsilon.
-        members: Trials of world A.
-        nonmembers: Trials of world B.
-        level: Of the game.
-        order: "forward" where world A is P of the mechanism's pair, as in the probe; "claimed" for
-            gradients of real models.
+        tables: The scores that expect the configured noise, then those that expect less, if any.
+        hypothesis: What is held against them.
     """
-    family = Family(mechanism, delta, order=order)
-    trials = members, nonmembers
-    own = planned_rate(family, trials, level)
-    exact = planned_rate(family, trials, _EXACT * level, exact=True)
-    roc = RankSum(family, members, nonmembers)
-    return Plan(family, roc, max(1, round(own * nonmembers)), max(1, round(exact * nonmembers)))
+    scores = tables[0].scores
+    sizes = len(scores.member), len(scores.nonmember)
+    own, *quiet = game_hypotheses(hypothesis, sizes, len(tables))
+    others = zip(tables[1:], quiet, strict=True)
+    return (
+        attack_estimate(tables[0], own, "audit"),
+        *(attack_estimate(table, each, "deciding") for table, each in others),
+    )
 
 
-def detectable_epsilon(
-    plan: Plan, contradicts: Callable[[CurveTest], bool], level: float
-) -> float | None:
-    """Returns the smallest true epsilon that a game contradicts a claim at with 90% power.
-
-    The truth is the configured mechanism at another noise multiplier.
+def game_hypotheses(hypothesis: Hypothesis, sizes: Sizes, count: int) -> tuple[Hypothesis, ...]:
+    """Returns what is held against each adversary's scores, each at its share of the level.
 
     Args:
-        plan: The game.
-        contradicts: Whether a test contradicts the claim.
-        level: Of the game.
+        hypothesis: What is held against the game.
+        sizes: Numbers of members and of nonmembers.
+        count: Of adversaries, the one that expects the configured noise first.
+    """
+    if count == 1:
+        return (hypothesis,)
+    first = replace(hypothesis, share=hypothesis.share * (1 - _QUIET), seed=hypothesis.seed)
+    return first, *[_quiet(hypothesis, sizes, count - 1)] * (count - 1)
+
+
+def detectable_epsilon(hypothesis: Hypothesis, sizes: Sizes) -> float | None:
+    """Returns the smallest true epsilon at which a game contradicts its claim with 90% power.
+
+    The truth is the configured mechanism at another noise multiplier, scored as `scoring_pairs` do.
+
+    Args:
+        hypothesis: What is held against the scores.
+        sizes: Numbers of members and of nonmembers.
 
     Returns:
         The accountant's epsilon of that mechanism; none if hardly any noise would be missed.
     """
+    family = _family(hypothesis)
+    own, *others = scoring_pairs(family.mechanism)
+    test, nulls = RankSum(family, *sizes), (hypothesis.free, hypothesis.game)
+    curves = [null.curves for null in nulls if null is not None]
+    share = hypothesis.corrected * (1 - _QUIET)
+    quiet = _quiet(hypothesis, sizes, len(others))
+    rank = max(1, round(_rate(quiet) * sizes[1]))
+    planned = Counts(*sizes, 0, rank - 1, ranked=True)
 
     def heard(loudness: int) -> bool:
-        return any(contradicts(test) for test in plan.expected(plan.family.member(loudness), level))
+        truth = family.member(loudness)
+        pair, steps = truth.game(), truth.compositions
+        seen = test.likely(attained(own, pair, steps))
+        if any(all(test.rejects(seen, curve, share) for curve in null) for null in curves):
+            return True
+        for other in others:
+            counts, level = likely_hits(planned, attained(other, pair, steps)), quiet.corrected
+            if any(all(p_value(counts, c, level) <= level for c in null) for null in curves):
+                return True
+        return False
 
-    found = smallest_found(FamilyTruth(plan.family), heard)
-    return None if found is None else epsilon_at(plan.family.member(found), plan.family.delta)
+    found = smallest_found(FamilyTruth(family), heard)
+    return None if found is None else epsilon_at(family.member(found), family.delta)
 
 
-def _at_rank(members: int, nonmembers: int, rank: int) -> Counts:
-    return Counts(members, nonmembers, 0, rank - 1, ranked=True)
+def _quiet(hypothesis: Hypothesis, sizes: Sizes, count: int) -> Hypothesis:
+    """Returns what is held against each of the scores that expect less noise."""
+    rate = planned_rate(_family(hypothesis), sizes, hypothesis.level)
+    share = hypothesis.share * _QUIET / count
+    return replace(hypothesis, share=share, policy=Ranks((rate,)), seed=hypothesis.seed)
+
+
+def _rate(hypothesis: Hypothesis) -> float:
+    return hypothesis.policy.rates[0] if isinstance(hypothesis.policy, Ranks) else 0.5
+
+
+def _family(hypothesis: Hypothesis) -> Family:
+    if hypothesis.family is None:
+        raise TypeError("a game is planned for a mechanism")
+    return hypothesis.family

@@ -1,29 +1,29 @@
-"""What every game leaves behind: its entry in the report, its evidence and its raw scores."""
+"""What every game leaves behind: its entry in the report, what it shows, and its raw scores."""
 
-import csv
-import io
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+from cropaudit.audit.results.estimate_result import AttackEstimate
+from cropaudit.audit.results.result import Attack
+from cropaudit.audit.scores.tables import ScoreTable
 
-from cropaudit.audit.results.result import Attack, Bound, Curve
-from cropaudit.audit.verdict.verdict import Evidence
-from cropaudit.estimators.scores import Scores
-
-__all__ = ["Played", "Words", "attack_entry", "score_csv"]
+__all__ = ["Played", "Words", "attack_entry"]
 
 _FPRS = (0.001, 0.01, 0.1)
-_ROC_POINTS = 300
 
 
 @dataclass(frozen=True, eq=False)
 class Played:
-    """A finished game: its report entry, its corrected evidence and its raw scores."""
+    """A finished game.
+
+    Attributes:
+        attack: Its entry in the report.
+        shown: What its scores show, those of each adversary at their share of the level.
+        table: The raw scores.
+    """
 
     attack: Attack
-    evidence: Evidence
-    scores: bytes
+    shown: tuple[AttackEstimate, ...]
+    table: ScoreTable
 
 
 @dataclass(frozen=True)
@@ -36,57 +36,36 @@ class Words:
 
 
 def attack_entry(
-    name: str,
     words: Words,
-    scores: Scores,
-    bounds: tuple[Bound, ...],
+    table: ScoreTable,
+    found: AttackEstimate,
     seconds: float,
     threshold: float | None,
 ) -> Attack:
     """Returns the entry of a report.
 
     Args:
-        name: Of the attack.
-        words: About it.
-        scores: Of all trials.
-        bounds: At the full confidence.
+        words: About the game.
+        table: Of all trials.
+        found: What they show; its bounds stand at the full confidence.
         seconds: Taken.
-        threshold: Fixed beforehand; none where ranks are used.
+        threshold: At which errors are shown; none where guesses are.
     """
+    scores = table.scores
     hits, alarms = scores.counts(threshold) if threshold is not None else (None, None)
     return Attack(
-        name=name,
+        name=table.attack,
         title=words.title,
         adversary=words.adversary,
         game=words.game,
-        members=len(scores.member),
-        nonmembers=len(scores.nonmember),
-        auc=scores.auc(),
+        members=found.members,
+        nonmembers=found.nonmembers,
+        auc=found.auc,
         tpr_at_fpr={f"{fpr:g}": scores.tpr_at(fpr) for fpr in _FPRS},
         threshold=threshold,
         false_positives=alarms,
         true_positives=hits,
-        roc=_thin_roc(scores),
-        bounds=bounds,
+        roc=found.roc,
+        bounds=found.bounds,
         seconds=seconds,
     )
-
-
-def score_csv(values: NDArray[np.float64], member: NDArray[np.bool_]) -> bytes:
-    """Returns scores as a CSV that ``cropaudit estimate`` reads."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["score", "member"])
-    writer.writerows((repr(float(v)), int(m)) for v, m in zip(values, member, strict=True))
-    return text.getvalue().encode()
-
-
-def _thin_roc(scores: Scores) -> Curve:
-    """Keeps points evenly spread in ln FPR and in FPR: what a plot can show."""
-    fpr, tpr = scores.roc()
-    if len(fpr) > _ROC_POINTS:
-        wanted = np.concatenate([np.geomspace(1e-5, 1, 200), np.linspace(0, 1, 100)])
-        keep = np.unique(np.concatenate([[0, len(fpr) - 1], np.searchsorted(fpr, wanted) - 1]))
-        keep = keep[keep >= 0]
-        fpr, tpr = fpr[keep], tpr[keep]
-    return Curve(fpr=tuple(fpr.tolist()), tpr=tuple(tpr.tolist()))

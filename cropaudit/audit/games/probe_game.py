@@ -1,109 +1,43 @@
 """The probe game of an audit, and the controls that stand beside it.
 
-The level is split evenly over the attacks for the verdict; the bounds that an attack reports for
-itself stand at the full confidence. Both come from the same scores.
+The bounds that an attack reports for itself stand at the full confidence, those of the verdict at
+its share of the level. Both come from the same scores.
 """
 
 import math
 import time
 from collections.abc import Callable
 
-import numpy as np
-
-from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
+from cropaudit.accounting.counts import averaged
+from cropaudit.attacks.probe import PROBE, Probe, ProbeScores, run_probe
 from cropaudit.audit.experiment.subject import Subject
-from cropaudit.audit.games.design import Plan, plan_game, scoring_pairs
-from cropaudit.audit.games.game_entry import Played, Words, attack_entry, score_csv
-from cropaudit.audit.results.result import Bound, Check
-from cropaudit.audit.verdict.curve_tests import CurveTest
-from cropaudit.audit.verdict.verdict import Evidence
-from cropaudit.estimators.evidence import Found, upper_limit
-from cropaudit.estimators.policies.methods import bound_of
+from cropaudit.audit.games.design import scoring_pairs
+from cropaudit.audit.games.game_entry import Played, Words
+from cropaudit.audit.games.run_games import independent_game
+from cropaudit.audit.results.result import Check
+from cropaudit.estimators.evidence import upper_limit
 from cropaudit.estimators.scores import Scores
-from cropaudit.estimators.trials.joint_test import JointTest, largest_epsilon
-from cropaudit.estimators.trials.mechanism_fdp import OUTSIDE, family_note
-from cropaudit.estimators.trials.rank_sum import RankSum
-from cropaudit.estimators.trials.rate_test import approximate_dp
 from cropaudit.training.sampling.samplers import Cyclic, Shuffle
 
-__all__ = ["control_checks", "plan_bounds", "probe_game"]
-
-_REAL = (
-    "independent trials; and, for the value of epsilon, that the delivered mechanism is the "
-    "claimed one at another noise multiplier"
-)
+__all__ = ["control_checks", "probe_game"]
 
 
 def probe_game(
     subject: Subject, progress: Callable[[int], None] | None
-) -> tuple[Played, ProbeScores, Plan]:
-    """Plays the pipeline probe.
-
-    Returns:
-        The game, its raw scores with hit counts, and its plan.
-    """
+) -> tuple[Played, ProbeScores]:
+    """Plays the pipeline probe; returns the game, and its raw scores with hit counts."""
     game = subject.config.game
-    level = 1 - game.confidence
-    share = level / len(game.attacks)
     start = time.perf_counter()
     result = run_probe(_probe(subject, game.probe_slots, subject.seeds.probe), progress)
     seconds = time.perf_counter() - start
-    scores = [Scores.labelled(values, result.member) for values in result.scores]
-    members, nonmembers = len(scores[0].member), len(scores[0].nonmember)
-    shape = subject.mechanism, game.delta, members, nonmembers
-    plan = plan_game(*shape, share)
-    own = plan.tests(scores, level)
-    corrected = plan.tests(scores, share)
     words = Words(
-        "Pipeline probe",
-        "sees every noisy sum of the real sampler, crop, clipping and noise, with gradients at the "
-        "worst case of the bound",
+        PROBE.title,
+        PROBE.adversary,
         f"{game.probe_slots} slots, each with its own fair coin; slots are independent of each "
         "other",
     )
-    bounds = plan_bounds(plan, own, game.delta, level)
-    strict = plan_bounds(plan, corrected, game.delta, share)
-    threshold = float(np.sort(scores[0].nonmember)[-plan.family_rank])
-    attack = attack_entry("probe", words, scores[0], bounds, seconds, threshold)
-    raw = score_csv(result.scores[0], result.member)
-    return Played(attack, Evidence("probe", strict, corrected), raw), result, plan
-
-
-def plan_bounds(
-    plan: Plan, tests: tuple[CurveTest, ...], delta: float, level: float
-) -> tuple[Bound, ...]:
-    """Returns the best bound within the family, and the one that assumes nothing about it.
-
-    Args:
-        plan: Of the game.
-        tests: What it made of the scores.
-        delta: For epsilon.
-        level: At which the tests were made together.
-    """
-    *against_family, exact = tests
-    rejected = [
-        plan.family.loudest_rejected(lambda curve, test=test: test.rejects([curve]))  # type: ignore[misc]
-        for test in against_family
-    ]
-    plain = max(_plain_epsilon(test, delta) for test in (exact, *against_family))
-    best = max(rejected, key=lambda item: (item.outside, item.epsilon))
-    found = Found(best.epsilon, family_note(plan.family, best))
-    # One test that no member allows refutes the family, and with it what the others say of it.
-    if best.outside:
-        found = Found(plain, OUTSIDE)
-    words = "planned ranks, corrected for all tests of the game"
-    assumes = _REAL if plan.family.order == "claimed" else RankSum.assumes
-    return (
-        bound_of(RankSum.name, "model-based", assumes, found, None, delta, level, words),
-        bound_of(
-            JointTest.name, "exact", JointTest.assumes, Found(plain), None, delta, level, words
-        ),
-    )
-
-
-def _plain_epsilon(test: CurveTest, delta: float) -> float:
-    """Returns the largest epsilon whose (epsilon, delta) region a test rejects."""
-    return largest_epsilon(lambda epsilon: test.rejects([approximate_dp(epsilon, delta)]))
+    given = "probe", words, list(result.scores), result.member, seconds
+    return independent_game(subject, *given, order="forward"), result
 
 
 def control_checks(subject: Subject, result: ProbeScores) -> tuple[Check, ...]:
@@ -126,6 +60,8 @@ def _probe(subject: Subject, slots: int, seed: int, **changes: object) -> Probe:
         "pairs": scoring_pairs(subject.mechanism),
         "slots": slots,
         "seed": seed,
+        "crops_per_image": subject.config.crop.per_image,
+        "clipped": subject.config.crop.clipped,
     }
     return Probe(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -193,7 +129,8 @@ def _hit_law(subject: Subject) -> tuple[float, float]:
     Under shuffling the last batch of an epoch may be short. A record takes part once an epoch all
     the same, which is then in fewer steps than the claim's batch over records.
     """
-    mechanism, rho = subject.mechanism, subject.mechanism.inclusion
+    mechanism = subject.mechanism
+    rho = averaged(mechanism.inclusion, mechanism.crops)
     if not isinstance(subject.sampling, Shuffle | Cyclic):
         rate = mechanism.record_rate
         return rate, (1 - rate) ** mechanism.steps

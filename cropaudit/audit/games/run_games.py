@@ -1,71 +1,57 @@
-"""Games whose trials are canaries: each with its own fair coin, several of them in one run.
+"""From a game's scores to its entry in the report and what it shows of the claim.
 
-Canaries of independent runs may be put together: each coin acts on its own run alone. Two tests
-share the level: Steinke's, which assumes nothing about the mechanism, and one-run f-DP, which holds
-the claimed trade-off curve itself against the guesses.
+A game is held against the claim as any scores are (`attack_estimate`), by its kind of trials:
+canaries of one run each have a fair coin of their own, whole runs are independent. Gradients of
+real models may change sides from step to step, so both are held to the accountant's curve; slots of
+the probe play the mechanism's own pair.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
+from cropaudit.attacks.base import Description
 from cropaudit.audit.experiment.subject import Subject
-from cropaudit.audit.games.game_entry import Played, Words, attack_entry, score_csv
-from cropaudit.audit.results.result import Bound
-from cropaudit.audit.verdict.claims import StatedClaim
-from cropaudit.audit.verdict.curve_tests import CurveTest
-from cropaudit.audit.verdict.verdict import Evidence
-from cropaudit.estimators.evidence import Guesses
-from cropaudit.estimators.one_run.guess_plan import planned_shares
-from cropaudit.estimators.one_run.guessing import Ends
-from cropaudit.estimators.one_run.run_fdp import RunFdp, blow_up_inverse, rejected
-from cropaudit.estimators.one_run.steinke import Steinke
-from cropaudit.estimators.policies.run_methods import RunMethod
-from cropaudit.estimators.scores import Scores
-from cropaudit.estimators.trials.family import Family
-from cropaudit.estimators.trials.rate_test import TradeOff
+from cropaudit.audit.games.design import game_estimates
+from cropaudit.audit.games.game_entry import Played, Words, attack_entry
+from cropaudit.audit.scores.tables import ScoreTable
+from cropaudit.audit.verdict.estimate import attack_estimate
+from cropaudit.estimators.hypothesis import Hypothesis, Trials
+from cropaudit.estimators.policies.methods import planned_rate
+from cropaudit.estimators.trials.family import Order
 
-__all__ = ["GuessesTest", "canaries_needed", "canary_game", "could_refute", "one_run_game"]
+__all__ = ["ONE_RUN", "canary_game", "hypothesis_of", "independent_game", "one_run_game"]
 
-_MOST = 1 << 16  # canaries asked about
-
-_GUESSED = (1.0, 1 / 3, 1 / 10)  # shares that are guessed where nothing is assumed; corrected for
+ONE_RUN = "one training run, a fair coin for every canary; canaries share the run's noise"
 
 
-@dataclass(frozen=True)
-class GuessesTest:
-    """Right guesses about coins, by several rules that were fixed beforehand.
+def hypothesis_of(
+    subject: Subject,
+    trials: Trials = "independent",
+    order: Order = "adaptive",
+    games: int | None = None,
+) -> Hypothesis:
+    """Returns the audit's claim as it is held against one of its games.
 
-    Attributes:
-        guesses: What each rule brought.
-        level: Of all rules together.
+    Args:
+        subject: What is audited.
+        trials: Of the game.
+        order: Of the worlds.
+        games: How many divide the level; as many as the audit's attacks unless given.
     """
-
-    guesses: tuple[Guesses, ...]
-    level: float
-
-    @property
-    def words(self) -> str:
-        """What was measured."""
-        shown = (f"{item.right} of {item.guesses}" for item in self.guesses)
-        return f"coins of {self.guesses[0].canaries} canaries guessed: {', '.join(shown)} right"
-
-    def rejects(self, curves: Sequence[TradeOff]) -> bool:
-        """Whether each of several curves is rejected, in either order of the worlds."""
-        share = self.level / len(self.guesses)
-        inverses = [blow_up_inverse(curve) for curve in curves]
-        return all(any(rejected(item, one, share) for item in self.guesses) for one in inverses)
+    game = subject.config.game
+    share = 1 / (games or len(game.attacks))
+    given = {"order": order, "trials": trials, "seed": subject.config.seed}
+    return subject.claim.hypothesis(subject.mechanism, game.confidence, share, **given)  # type: ignore[arg-type]
 
 
 def one_run_game(
-    subject: Subject, name: str, values: NDArray[np.float64], seconds: float
+    subject: Subject, attack: Description, values: NDArray[np.float64], seconds: float
 ) -> Played:
     """Turns the scores of the canaries of the audited run into a game."""
-    return canary_game(subject, name, _ONE_RUN_WORDS[name], values, subject.member, seconds)
+    words = Words(attack.title, attack.adversary, ONE_RUN)
+    return canary_game(subject, attack.name, words, values, subject.member, seconds)
 
 
 def canary_game(
@@ -76,7 +62,7 @@ def canary_game(
     member: NDArray[np.bool_],
     seconds: float,
 ) -> Played:
-    """Turns the scores of canaries into a game.
+    """Turns the scores of canaries into a game; those of independent runs may be put together.
 
     Args:
         subject: What is audited.
@@ -86,74 +72,41 @@ def canary_game(
         member: Their coins, shape (n,).
         seconds: Taken.
     """
-    game = subject.config.game
-    level = 1 - game.confidence
-    share = level / len(game.attacks)
-    scores = Scores.labelled(values, member)
-    claimed = _claimed(subject.mechanism, game.delta, len(values), share / 2)
-    free = RunMethod(Steinke(), tuple(Ends(each) for each in _GUESSED))
-
-    def bounds(each: float) -> tuple[Bound, ...]:
-        return tuple(method.bound(scores, game.delta, each, 0) for method in (claimed, free))
-
-    guesses = tuple(policy.guesses(scores) for policy in claimed.policies)
-    tests: tuple[CurveTest, ...] = (GuessesTest(guesses, share / 2),)
-    entry = attack_entry(name, words, scores, bounds(level), seconds, None)
-    evidence = Evidence(name, bounds(share / 2), tests, in_game=False)
-    return Played(entry, evidence, score_csv(values, member))
+    table = ScoreTable(name, values, member)
+    found = attack_estimate(table, hypothesis_of(subject, "one-run"), "audit")
+    entry = attack_entry(words, table, found, seconds, None)
+    return Played(entry, (found,), table)
 
 
-def could_refute(subject: Subject, claim: StatedClaim, canaries: int) -> bool:
-    """Whether guesses without an error about so many canaries would refute the claim.
+def independent_game(
+    subject: Subject,
+    name: str,
+    words: Words,
+    values: Sequence[NDArray[np.float64]],
+    member: NDArray[np.bool_],
+    seconds: float,
+    order: Order = "adaptive",
+) -> Played:
+    """Turns the scores of independent trials into a game.
 
     Args:
-        subject: What is audited; its attacks share the level.
-        claim: What is claimed.
-        canaries: In the run.
+        subject: What is audited.
+        name: Of the attack.
+        words: About it.
+        values: Scores of every trial, shape (n,), by the adversary that expects the configured
+            noise, then by those that expect less, if any.
+        member: Which trials held world A, shape (n,).
+        seconds: Taken.
+        order: Of the worlds.
     """
-    game = subject.config.game
-    share = (1 - game.confidence) / len(game.attacks) / 2
-    claimed = _claimed(subject.mechanism, game.delta, canaries, share)
-    sizes = [policy.number(canaries) for policy in claimed.policies]
-    if claim.refuted_by(GuessesTest(tuple(Guesses(canaries, r, r) for r in sizes), share)):
-        return True
-    plain = [Ends(each).number(canaries) for each in _GUESSED]
-    found = (
-        Steinke().epsilon(Guesses(canaries, r, r), game.delta, share / len(plain)) for r in plain
-    )
-    return any(item.epsilon > claim.epsilon for item in found)
-
-
-def canaries_needed(subject: Subject, claim: StatedClaim, canaries: int) -> int | None:
-    """Returns a number of canaries that could refute the claim, so many being too few.
-
-    Returns:
-        At most twice the fewest; none if even 65,536 are too few.
-    """
-    wanted = 2 * canaries
-    while wanted <= _MOST and not could_refute(subject, claim, wanted):
-        wanted *= 2
-    return wanted if wanted <= _MOST else None
-
-
-@lru_cache(maxsize=16)
-def _claimed(mechanism: PatchMechanism, delta: float, canaries: int, level: float) -> RunMethod:
-    """Returns one-run f-DP with its plan, which the games of a run have in common."""
-    family = Family(mechanism, delta, order="claimed")
-    shares = planned_shares(canaries, family, level)
-    return RunMethod(RunFdp(family), tuple(Ends(share) for share in shares))
-
-
-_ONE_RUN_WORDS = {
-    "white-box": Words(
-        "White-box on the real model",
-        "sees every noisy update, knows the images and both contents of every canary; does not "
-        "know batches, windows or coins",
-        "one training run, a fair coin for every canary; canaries share the run's noise",
-    ),
-    "black-box": Words(
-        "Black-box on the final model",
-        "queries the released model on crops of the canary's image; knows both contents",
-        "one training run, a fair coin for every canary; canaries share the run's noise",
-    ),
-}
+    hypothesis = hypothesis_of(subject, order=order)
+    own, *quiet = [ScoreTable(name, np.asarray(row), member) for row in values]
+    found = game_estimates((own, *quiet), hypothesis)
+    family, scores = hypothesis.family, own.scores
+    if family is None:
+        raise TypeError("an audit has a mechanism")
+    sizes = len(scores.member), len(scores.nonmember)
+    rate = planned_rate(family, sizes, hypothesis.level)
+    threshold = float(np.sort(scores.nonmember)[-max(1, round(rate * sizes[1]))])
+    entry = attack_entry(words, own, found[0], seconds, threshold)
+    return Played(entry, found, own)

@@ -16,10 +16,9 @@ from scipy.stats import binom, binomtest
 from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
 from cropaudit.audit.games.simulated import pair_scores, response_scores
 from cropaudit.audit.results.result import Validity
-from cropaudit.audit.verdict.method_choice import choose_methods
-from cropaudit.audit.verdict.question import Question
 from cropaudit.errors import require
-from cropaudit.estimators.policies.methods import Method
+from cropaudit.estimators.hypothesis import Hypothesis
+from cropaudit.estimators.registry import plan
 from cropaudit.estimators.scores import Scores
 
 __all__ = ["CHANCE", "Coverage", "Game", "coverages", "games", "play"]
@@ -27,23 +26,22 @@ __all__ = ["CHANCE", "Coverage", "Game", "coverages", "games", "play"]
 CHANCE = 1e-3
 """Chance, at most, that a sound estimator fails here."""
 _QUIET, _LOUD = PoissonPatch(2.25, 0.1, 0.3, 100), PoissonPatch(0.84, 0.1, 0.3, 100)
-_UNFIT = {"gaussian-mu"}  # its model is not that of any game here
 
 
 @dataclass(frozen=True)
 class Game:
-    """A game of known epsilon, and the question put to its scores.
+    """A game of known epsilon, and what is held against its scores.
 
     Attributes:
         words: What is played.
-        truth: The true epsilon at the question's delta.
-        question: What is asked.
+        truth: The true epsilon at the hypothesis's delta.
+        hypothesis: What is held against its scores.
         scores: Draws the scores of so many trials.
     """
 
     words: str
     truth: float
-    question: Question
+    hypothesis: Hypothesis
     scores: Callable[[tuple[int, int], np.random.Generator], Scores]
 
 
@@ -91,7 +89,7 @@ class Coverage:
 def games(confidence: float = 0.95) -> Iterator[Game]:
     """Returns games at epsilon 0, about 1 and about 4, for independent trials and for one run."""
     for trials in ("independent", "one-run"):
-        plain = Question(delta=0.0, confidence=confidence, trials=trials)
+        plain = Hypothesis(delta=0.0, confidence=confidence, trials=trials)
         for epsilon in (0.0, 1.0, 4.0):
             yield Game(
                 "randomised response",
@@ -100,7 +98,7 @@ def games(confidence: float = 0.95) -> Iterator[Game]:
                 lambda size, rng, e=epsilon: response_scores(e, size, rng),  # type: ignore[misc]
             )
         for mechanism, alike in ((_QUIET, True), (_QUIET, False), (_LOUD, False)):
-            asked = Question(
+            asked = Hypothesis(
                 confidence=confidence, mechanism=mechanism, order="forward", trials=trials
             )
             family = asked.family
@@ -127,7 +125,7 @@ def coverages(
     """
     found: list[Coverage] = []
     for number, game in enumerate(games()):
-        advance = stage(f"{game.words}, {game.question.trials}", repetitions)
+        advance = stage(f"{game.words}, {game.hypothesis.trials}", repetitions)
         done = count(1)
         found += play(
             game,
@@ -162,9 +160,10 @@ def play(
     for _ in range(repetitions):
         members = int(np.clip(rng.binomial(trials, 0.5), 1, trials - 1))
         scores = game.scores((members, trials - members), rng)
-        for method in _methods(game.question, trials):
-            bound = method.bound(
-                scores, game.question.delta, game.question.level, int(rng.integers(2**31))
+        # Planned for the expected numbers: a plan must not be made anew for each game.
+        for test in plan(game.hypothesis, (trials // 2, trials - trials // 2)).tests:
+            bound = test.bound(
+                scores, game.hypothesis.delta, game.hypothesis.level, int(rng.integers(2**31))
             )
             found.setdefault(bound.estimator, []).append(bound.epsilon)
             classes[bound.estimator] = bound.validity
@@ -172,22 +171,16 @@ def play(
     return [_coverage(game, name, classes[name], values) for name, values in found.items()]
 
 
-def _methods(question: Question, trials: int) -> tuple[Method, ...]:
-    """Returns the estimators, planned for the expected numbers: a plan must not be made anew."""
-    return choose_methods(question, (trials // 2, trials - trials // 2)).methods
-
-
 def _coverage(game: Game, name: str, validity: Validity, values: list[float]) -> Coverage:
-    promised = validity in ("exact", "model-based") and name not in _UNFIT
     return Coverage(
         estimator=name,
         validity=validity,
         game=game.words,
-        trials=game.question.trials,
+        trials=game.hypothesis.trials,
         truth=game.truth,
         games=len(values),
         above=sum(value > game.truth for value in values),
-        level=game.question.level,
+        level=game.hypothesis.level,
         median=float(np.median(values)),
-        judged=promised,
+        judged=validity in ("exact", "model-based"),
     )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cropaudit.attacks.white_box.two_world import (
+    TWO_WORLD,
     Adversary,
     KnownBackground,
     Looks,
@@ -26,7 +27,7 @@ from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.experiment.training_plan import training_spec
 from cropaudit.audit.games.design import NOISE_FACTORS
 from cropaudit.audit.games.game_entry import Played, Words
-from cropaudit.audit.games.independent_games import independent_game
+from cropaudit.audit.games.run_games import independent_game
 from cropaudit.errors import require
 from cropaudit.training.canaries import fill_slots
 from cropaudit.training.dpsgd.divergence import named_run
@@ -197,7 +198,7 @@ def _words(subject: Subject) -> Words:
         "random": "knows the initial weights",
     }[own.initial]
     return Words(
-        "White-box over many runs",
+        TWO_WORLD.title,
         f"sees every noisy update, knows all images and both contents of the patch, {background}, "
         f"and {start}; does not know whether a batch holds the target, nor its window",
         f"{own.models} whole training runs in either world, independent of each other",

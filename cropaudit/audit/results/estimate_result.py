@@ -1,28 +1,30 @@
 """What scores of any origin show: one frozen document, printed, plotted or written as JSON."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal
 
-from cropaudit.audit.results.result import Bound, Curve, Validity
+from pydantic import Field
 
-__all__ = ["AttackEstimate", "Estimate", "Inversion", "PositionEstimate", "Summit"]
+from cropaudit.audit.results.result import Bound, Curve, Headline
+from cropaudit.estimators.bound import Frozen
+from cropaudit.estimators.registry import Skipped
+
+__all__ = ["AttackEstimate", "Estimate", "Ground", "ParameterLimit", "PositionEstimate"]
+
+Ground = Literal["none", "assumption-free", "given the game"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Inversion(_Frozen):
+class ParameterLimit(Frozen):
     """The same test read as a limit on one number of the mechanism, the others being as claimed."""
 
     axis: str = Field(description="Which number of the mechanism")
     claimed: float
     limit: float | None = Field(description="None if no value, or every value, is rejected")
-    side: str = Field(description="at most, or at least")
-    words: str
+    side: Literal["at most", "at least"]
+    outside: bool = Field(description="Whether every value is rejected")
     contradicts: bool = Field(description="Whether the claimed value is outside the limit")
 
 
-class PositionEstimate(_Frozen):
+class PositionEstimate(Frozen):
     """What the trials of one position of the patch show."""
 
     position: str
@@ -33,7 +35,7 @@ class PositionEstimate(_Frozen):
     p_value: float | None = Field(description="Of the claim at this position, corrected (Holm)")
 
 
-class AttackEstimate(_Frozen):
+class AttackEstimate(Frozen):
     """What one attack's scores show."""
 
     attack: str
@@ -41,7 +43,13 @@ class AttackEstimate(_Frozen):
     nonmembers: int
     auc: float
     roc: Curve
-    bounds: tuple[Bound, ...] = Field(description="Each alone at the stated confidence")
+    bounds: tuple[Bound, ...] = Field(
+        description="Each alone at the stated confidence; the first one decides"
+    )
+    corrected: Bound = Field(
+        description="The deciding one, corrected for all attacks and positions"
+    )
+    share: float = Field(description="Of the level, for all trials of this attack together")
     p_value: float | None = Field(description="Of the claim, this attack alone")
     corrected_p_value: float | None = Field(description="Of the claim, over all attacks (Holm)")
     could_contradict: bool | None = Field(
@@ -53,36 +61,30 @@ class AttackEstimate(_Frozen):
     free_p_value: float | None = Field(
         description="Of the claim, assuming nothing about the mechanism, this attack alone"
     )
-    inversions: tuple[Inversion, ...]
+    free_epsilon: float | None = Field(
+        description="Epsilon that the deciding test rejects whatever ran, where it refutes"
+    )
+    limits: tuple[ParameterLimit, ...]
     positions: tuple[PositionEstimate, ...]
-    skipped: tuple[str, ...] = Field(description="Estimators that do not apply, and why")
+    skipped: tuple[Skipped, ...] = Field(description="Estimators that do not apply, and why")
 
 
-class Summit(_Frozen):
-    """The largest bound over all attacks, by the estimator named beforehand, corrected."""
-
-    epsilon: float
-    attack: str
-    estimator: str
-    validity: Validity
-    correction: str
-    position: str | None = Field(description="Of a search over positions, the worst one")
-
-
-class Estimate(_Frozen):
+class Estimate(Frozen):
     """What scores show."""
 
     delta: float
     confidence: float
-    trials: str = Field(description="independent, or one-run")
+    trials: Literal["independent", "one-run"]
+    order: str = Field(description="Of the worlds: either, forward, backward or adaptive")
     seed: int = Field(description="Of the order in which rows were split and paired")
     power_holds: str = Field(description="Of which truths what would be found is said")
     not_probed: tuple[str, ...] = Field(description="What no power is claimed for")
     mechanism: str | None
     claim: float | None = Field(description="Epsilon that the scores are held against")
-    claim_words: str
+    claim_stated: bool = Field(description="Whether it was stated, not computed of the mechanism")
+    game_epsilon: float | None = Field(description="What the mechanism's own game can show of it")
     claimed_roc: Curve | None = Field(description="What the claim allows")
     attacks: tuple[AttackEstimate, ...]
-    summit: Summit
+    headline: Headline
     contradicted: bool = Field(description="Whether the claim is, at the stated confidence")
-    ground: str = Field(description="Of a contradiction: assumption-free, given the game, or none")
+    ground: Ground = Field(description="Of a contradiction")

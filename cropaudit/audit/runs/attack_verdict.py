@@ -1,24 +1,20 @@
-"""What the scores of attacks on one run show, held against the run's claim.
-
-Each attack's canaries are guessed as in the audit's own games (`run_games`), and the level is split
-over the attacks that were played.
-"""
+"""What the scores of attacks on one run show, held against the run's claim."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cropaudit.audit.config.attack_names import KnownAttack
-from cropaudit.audit.verdict.claims import StatedClaim, state_claim
-from cropaudit.audit.games.game_entry import Words
-from cropaudit.audit.results.result import Attack, Headline
-from cropaudit.audit.games.run_games import canaries_needed, canary_game, could_refute
-from cropaudit.audit.scores.tables import ScoreTable
+from cropaudit.attacks.registry import OneRun
 from cropaudit.audit.experiment.subject import Subject
-from cropaudit.audit.verdict.verdict import decide, headline
+from cropaudit.audit.games.game_entry import Words, attack_entry
+from cropaudit.audit.games.run_games import ONE_RUN, hypothesis_of
+from cropaudit.audit.results.estimate_result import Estimate
+from cropaudit.audit.results.result import Attack
+from cropaudit.audit.scores.tables import ScoreTable
+from cropaudit.audit.verdict.claims import StatedClaim
+from cropaudit.audit.verdict.estimate import estimate
+from cropaudit.audit.verdict.verdict import decide
 
 __all__ = ["Judged", "judge"]
-
-_GAME = "one training run, a fair coin for every canary; canaries share the run's noise"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,59 +23,37 @@ class Judged:
 
     Attributes:
         claim: Of the run.
-        attacks: With their bounds, each at the full confidence.
-        headline: The largest bound, corrected for all attacks.
-        contradicted: Whether the claim is, corrected likewise.
-        detail: Why, in words; empty if it is not.
-        could_contradict: Whether scores without an error would have.
-        canaries_needed: If not, how many canaries could; none if no number was found.
+        attacks: Their entries, with bounds at the full confidence.
+        found: All that the scores show.
+        detail: Why the claim is contradicted, in words; empty if it is not.
     """
 
     claim: StatedClaim
     attacks: tuple[Attack, ...]
-    headline: Headline
-    contradicted: bool
+    found: Estimate
     detail: str
-    could_contradict: bool = True
-    canaries_needed: int | None = None
 
 
-def judge(subject: Subject, attacks: Sequence[KnownAttack], tables: Sequence[ScoreTable]) -> Judged:
-    """Turns scores into bounds.
+def judge(
+    subject: Subject, attacks: Sequence[OneRun], tables: Sequence[ScoreTable], seed: int = 0
+) -> Judged:
+    """Turns scores into bounds and a decision, as `estimate` does.
 
     Args:
         subject: What was trained on.
-        attacks: What was played.
+        attacks: What was played; they divide the level, whatever the run's own list of games says.
         tables: Their scores, in that order.
+        seed: Of the order of rows.
     """
     config = subject.config
-    names = tuple(attack.name for attack in attacks)
-    # The audit's own list is of other games; here the level is split over those that were played.
-    game = config.game.model_copy(update={"attacks": names})
-    played = replace(subject, config=config.model_copy(update={"game": game}))
-    games = [
-        canary_game(
-            played,
-            attack.name,
-            Words(attack.name, f"{attack.adversary}; {attack.beside}", _GAME),
-            table.values,
-            table.member,
-            0.0,
+    hypothesis = replace(hypothesis_of(subject, "one-run", games=1), seed=seed)
+    found = estimate(tables, hypothesis)
+    entries = tuple(
+        attack_entry(
+            Words(known.name, f"{known.adversary}; {known.beside}", ONE_RUN), table, item, 0.0, None
         )
-        for attack, table in zip(attacks, tables, strict=True)
-    ]
-    claim = state_claim(config.claim, subject.mechanism, config.game.delta)
-    evidence = [item.evidence for item in games]
-    found = decide(claim, evidence, (), None, config.game.resolution)
-    contradicted = found.status == "violation"
-    canaries = len(tables[0].member)
-    could = contradicted or could_refute(played, claim, canaries)
-    return Judged(
-        claim,
-        tuple(item.attack for item in games),
-        headline(evidence, config.game.confidence, config.game.delta),
-        contradicted,
-        found.detail if contradicted else "",
-        could,
-        None if could else canaries_needed(played, claim, canaries),
+        for known, table, item in zip(attacks, tables, found.attacks, strict=True)
     )
+    resolution = config.game.resolution
+    verdict = decide(subject.claim, found.attacks, hypothesis.level, (), None, resolution)
+    return Judged(subject.claim, entries, found, verdict.detail if found.contradicted else "")

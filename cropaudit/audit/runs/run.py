@@ -8,24 +8,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cropaudit.accounting.inclusion.probability import inclusion_map
-from cropaudit.audit.runs.assemble import Findings, assemble, raw_files
-from cropaudit.audit.verdict.claims import state_claim
 from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.games.design import detectable_epsilon, scoring_pairs
-from cropaudit.audit.games.probe_game import control_checks, probe_game
-from cropaudit.audit.config.mixing import refuse_mixture
 from cropaudit.audit.experiment.own_pipeline import own_conformance
 from cropaudit.audit.experiment.pictures import draw_canaries
-from cropaudit.audit.games.real_model import audit_model, ensemble_games
-from cropaudit.audit.results.result import AuditReport
-from cropaudit.audit.runs.run_files import training_files
-from cropaudit.stages import Stage
 from cropaudit.audit.experiment.subject import prepare_subject
-from cropaudit.audit.verdict.verdict import decide, headline
+from cropaudit.audit.games.design import detectable_epsilon
+from cropaudit.audit.games.probe_game import control_checks, probe_game
+from cropaudit.audit.games.real_model import audit_model, ensemble_games
+from cropaudit.audit.games.run_games import hypothesis_of
+from cropaudit.audit.results.result import AuditReport
+from cropaudit.audit.runs.assemble import Findings, assemble
+from cropaudit.audit.runs.run_files import MAP_NAME, map_bytes, score_csv, training_files
+from cropaudit.audit.verdict.estimate import headline_of
+from cropaudit.audit.verdict.verdict import decide
+from cropaudit.stages import Stage
 
 __all__ = ["Outcome", "Stage", "run_audit"]
 
@@ -36,13 +32,11 @@ class Outcome:
 
     Attributes:
         report: The canonical document.
-        inclusion: The inclusion map of the worst image.
         pictures: PNG bytes by file name.
-        raw: Raw files by name: scores, weights, the configuration.
+        raw: Raw files by name: scores, weights, the inclusion map, the configuration.
     """
 
     report: AuditReport
-    inclusion: NDArray[np.float64]
     pictures: Mapping[str, bytes]
     raw: Mapping[str, bytes]
 
@@ -63,42 +57,39 @@ def run_audit(
         InputError: If the configuration does not fit the data.
     """
     start = time.perf_counter()
-    stage("Data, canaries and bounds", 0)
-    subject = prepare_subject(config)
-    if subject.photographs.files:
-        stage(f"Read {subject.photographs.files}", 0)
-    claim = state_claim(config.claim, subject.mechanism, config.game.delta)
-    pairs = scoring_pairs(subject.mechanism)
-    refuse_mixture(subject.mechanism, subject.sampling, pairs, claim.mechanism)
+    subject = prepare_subject(config, stage)
     # Drawn before anything is played: a fault of drawing then costs nothing.
     canaries, pictures = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
-    rho = inclusion_map(subject.worst_image, subject.crop, subject.patch)
     stage("Conformance of the pipeline", 0)
-    conformance = own_conformance(subject, claim)
-    played, result, plan = probe_game(subject, stage("Pipeline probe", config.game.probe_slots))
+    conformance = own_conformance(subject, subject.claim)
+    played, result = probe_game(subject, stage("Pipeline probe", config.game.probe_slots))
     stage("Controls", 0)
     controls = control_checks(subject, result)
     real = audit_model(subject, stage)
-    games = (played, *real.games, *ensemble_games(subject, stage))
-    raw = raw_files(
-        subject, training_files(real.trained), {game.attack.name: game.scores for game in games}
-    )
+    played_all = (played, *real.games, *ensemble_games(subject, stage))
+    games = sorted(played_all, key=lambda one: config.game.attacks.index(one.attack.name))
+    raw = {
+        **{f"{game.attack.name}.csv": score_csv(game.table) for game in games},
+        **training_files(subject, real.trained, real.noise),
+        MAP_NAME: map_bytes(subject),
+    }
     keep(raw)
     stage("Verdict", 0)
-    evidence = [game.evidence for game in games]
-    share = (1 - config.game.confidence) / len(config.game.attacks)
-    detectable = detectable_epsilon(plan, claim.contradicted_by, share)
+    level = 1 - config.game.confidence
+    hypothesis = hypothesis_of(subject, order="forward")
+    detectable = detectable_epsilon(hypothesis, (played.attack.members, played.attack.nonmembers))
     checks = (*controls, *conformance.checks)
+    shown = [item for game in games for item in game.shown]
     findings = Findings(
         attacks=tuple(game.attack for game in games),
         controls=controls,
         conformance=conformance,
-        headline=headline(evidence, config.game.confidence, config.game.delta),
-        verdict=decide(claim, evidence, checks, detectable, config.game.resolution),
+        headline=headline_of(shown, hypothesis),
+        verdict=decide(subject.claim, shown, level, checks, detectable, config.game.resolution),
         utility=real.utility,
         device=real.trained.device,
         command=command,
     )
     seconds = time.perf_counter() - start
-    report = assemble(subject, claim, findings, canaries, raw, seconds)
-    return Outcome(report, rho, pictures, raw)
+    report = assemble(subject, findings, canaries, raw, seconds)
+    return Outcome(report, pictures, raw)

@@ -8,6 +8,7 @@ steps.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from cropaudit.accounting.bounds.accountant import (
@@ -22,9 +23,10 @@ from cropaudit.accounting.digits import format_upper
 from cropaudit.accounting.mechanisms.descriptions import Mechanism, PatchMechanism
 from cropaudit.accounting.privacy_loss.curves import PrivacyCurve
 from cropaudit.audit.config.audit_config import ClaimConfig
-from cropaudit.audit.verdict.curve_tests import CurveTest
 from cropaudit.errors import InputError
-from cropaudit.estimators.trials.rate_test import approximate_dp
+from cropaudit.estimators.hypothesis import Hypothesis, Trials
+from cropaudit.estimators.null import Null
+from cropaudit.estimators.trials.family import Order
 
 __all__ = ["StatedClaim", "state_claim"]
 
@@ -56,24 +58,54 @@ class StatedClaim:
     game: PrivacyCurve | None = None
     mechanism: Mechanism | None = None
 
-    def refuted_by(self, test: CurveTest) -> bool:
-        """Whether what was measured is impossible under the claim, whatever the mechanism is."""
-        if self.curve is not None and test.rejects(self.curve.trade_offs()):
-            return True
-        return test.rejects([approximate_dp(self.epsilon, self.delta)])
+    @property
+    def free(self) -> Null:
+        """What the claim allows whatever ran."""
+        if self.curve is None:
+            return Null.region(self.epsilon, self.delta)
+        return Null.of(self.curve, self.epsilon, self.delta)
 
-    def beyond_family(self, test: CurveTest) -> bool:
-        """Whether the claimed mechanism cannot bring it about in the probe's game.
+    def in_game(self, order: Order) -> Null | None:
+        """Returns what the claimed mechanism allows in a game; none if that is no tighter."""
+        if self.game is None or order != "forward":
+            return None
+        # World A of the probe is P of the pair: the world whose patch gives what nothing else does.
+        return Null(self.epsilon, self.delta, (self.game.trade_offs()[0],), self.game.parts[:1])
 
-        World A of the probe is P of the pair: the world whose patch gives what nothing else gives.
+    def hypothesis(
+        self,
+        mechanism: PatchMechanism,
+        confidence: float,
+        share: float,
+        *,
+        order: Order = "adaptive",
+        trials: Trials = "independent",
+        seed: int = 0,
+    ) -> Hypothesis:
+        """Returns the claim as it is held against the scores of a game.
+
+        Args:
+            mechanism: What was configured; at any noise it is the family of the bounds.
+            confidence: Of each bound.
+            share: Of the level, for this game.
+            order: Of the worlds.
+            trials: Of the game.
+            seed: Of the order of rows.
         """
-        return self.game is not None and test.rejects(self.game.trade_offs()[:1])
+        return Hypothesis(
+            delta=self.delta,
+            confidence=confidence,
+            share=share,
+            mechanism=mechanism,
+            order=order,
+            trials=trials,
+            free_null=self.free,
+            game_null=self.in_game(order),
+            seed=seed,
+        )
 
-    def contradicted_by(self, test: CurveTest) -> bool:
-        """Whether the measurement contradicts the claim on either ground."""
-        return self.refuted_by(test) or self.beyond_family(test)
 
-
+@lru_cache(maxsize=32)
 def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) -> StatedClaim:
     """Returns the claim that a configuration makes about a mechanism.
 
@@ -87,7 +119,7 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
         curve = privacy_curve(mechanism, delta)
         epsilon = finite_epsilon(curve.epsilon(delta), delta)
         statement = (
-            f"The configured mechanism ({_words(mechanism)} batches, random crops, noise "
+            f"The configured mechanism ({mechanism.adjective} batches, random crops, noise "
             f"multiplier {mechanism.noise_multiplier:g}) is patch-level "
             f"({format_upper(epsilon)}, {delta:g})-DP."
         )
@@ -101,20 +133,15 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
     noise = calibrate_noise(mechanism, delta, config.epsilon)
     statement = (
         f"The training is patch-level ({config.epsilon:g}, {delta:g})-DP, as "
-        f"{_words(mechanism)} batches with random crops are at noise multiplier {noise:.4g}."
+        f"{mechanism.adjective} batches with random crops are at noise multiplier {noise:.4g}."
     )
     claimed = mechanism.with_noise(noise)
     curve, game = privacy_curve(claimed, delta), _game_curve(claimed, delta)
     return StatedClaim("epsilon", statement, config.epsilon, delta, noise, curve, game, claimed)
 
 
-def _words(mechanism: PatchMechanism) -> str:
-    words = {"poisson": "Poisson", "fixed": "fixed-size", "shuffle": "shuffled", "full": "full"}
-    return words.get(mechanism.kind, mechanism.kind)
-
-
 def _game_curve(mechanism: PatchMechanism, delta: float) -> PrivacyCurve:
-    return pair_curve(mechanism.pair(), mechanism.compositions, delta)
+    return pair_curve(mechanism.game(), mechanism.compositions, delta)
 
 
 def _shortcut_claim(name: str, mechanism: PatchMechanism, delta: float) -> StatedClaim:

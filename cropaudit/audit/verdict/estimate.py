@@ -1,241 +1,246 @@
-"""From score tables to everything that the estimators say about them.
+"""From score tables to bounds, p-values, the headline and whether the claim is contradicted.
 
-Which estimator decides is fixed beforehand: the mechanism's own where a mechanism is claimed, else
-the joint test (or, for canaries of one run, their counterparts). It alone gives the corrected
-headline and the p-values; all others are shown beside it, each at the stated confidence.
+This is the one way from scores to a decision: audits, attacks on a saved run and files of scores
+go it alike. Which estimator decides is fixed beforehand (`registry.plan`). It alone gives the
+corrected bound and the p-values; all others are shown beside it, each at the stated confidence. One
+test of several nulls needs no correction: where the smaller one is true, so is the larger one.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
-from cropaudit.audit.results.estimate_result import AttackEstimate, Estimate, Summit
-from cropaudit.audit.results.result import Bound, Curve
+from cropaudit.audit.results.estimate_result import AttackEstimate, Estimate, Ground
+from cropaudit.audit.results.result import Bound, Curve, Headline
 from cropaudit.audit.scores.tables import ScoreTable
-from cropaudit.audit.verdict.inversions import inversions, positions
-from cropaudit.audit.verdict.method_choice import choose_methods
-from cropaudit.audit.verdict.question import Question
+from cropaudit.audit.verdict.places import parameter_limits, positions
 from cropaudit.audit.verdict.reach import could_contradict, trials_needed
 from cropaudit.errors import InputError
 from cropaudit.estimators.holm import holm
-from cropaudit.estimators.policies.methods import Method
+from cropaudit.estimators.hypothesis import Hypothesis
+from cropaudit.estimators.null import Null
+from cropaudit.estimators.policies.methods import HypothesisTest
+from cropaudit.estimators.registry import plan
 from cropaudit.estimators.scores import Scores
-from cropaudit.estimators.trials.power import NOT_PROBED, ApproximateTruth, FamilyTruth, Truth
-from cropaudit.estimators.trials.rate_test import approximate_dp
-from cropaudit.estimators.trials.thresholds import Ranks
+from cropaudit.estimators.search import last_epsilon
+from cropaudit.estimators.trials.power import NOT_PROBED
 
-__all__ = ["estimate"]
+__all__ = ["attack_estimate", "contradicts", "estimate", "headline_of", "refutes", "thinned"]
+
+Detail = Literal["all", "audit", "deciding"]
 
 _POINTS = 200
 _FEW = 8  # different scores, at most, that are called few
 
 
-def estimate(tables: Sequence[ScoreTable], question: Question) -> Estimate:
+def estimate(tables: Sequence[ScoreTable], hypothesis: Hypothesis) -> Estimate:
     """Applies every estimator that fits to every attack, and corrects the headline for all.
 
     Args:
         tables: Scores, one table for each attack.
-        question: What is asked of them.
+        hypothesis: What is held against them; the attacks divide its share of the level evenly.
 
     Raises:
         InputError: If there are no scores, or a world has none.
     """
     if not tables:
         raise InputError("scores must hold at least one attack, got none")
-    if question.turned:
-        return _told_from_b(tables, question)
-    attacks = [_attack(table, question, len(tables)) for table in tables]
-    known = [item.p_value for item in attacks if item.p_value is not None]
-    if len(known) == len(attacks):
-        attacks = [
-            item.model_copy(update={"corrected_p_value": value})
-            for item, value in zip(attacks, holm(known), strict=True)
-        ]
-    summit = _summit(tables, attacks, question)
-    contradicted = _contradicted(attacks, question.level)
+    each = replace(hypothesis, share=hypothesis.share / len(tables), seed=hypothesis.seed)
+    attacks = _with_holm([attack_estimate(table, each) for table in tables], hypothesis)
+    family = hypothesis.family
     return Estimate(
-        delta=question.delta,
-        confidence=question.confidence,
-        trials=question.trials,
-        seed=question.seed,
-        power_holds=_truth(question).words,
+        delta=hypothesis.delta,
+        confidence=hypothesis.confidence,
+        trials=hypothesis.trials,
+        order=str(hypothesis.order),
+        seed=hypothesis.seed,
+        power_holds=hypothesis.truth.words,
         not_probed=NOT_PROBED,
-        mechanism=None if question.mechanism is None else str(question.mechanism),
-        claim=question.epsilon,
-        claim_words=question.claim_words,
-        claimed_roc=_claimed_roc(question),
-        attacks=tuple(attacks),
-        summit=summit,
-        contradicted=contradicted,
-        ground=_ground(attacks, question.level) if contradicted else "none",
+        mechanism=None if hypothesis.mechanism is None else str(hypothesis.mechanism),
+        claim=hypothesis.epsilon,
+        claim_stated=hypothesis.claim is not None or hypothesis.free_null is not None,
+        game_epsilon=None if family is None else family.epsilon(0),
+        claimed_roc=_claimed_roc(hypothesis),
+        attacks=attacks,
+        headline=headline_of(attacks, hypothesis),
+        contradicted=any(contradicts(item, hypothesis.level) for item in attacks),
+        ground=_ground(attacks, hypothesis.level),
     )
 
 
-def _told_from_b(tables: Sequence[ScoreTable], question: Question) -> Estimate:
-    """Answers a game whose members are world Q of the pair, told from the nonmembers: it is one.
+def attack_estimate(
+    table: ScoreTable, hypothesis: Hypothesis, detail: Detail = "all"
+) -> AttackEstimate:
+    """Returns what one attack's scores show.
 
-    Low scores then speak for world P, as high ones do of a forward game.
+    Args:
+        table: The scores.
+        hypothesis: What is held against them; its share of the level is this attack's.
+        detail: "all"; "audit": the estimators that an audit's report shows, without power, limits
+            and what could have been shown; or "deciding": the deciding one alone.
     """
-    turned = [replace(item, values=-item.values, member=~item.member) for item in tables]
-    found = estimate(turned, replace(question, order="forward"))
-    attacks = tuple(
-        item.model_copy(
-            update={
-                "members": item.nonmembers,
-                "nonmembers": item.members,
-                "roc": _curve(*table.scores.roc()),
-                "positions": tuple(
-                    place.model_copy(
-                        update={"members": place.nonmembers, "nonmembers": place.members}
-                    )
-                    for place in item.positions
-                ),
-            }
-        )
-        for item, table in zip(found.attacks, tables, strict=True)
-    )
-    return found.model_copy(update={"attacks": attacks, "claimed_roc": _claimed_roc(question)})
-
-
-def _ground(attacks: Sequence[AttackEstimate], level: float) -> str:
-    """Returns what a contradiction assumes; positions are not asked again."""
-    share = level / 2 if any(item.positions for item in attacks) else level
-    values = [item.free_p_value for item in attacks if item.free_p_value is not None]
-    free = len(values) == len(attacks) and min(holm(values)) <= share
-    return "assumption-free" if free else "given the game"
-
-
-def _contradicted(attacks: Sequence[AttackEstimate], level: float) -> bool:
-    """Whether the claim is, by all trials of an attack or at a position, corrected for both.
-
-    Half of the level goes to positions, where any are known, as in the headline.
-    """
-    share = level / 2 if any(item.positions for item in attacks) else level
-    pooled = [item.corrected_p_value for item in attacks]
-    local = [place.p_value for item in attacks for place in item.positions]
-    # At a position p-values are corrected for the positions of its own attack alone.
-    values = [p for p in pooled if p is not None]
-    values += [len(attacks) * p for p in local if p is not None]
-    return any(value <= share for value in values)
-
-
-def _attack(table: ScoreTable, question: Question, attacks: int) -> AttackEstimate:
-    scores = table.scores
-    trials = len(scores.member), len(scores.nonmember)
-    choice = choose_methods(question, trials)
-    given = question.delta, question.level
-    fpr, tpr = scores.roc()
-    could = could_contradict(question, trials, question.level / attacks)
+    if hypothesis.turned:
+        return _told_from_b(table, hypothesis, detail)
+    scores, seed = table.scores, hypothesis.seed
+    sizes = len(scores.member), len(scores.nonmember)
+    planned, level = plan(hypothesis, sizes), hypothesis.corrected
+    # Half of an attack's share of the level goes to its positions, where they are known.
+    pooled = level / 2 if table.positions else level
+    test = planned.deciding
+    free, game = hypothesis.free, hypothesis.game
+    free_p = None if free is None else test.p_value(scores, free, pooled, seed)
+    game_p = free_p
+    if game is not None and game is not free:
+        game_p = test.p_value(scores, game, pooled, seed)
+    whole = detail == "all"
+    could = could_contradict(hypothesis, sizes, level) if whole else None
+    shown = {"all": planned.tests, "audit": planned.audited, "deciding": planned.tests[:1]}[detail]
+    bounds = tuple(_bound(item, scores, hypothesis, whole) for item in shown)
+    alone = pooled == hypothesis.level
     return AttackEstimate(
         attack=table.attack,
-        members=trials[0],
-        nonmembers=trials[1],
+        members=sizes[0],
+        nonmembers=sizes[1],
         auc=scores.auc(),
-        roc=_curve(fpr, tpr),
-        bounds=tuple(_bound(method, scores, question) for method in choice.methods),
-        p_value=None
-        if question.null is None
-        else choice.primary.p_value(scores, question.null, *given, question.seed),
-        corrected_p_value=None,
+        roc=thinned(*scores.roc()),
+        bounds=bounds,
+        corrected=bounds[0] if alone else test.bound(scores, hypothesis.delta, pooled, seed),
+        share=hypothesis.share,
+        p_value=game_p,
+        corrected_p_value=game_p,
         could_contradict=could,
-        trials_needed=None
-        if could is not False
-        else trials_needed(question, sum(trials), question.level / attacks),
-        free_p_value=_free_p_value(choice.primary, scores, question),
-        inversions=inversions(scores, question),
-        positions=positions(table, question, question.level / 2 / attacks)
-        if table.positions
-        else (),
-        skipped=choice.skipped,
+        trials_needed=None if could is not False else trials_needed(hypothesis, sum(sizes), level),
+        free_p_value=free_p,
+        free_epsilon=_free_epsilon(test, scores, hypothesis, pooled)
+        if free_p is not None and free_p <= pooled
+        else None,
+        limits=parameter_limits(scores, hypothesis) if whole else (),
+        positions=positions(table, hypothesis, level / 2) if table.positions else (),
+        skipped=planned.skipped,
     )
 
 
-def _bound(method: Method, scores: Scores, question: Question) -> Bound:
-    found = method.bound(scores, question.delta, question.level, question.seed)
-    trials = len(scores.member), len(scores.nonmember)
-    note = "; ".join(text for text in (_ties(method, scores), found.note) if text)
-    detectable = _detectable(method, trials, question)
-    return found.model_copy(update={"detectable": detectable, "note": note})
+def contradicts(item: AttackEstimate, level: float) -> bool:
+    """Whether an attack contradicts the claim, by all its trials or at a position.
 
-
-def _ties(method: Method, scores: Scores) -> str:
-    """Says where a cut at a rank is likely to fall into a tie, which then tells nothing."""
-    if scores.alike:
-        return "all scores are alike"
-    ranks = isinstance(getattr(method, "policy", None), Ranks)
-    values = len(np.unique(np.concatenate([scores.member, scores.nonmember])))
-    if not ranks or values > _FEW:
-        return ""
-    return f"scores of {values} values: a threshold given beforehand may tell more"
-
-
-def _free_p_value(primary: Method, scores: Scores, question: Question) -> float | None:
-    given = question.delta, question.level, question.seed
-    if not question.claimed_curves:
-        return None
-    if primary.validity == "exact" and question.claim is not None:
-        return primary.p_value(scores, question.claim, *given)
-    return primary.curve_p_value(scores, question.claimed_curves, *given)
-
-
-def _detectable(method: Method, trials: tuple[int, int], question: Question) -> float | None:
-    """Returns what a method would find; nothing is said of those that promise no level."""
-    if method.validity not in ("exact", "model-based"):
-        return None
-    return method.detectable(trials, _truth(question), 0.0, question.level)
-
-
-def _truth(question: Question) -> Truth:
-    family = question.family
-    return ApproximateTruth(question.delta) if family is None else FamilyTruth(family)
-
-
-def _summit(
-    tables: Sequence[ScoreTable], attacks: Sequence[AttackEstimate], question: Question
-) -> Summit:
-    """Returns the largest bound, corrected for all attacks, and for all positions if known.
-
-    Half of an attack's share of the level goes to its positions, where they are known.
+    Args:
+        item: The attack.
+        level: Of all attacks together.
     """
-    found: list[tuple[Bound, str, str | None]] = []
-    for table, attack in zip(tables, attacks, strict=True):
-        primary = choose_methods(question, (attack.members, attack.nonmembers)).primary
-        share = question.level / len(tables) / (2 if attack.positions else 1)
-        pooled = attack.bounds[0]  # the deciding one, at the whole level
-        if share < question.level:
-            pooled = primary.bound(table.scores, question.delta, share, question.seed)
-        found.append((pooled, attack.attack, None))
-        for place in attack.positions:
-            alone = pooled.model_copy(update={"epsilon": place.simultaneous})
-            found.append((alone, attack.attack, place.position))
-    best, name, position = max(found, key=lambda item: item[0].epsilon)
-    searched = " and all positions" if any(item.positions for item in attacks) else ""
-    many = len(tables) > 1 or searched
-    attacks_words = "one attack" if len(tables) == 1 else f"{len(tables)} attacks"
-    return Summit(
-        epsilon=best.epsilon,
+    own = level * item.share
+    pooled = own / 2 if item.positions else own
+    values = [item.p_value is not None and item.p_value <= pooled]
+    values += [place.p_value is not None and place.p_value <= own / 2 for place in item.positions]
+    return any(values) or refutes(item, level)
+
+
+def refutes(item: AttackEstimate, level: float) -> bool:
+    """Whether all trials of an attack contradict the claim whatever ran."""
+    pooled = level * item.share / (2 if item.positions else 1)
+    return item.free_p_value is not None and item.free_p_value <= pooled
+
+
+def headline_of(attacks: Sequence[AttackEstimate], hypothesis: Hypothesis) -> Headline:
+    """Returns the largest corrected bound, of all trials of an attack or at a position."""
+    found: list[tuple[Bound, float, str, str | None]] = []
+    for attack in attacks:
+        best = attack.corrected
+        found.append((best, best.epsilon, attack.attack, None))
+        found += [(best, p.simultaneous, attack.attack, p.position) for p in attack.positions]
+    best, epsilon, name, position = max(found, key=lambda item: item[1])
+    searched = any(item.positions for item in attacks)
+    many = len({item.attack for item in attacks})  # one may be scored by several adversaries
+    count = "one attack" if many == 1 else f"{many} attacks"
+    words = f"corrected for {count}" if many > 1 or searched else count
+    return Headline(
+        epsilon_lower=epsilon,
+        delta=hypothesis.delta,
+        confidence=hypothesis.confidence,
         attack=name,
         estimator=best.estimator,
         validity=best.validity,
-        correction=f"corrected for {attacks_words}{searched}" if many else attacks_words,
+        correction=words + (" and all positions" if searched else ""),
         position=position,
     )
 
 
-def _claimed_roc(question: Question) -> Curve | None:
-    fpr = np.concatenate([[0.0], np.geomspace(1e-6, 1.0, _POINTS)])
-    if question.claim is not None:
-        return _curve(fpr, approximate_dp(question.claim, question.delta)(fpr))
-    if question.family is None:
-        return None
-    return _curve(fpr, np.max([curve(fpr) for curve in question.family.played(0)], axis=0))
-
-
-def _curve(fpr: np.ndarray, tpr: np.ndarray) -> Curve:
+def thinned(fpr: np.ndarray, tpr: np.ndarray) -> Curve:
+    """Keeps points evenly spread in ln FPR and in FPR: what a plot can show."""
     if len(fpr) > _POINTS:
         wanted = np.concatenate([np.geomspace(1e-5, 1, _POINTS), np.linspace(0, 1, _POINTS)])
         at = np.unique(np.searchsorted(fpr, wanted, side="right") - 1)
         at = np.unique(np.concatenate([[0, len(fpr) - 1], at[at >= 0]]))
         fpr, tpr = fpr[at], tpr[at]
     return Curve(fpr=tuple(fpr.tolist()), tpr=tuple(tpr.tolist()))
+
+
+def _told_from_b(table: ScoreTable, hypothesis: Hypothesis, detail: Detail) -> AttackEstimate:
+    """Answers a game whose members are world Q of the pair, told from the nonmembers: it is one.
+
+    Low scores then speak for world P, as high ones do of a forward game.
+    """
+    turned = replace(table, values=-table.values, member=~table.member)
+    forward = replace(hypothesis, order="forward", seed=hypothesis.seed)
+    found = attack_estimate(turned, forward, detail)
+    places = tuple(
+        item.model_copy(update={"members": item.nonmembers, "nonmembers": item.members})
+        for item in found.positions
+    )
+    swapped = {"members": found.nonmembers, "nonmembers": found.members, "positions": places}
+    return found.model_copy(update={**swapped, "roc": thinned(*table.scores.roc())})
+
+
+def _with_holm(
+    attacks: Sequence[AttackEstimate], hypothesis: Hypothesis
+) -> tuple[AttackEstimate, ...]:
+    known = [item.p_value for item in attacks if item.p_value is not None]
+    if len(known) < len(attacks):
+        return tuple(attacks)
+    return tuple(
+        item.model_copy(update={"corrected_p_value": min(1.0, value / hypothesis.share)})
+        for item, value in zip(attacks, holm(known), strict=True)
+    )
+
+
+def _ground(attacks: Sequence[AttackEstimate], level: float) -> Ground:
+    if any(refutes(item, level) for item in attacks):
+        return "assumption-free"
+    return "given the game" if any(contradicts(item, level) for item in attacks) else "none"
+
+
+def _bound(test: HypothesisTest, scores: Scores, hypothesis: Hypothesis, whole: bool) -> Bound:
+    delta, level = hypothesis.delta, hypothesis.level
+    found = test.bound(scores, delta, level, hypothesis.seed)
+    values = len(np.unique(np.concatenate([scores.member, scores.nonmember])))
+    # A cut at a rank is likely to fall into a tie of so few values, which then tells nothing.
+    ranked = found.cut is not None and found.cut.kind == "ranks"
+    few = values if values == 1 or (ranked and values <= _FEW) else None
+    detectable = None
+    # Nothing is said of the power of estimators that promise no level.
+    if whole and test.validity in ("exact", "model-based"):
+        sizes = len(scores.member), len(scores.nonmember)
+        detectable = test.detectable(sizes, hypothesis.truth, level)
+    return found.model_copy(update={"detectable": detectable, "few_values": few})
+
+
+def _free_epsilon(
+    test: HypothesisTest, scores: Scores, hypothesis: Hypothesis, level: float
+) -> float:
+    """Returns the largest epsilon that the deciding test rejects whatever ran."""
+
+    def rejected(epsilon: float) -> bool:
+        null = Null.region(epsilon, hypothesis.delta)
+        value = test.p_value(scores, null, level, hypothesis.seed)
+        return value is not None and value <= level
+
+    return last_epsilon(rejected, tolerance=1e-3)
+
+
+def _claimed_roc(hypothesis: Hypothesis) -> Curve | None:
+    fpr = np.concatenate([[0.0], np.geomspace(1e-6, 1.0, _POINTS)])
+    null = hypothesis.free if hypothesis.claim is not None else hypothesis.game
+    if null is None:
+        return None
+    return thinned(fpr, np.max([curve(fpr) for curve in null.curves], axis=0))

@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
-from cropaudit.audit.verdict.method_choice import choose_methods
-from cropaudit.audit.verdict.question import Question
+from cropaudit.estimators.hypothesis import Hypothesis
+from cropaudit.estimators.registry import plan
 from cropaudit.estimators.scores import Scores
 
 __all__ = ["could_contradict", "trials_needed"]
@@ -18,31 +18,31 @@ _MOST = 1 << 17  # trials, both worlds together
 _FINE = 1.1  # how far above the fewest trials an answer may lie
 
 
-def could_contradict(question: Question, trials: tuple[int, int], level: float) -> bool | None:
+def could_contradict(hypothesis: Hypothesis, sizes: tuple[int, int], level: float) -> bool | None:
     """Whether the deciding test could contradict the claim with so many trials.
 
     Args:
-        question: What is asked.
-        trials: Numbers of members and of nonmembers.
+        hypothesis: What is held against scores.
+        sizes: Numbers of members and of nonmembers.
         level: At which the claim must be rejected.
 
     Returns:
         None if nothing is claimed, or the deciding estimator has no p-value.
     """
-    if question.null is None:
+    if hypothesis.game is None:
         return None
-    members, nonmembers = trials
+    members, nonmembers = sizes
     perfect = Scores(np.full(members, np.inf), np.full(nonmembers, -np.inf))
-    primary = choose_methods(question, trials).primary
-    best = primary.p_value(perfect, question.null, question.delta, level, question.seed)
+    deciding = plan(hypothesis, sizes).deciding
+    best = deciding.p_value(perfect, hypothesis.game, level, hypothesis.seed)
     return None if best is None else best <= level
 
 
-def trials_needed(question: Question, trials: int, level: float) -> int | None:
+def trials_needed(hypothesis: Hypothesis, trials: int, level: float) -> int | None:
     """Returns about how many trials, half of them members, could contradict the claim.
 
     Args:
-        question: What is asked.
+        hypothesis: What is held against scores.
         trials: So many, both worlds together, are too few.
         level: At which the claim must be rejected.
 
@@ -50,16 +50,17 @@ def trials_needed(question: Question, trials: int, level: float) -> int | None:
         At most a tenth more than the fewest, rounded up to two digits; none if even 131,072 are
         too few.
     """
+
+    def enough(count: int) -> bool:
+        return bool(could_contradict(hypothesis, (count // 2, count - count // 2), level))
+
     few, many = max(2, trials), max(4, 2 * trials)
-    while not could_contradict(question, (many // 2, many // 2), level):
+    while not enough(many):
         if many >= _MOST:
             return None
         few, many = many, min(_MOST, 2 * many)
     while many > _FINE * few and many - few > 1:
         middle = round((few * many) ** 0.5)
-        if could_contradict(question, (middle // 2, middle - middle // 2), level):
-            many = middle
-        else:
-            few = middle
+        few, many = (few, middle) if enough(middle) else (middle, many)
     unit: int = 10 ** max(0, len(str(many)) - 2)
     return math.ceil(many / unit) * unit

@@ -13,19 +13,18 @@ does not. That is tested as well, game by game; once it is refuted nothing is sa
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cropaudit.accounting.privacy_loss.curves import PrivacyCurve
-from cropaudit.errors import require
+from cropaudit.errors import InputError, require
+from cropaudit.estimators.hypothesis import Hypothesis
+from cropaudit.estimators.null import Null
 from cropaudit.estimators.sequential.e_process import EProcess
 from cropaudit.estimators.sequential.exchangeability import Exchangeability
-from cropaudit.estimators.sequential.nulls import Null
 
-__all__ = ["ORDER_LEVEL", "Decision", "Stream", "StreamClaim", "StreamState"]
+__all__ = ["ORDER_LEVEL", "Decision", "Stream", "StreamState"]
 
 Array = NDArray[np.float64]
 Decision = Literal["violation", "close", "undecided", "withheld"]
@@ -34,40 +33,6 @@ ORDER_LEVEL = 1e-3
 """Chance, at most, that a random order is ever taken for one that knows the scores."""
 
 _APART = 1.02  # games between two states that are kept, as a factor
-
-
-@dataclass(frozen=True, eq=False)
-class StreamClaim:
-    """What is held against the games.
-
-    Attributes:
-        epsilon: Claimed epsilon.
-        delta: Claimed delta.
-        curve: The claimed trade-off curve, in either order of the worlds. To contradict it assumes
-            nothing about the mechanism. Without one the claim is what the process makes of its
-            epsilon: a region, or given a family the member of that epsilon.
-
-    Raises:
-        InputError: If epsilon is not positive and finite, or delta is not in [0, 1).
-    """
-
-    epsilon: float
-    delta: float
-    curve: PrivacyCurve | None = None
-
-    def __post_init__(self) -> None:
-        legal = 0 < self.epsilon < math.inf
-        require(legal, "claimed epsilon", "positive and finite", self.epsilon)
-        require(0 <= self.delta < 1, "delta", "in [0, 1)", self.delta)
-
-    def nulls(self, process: EProcess) -> tuple[Null, ...]:
-        """Returns what must be rejected, all of it, to contradict the claim."""
-        return process.claim(self.epsilon, self.delta) if self.curve is None else self._orders
-
-    @cached_property
-    def _orders(self) -> tuple[Null, ...]:
-        parts = () if self.curve is None else self.curve.parts
-        return tuple(Null.under(part, self.epsilon) for part in parts)
 
 
 @dataclass(frozen=True)
@@ -97,43 +62,52 @@ class Stream:
 
     Attributes:
         process: Decides the bets and the ladder of the lower bound.
-        claim: What is held against the games.
+        claim: The null hypothesis that is held against the games; a claimed curve, in either
+            order of the worlds, assumes nothing about the mechanism.
         level: Chance of a false violation, and of a bound ever above the truth.
         close: Share of the claim that the bound must reach for the decision "close".
         games: Games seen.
+        free: Whether a violation assumes nothing about what ran.
     """
 
     def __init__(
         self,
         process: EProcess,
-        claim: StreamClaim,
+        claim: Null,
         level: float = 0.05,
         close: float = 0.9,
         rng: np.random.Generator | None = None,
     ) -> None:
-        """Starts with no game.
-
-        Args:
-            process: See the class.
-            claim: See the class.
-            level: See the class.
-            close: See the class.
-            rng: Parts tied scores where the order of the games is tested, and nothing else; fresh
-                unless given.
-
-        Raises:
-            InputError: If level is not in (0, 1) or close not in (0, 1].
-        """
+        """Starts with no game; ``rng`` parts tied scores where the order of games is tested."""
+        legal = 0 < claim.epsilon < math.inf
+        require(legal, "claimed epsilon", "positive and finite", claim.epsilon)
         require(0 < level < 1, "level", "in (0, 1)", level)
         require(0 < close <= 1, "close", "in (0, 1]", close)
         self.process, self.claim, self.level, self.close = process, claim, level, close
-        self.games = 0
+        self.games, self.free = 0, True
         self._order = Exchangeability(rng or np.random.default_rng())
         self._bound = process.wager(process.ladder(claim.delta))
-        self._against = process.wager(claim.nulls(process))
+        self._against = process.wager(process.against(claim))
         self._waiting: tuple[list[float], list[float]] = ([], [])  # nonmembers, members
         self._kept: list[StreamState] = []
         self._keep_at = 2
+
+    @classmethod
+    def of(cls, hypothesis: Hypothesis, close: float = 0.9) -> "Stream":
+        """Returns a stream that holds games against what a file of them would be held against.
+
+        A stated mechanism is held to the accountant's curve, which assumes nothing about what ran.
+
+        Raises:
+            InputError: If nothing is claimed.
+        """
+        stated = hypothesis.mechanism is None or hypothesis.claim is None
+        null = hypothesis.free if stated else hypothesis.game
+        if null is None:
+            raise InputError("follow must be given with --claim or --mechanism, got neither")
+        found = cls(hypothesis.process, null, hypothesis.corrected, close)
+        found.free = stated
+        return found
 
     @property
     def state(self) -> StreamState:

@@ -1,20 +1,19 @@
-"""The decision: violation, consistent or inconclusive, the ground it stands on, and the headline.
+"""The decision: violation, consistent or inconclusive, the ground it stands on, and why.
 
-All attacks are corrected for together (Bonferroni, each bound at a share of the level), so the
-chance of any false violation stays below 1 - confidence. A lower bound never certifies epsilon:
-"consistent" only says that the claim survived an audit that would have seen a larger epsilon.
+All attacks are corrected for together (each at its share of the level), so the chance of any false
+violation stays below 1 - confidence. A lower bound never certifies epsilon: "consistent" only says
+that the claim survived an audit that would have seen a larger epsilon.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from cropaudit.accounting.digits import format_lower, format_upper
-from cropaudit.audit.results.result import Bound, Check, Headline, Verdict
+from cropaudit.audit.results.estimate_result import AttackEstimate
+from cropaudit.audit.results.result import Check, Verdict
 from cropaudit.audit.verdict.claims import StatedClaim
-from cropaudit.audit.verdict.curve_tests import CurveTest
-from cropaudit.estimators.trials.mechanism_fdp import OUTSIDE
+from cropaudit.audit.verdict.estimate import contradicts, refutes
 
-__all__ = ["Evidence", "decide", "headline"]
+__all__ = ["decide"]
 
 
 _NOT_PROBED = (
@@ -25,53 +24,20 @@ _NOT_PROBED = (
 )
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """One attack's corrected evidence.
-
-    Attributes:
-        attack: Its name.
-        bounds: Lower bounds at the corrected level.
-        tests: What it measured on independent trials, together at that level; none for attacks in
-            one run.
-        in_game: Whether the worlds are those of the claimed mechanism's pair, world A being P, so
-            that the pair's own curve may be held against the tests. A real model's gradients may
-            change sides from step to step; for them the claimed curve alone is.
-    """
-
-    attack: str
-    bounds: tuple[Bound, ...]
-    tests: tuple[CurveTest, ...]
-    in_game: bool = True
-
-
-def headline(evidence: Sequence[Evidence], confidence: float, delta: float) -> Headline:
-    """Returns the largest corrected bound."""
-    pairs = [(item.attack, bound) for item in evidence for bound in item.bounds]
-    attack, best = max(pairs, key=lambda pair: pair[1].epsilon)
-    return Headline(
-        epsilon_lower=best.epsilon,
-        delta=delta,
-        confidence=confidence,
-        attack=attack,
-        estimator=best.estimator,
-        validity=best.validity,
-        correction=f"Bonferroni over {len(evidence)} attacks",
-    )
-
-
 def decide(
     claim: StatedClaim,
-    evidence: Sequence[Evidence],
+    attacks: Sequence[AttackEstimate],
+    level: float,
     checks: Sequence[Check],
     detectable: float | None,
     resolution: float,
 ) -> Verdict:
-    """Holds the claim against the evidence.
+    """Holds the claim against what the attacks showed.
 
     Args:
         claim: What is claimed.
-        evidence: Corrected evidence of all attacks.
+        attacks: What they showed, each at its share of the level.
+        level: Of all of them together.
         checks: Self-checks and controls; a failed one takes the ground from under "consistent".
         detectable: Smallest true epsilon that the audit finds with 90% power.
         resolution: The multiple of the claim that it must be able to find.
@@ -79,14 +45,17 @@ def decide(
     Returns:
         The verdict.
     """
-    refuted, beyond = _refutations(claim, evidence), _beyond_family(claim, evidence)
+    refuted = [item for item in attacks if refutes(item, level)]
+    beyond = [item for item in attacks if contradicts(item, level) and item not in refuted]
     if refuted or beyond:
-        detail = f"The claim of {_stated(claim)} is contradicted. " + _reading(
-            claim, evidence, assumption_free=bool(refuted)
+        detail = (
+            f"The claim of {_stated(claim)} is contradicted. {_reading(claim, attacks, refuted)}"
         )
         ground = "assumption-free" if refuted else "given the family"
-        return _verdict("violation", ground, detail, refuted + beyond, detectable)
-    doubts = _doubts(claim, evidence, checks, detectable, resolution)
+        reasons = [f"{_measured(item, item.free_p_value)}; {_FREE}" for item in refuted]
+        reasons += [f"{_measured(item, item.p_value)}; {_GAME}" for item in beyond]
+        return _verdict("violation", ground, detail, reasons, detectable)
+    doubts = _doubts(claim, attacks, checks, detectable, resolution)
     if doubts:
         detail = "The claim is not contradicted, but this audit cannot stand behind it either."
         return _verdict("inconclusive", "none", detail, doubts, detectable)
@@ -125,65 +94,46 @@ def _verdict(
     )
 
 
-def _refutations(claim: StatedClaim, evidence: Sequence[Evidence]) -> list[str]:
-    """Returns what contradicts the claim whatever the mechanism is."""
-    found = []
-    for item in evidence:
-        found += [
-            f"{item.attack}: {test.words} cannot be under the claim; this assumes "
-            "nothing about the mechanism"
-            for test in item.tests
-            if claim.refuted_by(test)
-        ]
-        found += [
-            f"{item.attack}: the exact lower bound {_lower(bound.epsilon)} ({bound.estimator}) "
-            "exceeds the claimed epsilon; this assumes nothing about the mechanism"
-            for bound in item.bounds
-            if bound.validity == "exact" and bound.epsilon > claim.epsilon
-        ]
-    return found
+_FREE = "this assumes nothing about the mechanism"
+_GAME = "this is beyond the claimed mechanism in the game that was played"
 
 
-def _beyond_family(claim: StatedClaim, evidence: Sequence[Evidence]) -> list[str]:
-    """Returns what the claimed mechanism cannot do in the game that was played."""
-    return [
-        f"{item.attack}: {test.words}, beyond the claimed mechanism in this game"
-        for item in evidence
-        for test in item.tests
-        if item.in_game and claim.beyond_family(test)
-    ]
+def _measured(item: AttackEstimate, p_value: float | None) -> str:
+    shown = "" if p_value is None else f" at most {format_upper(p_value, 2)} of the time"
+    return f"{item.attack}: under the claim such scores come{shown} ({item.corrected.estimator})"
 
 
-def _reading(claim: StatedClaim, evidence: Sequence[Evidence], *, assumption_free: bool) -> str:
+def _reading(
+    claim: StatedClaim, attacks: Sequence[AttackEstimate], refuted: Sequence[AttackEstimate]
+) -> str:
     """Says what follows without, and what only with, the assumption of the family."""
-    exact = max(b.epsilon for item in evidence for b in item.bounds if b.validity == "exact")
-    if exact > claim.epsilon:
-        return f"Epsilon is at least {_lower(exact)}, whatever the mechanism is."
-    if any(OUTSIDE in b.note for item in evidence for b in item.bounds):
+    free = max((item.free_epsilon or 0.0 for item in attacks), default=0.0)
+    if free > claim.epsilon:
+        return f"Epsilon is at least {_lower(free)}, whatever the mechanism is."
+    if any(item.corrected.outside for item in attacks):
         return (
             "No noise at all explains it: the sampler, the crop or the steps are not as configured."
         )
-    largest = max(b.epsilon for item in evidence for b in item.bounds)
+    largest = max(item.corrected.epsilon for item in attacks)
     family = f"given the configured family of mechanisms, epsilon is at least {_lower(largest)}."
-    if assumption_free:
+    if refuted:
         return f"The claimed trade-off curve is impossible, whatever the mechanism is; {family}"
     return f"The pipeline is not the claimed mechanism; {family}"
 
 
 def _doubts(
     claim: StatedClaim,
-    evidence: Sequence[Evidence],
+    attacks: Sequence[AttackEstimate],
     checks: Sequence[Check],
     detectable: float | None,
     resolution: float,
 ) -> list[str]:
     doubts = [f"check '{c.name}' failed: {c.observed}" for c in checks if c.status == "fail"]
     doubts += [
-        f"given the configured family, epsilon is at least {_lower(bound.epsilon)}, above the "
-        "claim; without that assumption it is not shown"
-        for item in evidence
-        for bound in item.bounds
-        if bound.validity != "exact" and bound.epsilon > claim.epsilon
+        f"given the configured family, epsilon is at least {_lower(item.corrected.epsilon)}, above "
+        "the claim; without that assumption it is not shown"
+        for item in attacks
+        if item.corrected.validity != "exact" and item.corrected.epsilon > claim.epsilon
     ]
     if detectable is None:
         doubts.append("no epsilon would have been found with 90% power: play more slots")

@@ -1,4 +1,4 @@
-"""Check 13, the accountant: epsilon recomputed from what was measured is no more than the claim.
+"""The accountant: epsilon recomputed from what was measured is no more than the claim.
 
 Two null hypotheses. (1) Arithmetic: with the claimed parameters the claimed epsilon is one that the
 mechanism has; the accountant's lower bound decides, and a short cut that gives the claimed number
@@ -19,39 +19,68 @@ import numpy as np
 
 from cropaudit.accounting.bounds.accountant import bracket
 from cropaudit.accounting.bounds.shortcuts import shortcut_epsilons
+from cropaudit.accounting.counts import averaged
 from cropaudit.accounting.digits import format_lower, format_upper
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.accounting.inclusion.probability import inclusion
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.accounting.mechanisms.registry import ORDERED, patch_mechanism
+from cropaudit.accounting.mechanisms.registry import sampler
 from cropaudit.certificate.certificate import Certificate, certificate
 from cropaudit.certificate.run_logs import InclusionLog, NoiseLog, Tally
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.batches.inclusion_rate import worst_place
+from cropaudit.conformance.checks.steps.clipping import adapted_norm, clipping_seen
 from cropaudit.conformance.checks.steps.contributions import read
-from cropaudit.conformance.checks.steps.watched_noise import noise_in_units
-from cropaudit.conformance.checks.steps.watched_steps import (
-    adapted_norm,
-    clipping_seen,
-    followed,
-    moved_after,
-)
+from cropaudit.conformance.checks.steps.noise import noise_in_units
+from cropaudit.conformance.checks.steps.update import followed, moved_after
 from cropaudit.conformance.checks.windows.laws import DEPENDENT, MOVING, law_of, well_read
 from cropaudit.conformance.observations.batches import Batches
 from cropaudit.conformance.observations.updates import SCENARIOS, Updates
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
+from cropaudit.conformance.words import joined
 from cropaudit.errors import InputError
 
 __all__ = ["check", "reconciled"]
 
-_NAME = "accountant"
 _LEVEL = 1e-4
 _NAMED = 0.02  # relative distance at which a short cut is recognised
 _NOISE = 200_000  # samples that suffice for limits of half a per cent
 _FEWEST = 3  # samples
 _STEADY = 1e-6  # relative, by which a noise multiplier may vary over the steps
 _DEVIATIONS = 4.5  # of the contribution of an image: beyond it with a probability of 1e-5
+
+say = Words("""
+asks: epsilon recomputed from what was measured is no more than what is claimed
+catches: wrong adjacency, crops counted as one, rates multiplied into a plain accountant
+arithmetic?: the claimed epsilon is one that the claimed mechanism has
+arithmetic: the claimed epsilon {epsilon:.4g} is too small: with the claimed parameters it is
+  {low:.4g} to {high:.4g} at delta {delta:g}{short_cuts}
+short cuts: ; it is the short cut {names}
+delivered?: what was measured gives no more than the claimed epsilon
+delivered: delivered epsilon exceeds the claimed {epsilon}: {seen}
+alone: what was measured alone exceeds the claimed epsilon {epsilon:.4g}: with {limits}, epsilon
+  would be at least {low:.4g} even if {missing} were as claimed
+compositions: {steps} compositions
+seen: {parts} (delta {delta:g}, patch substitution)
+seen.claimed: epsilon {high} from the claimed parameters, claimed {epsilon}
+seen.delivered: delivered epsilon {low} to {high} with {confidence:.2%} confidence over {steps}
+  compositions ({limits})
+power: the limits of what was measured are a factor of {wide:.3g} apart: a delivered epsilon of
+  {epsilon:.3g} or more is found
+nothing: nothing was measured that bears on epsilon, so that none is called delivered; the claimed
+  epsilon is that of the claimed parameters
+missing: no epsilon is called delivered, as these were not measured: {missing}; measured: {limits}
+steps that ran: the steps that ran
+noise multiplier: neither a pipeline's nor a trainer's noise was seen beside what clipped gradients
+  add
+noise multiplier.training: see noise and clipping
+sampling rate: no batches were seen whose records are all known
+inclusion probability: no windows were read off
+weights: see update
+clipping norm: see clipping
+steps: no whole training was run
+open: no claim to recompute: {names} {be} not given
+refused: no claim to recompute: {error}
+""")
 
 
 @dataclass(frozen=True)
@@ -62,48 +91,41 @@ class _Stated:
     place: tuple[int, int]
 
 
-def check(seen: Observations, claimed: PipelineClaim) -> Outcome:
+def _read(seen: Observations, claimed: PipelineClaim, _: Observations) -> Outcome:
     """Recomputes epsilon twice: from what is claimed, and from what was measured."""
-    missing = [
-        name
-        for name, value in (
-            ("noise", claimed.noise_multiplier),
-            ("batch", claimed.batch),
-            ("records", claimed.records),
-            ("steps", claimed.steps),
-        )
-        if value is None
-    ]
+    parameters = {
+        "noise": claimed.noise_multiplier,
+        "batch": claimed.batch,
+        "records": claimed.records,
+        "steps": claimed.steps,
+    }
+    missing = [name for name, value in parameters.items() if value is None]
     if missing:
-        words = (
-            f"no claim to recompute: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'}"
-        )
-        return Outcome(_NAME, skipped=f"{words} not given")
-    whole = seen.whole or seen
+        be = "is" if len(missing) == 1 else "are"
+        return Outcome(skipped=say("open", names=", ".join(missing), be=be))
+    whole = _of_one_run(seen)
     try:
         stated = _stated(whole, claimed)
     except InputError as error:
-        return Outcome(_NAME, skipped=f"no claim to recompute: {error}")
+        return Outcome(skipped=say("refused", error=error))
     ends = bracket(stated.mechanism, claimed.delta)
     epsilon = claimed.epsilon if claimed.epsilon is not None else ends.upper
     figures = {"claimed": epsilon, "recomputed_low": ends.lower, "recomputed_high": ends.upper}
     tests = [_arithmetic(stated.mechanism, claimed, epsilon, ends.lower, ends.upper)]
-    evidence = [
-        f"epsilon {_high(ends.upper)} from the claimed parameters, claimed {_high(epsilon)}"
-    ]
-    found = _reconciled(stated, whole, claimed, _LEVEL)
+    words: list[str] = [say("seen.claimed", high=_high(ends.upper), epsilon=_high(epsilon))]
+    found, power = _reconciled(stated, whole, claimed, _LEVEL), ""
     if found is not None:
         tests.append(_reconciliation(found, epsilon))
     if found is not None and found.complete:
-        delivered = found.certificate
-        figures["delivered_low"] = delivered.epsilon_low
-        figures["delivered_high"] = delivered.epsilon_high
-        evidence.append(found.words)
+        low, high = found.certificate.epsilon_low, found.certificate.epsilon_high
+        figures |= {"delivered_low": low, "delivered_high": high}
+        words.append(found.words)
+        wide = high / max(low, 1e-12)
+        power = say("power", wide=wide, epsilon=epsilon * wide)
     return Outcome(
-        check=_NAME,
         tests=tuple(tests),
-        evidence="; ".join(evidence) + f" (delta {claimed.delta:g}, patch substitution)",
-        power=_power(found, epsilon),
+        evidence=say("seen", parts=joined(words), delta=claimed.delta),
+        power=power,
         unmeasured=_unmeasured(found),
         figures=figures,
     )
@@ -122,9 +144,21 @@ def reconciled(
     Raises:
         InputError: If the claim lacks a parameter.
     """
-    whole = seen.whole or seen
+    whole = _of_one_run(seen)
     found = _reconciled(_stated(whole, claimed), whole, claimed, level)
     return found.certificate if found is not None and found.complete else None
+
+
+def _of_one_run(seen: Observations) -> Observations:
+    """Returns what was seen of a whole training, its windows and batches in their places.
+
+    What was seen of parts, if there is no whole training.
+    """
+    if seen.trained_batches is None:
+        return seen
+    return Observations(
+        batches=seen.trained_batches, loader_draws=seen.trained_draws, training=seen.training
+    )
 
 
 @dataclass(frozen=True)
@@ -145,36 +179,45 @@ class _Measured:
         return not self.missing
 
     @property
+    def limits(self) -> str:
+        """Limits of what was measured, in words."""
+        return ", ".join(item.words for item in self.certificate.limits)
+
+    @property
     def words(self) -> str:
         """The delivered epsilon, where it is one."""
         found = self.certificate
-        parts = ", ".join(item.words for item in found.limits)
-        return (
-            f"delivered epsilon {_low(found.epsilon_low)} to {_high(found.epsilon_high)} with "
-            f"{1 - found.level:.2%} confidence over {found.steps} compositions ({parts})"
+        return say(
+            "seen.delivered",
+            low=format_lower(found.epsilon_low) if math.isfinite(found.epsilon_low) else "infinity",
+            high=_high(found.epsilon_high),
+            confidence=1 - found.level,
+            steps=found.steps,
+            limits=self.limits,
         )
 
 
 def _reconciled(
     stated: _Stated, seen: Observations, claimed: PipelineClaim, level: float
 ) -> _Measured | None:
-    mechanism = stated.mechanism
+    mechanism, delta = stated.mechanism, claimed.delta
     updates = seen.batches.updates if seen.batches is not None else -1
     if updates >= 1 and seen.batches is not None:
-        mechanism = _with_steps(mechanism, seen.batches, updates)
+        changed: dict[str, Any] = {"steps": updates}
+        if mechanism.ordered:
+            changed["epochs"] = _epochs_begun(seen.batches)
+        mechanism = replace(mechanism, **changed)
     noises, log = _noise(seen), _log(seen, claimed, stated)
     if noises is None and log is None:
         if updates < 1 or updates == claimed.steps:
             return None
-        ends = bracket(mechanism, claimed.delta)
+        ends = bracket(mechanism, delta)
         names = ("noise multiplier", "sampling rate", "inclusion probability")
-        bare = Certificate(
-            mechanism, claimed.delta, level, (), names, ends.upper, ends.lower, ends.upper
-        )
+        bare = Certificate(mechanism, delta, level, (), names, ends.upper, ends.lower, ends.upper)
         return _Measured(bare, _missing(bare, seen, updates))
     # The check of the noise has judged it, kind of batch by kind of batch.
     found = [
-        certificate(mechanism, claimed.delta, level, noise=noise, inclusion=log, judge=False)
+        certificate(mechanism, delta, level, noise=noise, inclusion=log, judge=False)
         for noise in noises or (None,)
     ]
     return _Measured(_widest(found), _missing(found[0], seen, updates))
@@ -200,44 +243,25 @@ def _widest(found: Sequence[Certificate]) -> Certificate:
 
 
 def _missing(found: Certificate, seen: Observations, updates: int) -> dict[str, str]:
-    whys = {
-        "noise multiplier": "neither a pipeline's nor a trainer's noise was seen beside what "
-        "clipped gradients add",
-        "sampling rate": "no batches were seen whose records are all known",
-        "inclusion probability": "no windows were read off",
-    }
-    missing = {name: whys[name] for name in found.assumed}
-    if seen.training is not None and "noise multiplier" in missing:
-        missing["noise multiplier"] = "see noise and clipping"
-    if seen.training is not None and (moved_after(seen.training) or not followed(seen.training)):
-        missing["weights"] = "see update"
-    if seen.training is not None and adapted_norm(seen.training.max_grad_norm):
-        missing["clipping norm"] = "see clipping"
-    if updates < 1:
-        missing["steps"] = "no whole training was run"
-    return missing
+    """Returns what was not measured, and why."""
+    training = seen.training
+    missing: dict[str, str] = {name: say(name) for name in found.assumed}
+    if training is not None and "noise multiplier" in missing:
+        missing["noise multiplier"] = say("noise multiplier.training")
+    if training is not None and (moved_after(training) or not followed(training)):
+        missing["weights"] = say("weights")
+    if training is not None and adapted_norm(training.max_grad_norm):
+        missing["clipping norm"] = say("clipping norm")
+    return missing if updates >= 1 else missing | {"steps": say("steps")}
 
 
 def _unmeasured(found: _Measured | None) -> str:
     if found is None:
-        return (
-            "nothing was measured that bears on epsilon, so that none is called delivered; the "
-            "claimed epsilon is that of the claimed parameters"
-        )
+        return say("nothing")
     if found.complete:
         return ""
-    parts = [f"{name} ({why})" for name, why in found.missing.items()]
-    limits = [item.words for item in found.certificate.limits] or ["the steps that ran"]
-    words = f"no epsilon is called delivered, as these were not measured: {', '.join(parts)}"
-    return f"{words}; measured: {', '.join(limits)}"
-
-
-def _with_steps(mechanism: PatchMechanism, batches: Batches, steps: int) -> PatchMechanism:
-    changed: dict[str, Any] = {"steps": steps}
-    if mechanism.kind in ORDERED:
-        changed["epochs"] = _epochs_begun(batches)
-    found: PatchMechanism = replace(mechanism, **changed)
-    return found
+    missing = ", ".join(f"{name} ({why})" for name, why in found.missing.items())
+    return say("missing", missing=missing, limits=found.limits or say("steps that ran"))
 
 
 def _epochs_begun(batches: Batches) -> int:
@@ -259,11 +283,9 @@ def _stated(seen: Observations, claimed: PipelineClaim) -> _Stated:
         InputError: If no rho is claimed or seen, or a parameter is out of range.
     """
     rho, place = claimed.inclusion, (0, 0)
-    crop = claimed.crop
-    draws = seen.windows
-    image = claimed.image
+    crop, image, draws = claimed.crop, claimed.image, seen.windows
     if crop is None and draws is not None:
-        crop = law_of(draws, seen.near_draws, claimed).crop
+        crop = law_of(draws, seen.near(draws), claimed).crop
         image = Size(draws.image_height, draws.image_width)
     if crop is not None:
         found = inclusion(image, crop, claimed.patch)
@@ -271,12 +293,11 @@ def _stated(seen: Observations, claimed: PipelineClaim) -> _Stated:
         rho = rho if rho is not None else found.probability
     if rho is None:
         raise InputError("crop or inclusion must be given, or read off a transform")
-    mechanism = patch_mechanism(
-        claimed.sampler,
+    mechanism = sampler(claimed.sampler).of_loader(
         noise_multiplier=claimed.noise_multiplier or 0.0,
         batch=claimed.batch or 1,
         records=claimed.records or 1,
-        inclusion=rho,
+        inclusion=averaged(rho, claimed.averaged),
         steps=claimed.steps or 1,
         epochs=claimed.epochs,
         crops=claimed.crops,
@@ -287,67 +308,52 @@ def _stated(seen: Observations, claimed: PipelineClaim) -> _Stated:
 def _arithmetic(
     mechanism: PatchMechanism, claimed: PipelineClaim, epsilon: float, low: float, high: float
 ) -> Tested:
-    null = "the claimed epsilon is one that the claimed mechanism has"
     if epsilon >= low:
-        return Tested(null, 1.0, "it is")
-    near = [
+        return say.test("arithmetic", 1.0)
+    near = ", or ".join(
         f"{item.name}: {item.why_invalid}"
         for item in shortcut_epsilons(mechanism, claimed.delta, claimed.max_grad_norm)
         if abs(item.epsilon - epsilon) <= _NAMED * epsilon
-    ]
-    words = (
-        f"the claimed epsilon {epsilon:.4g} is too small: with the claimed parameters it is "
-        f"{low:.4g} to {high:.4g} at delta {claimed.delta:g}"
     )
-    if near:
-        words += f"; it is the short cut {', or '.join(near)}"
-    return Tested(null, 0.0, words)
+    return say.test(
+        "arithmetic",
+        0.0,
+        epsilon=epsilon,
+        low=low,
+        high=high,
+        delta=claimed.delta,
+        short_cuts=say("short cuts", names=near) if near else "",
+    )
 
 
 def _reconciliation(found: _Measured, epsilon: float) -> Tested:
-    null = "what was measured gives no more than the claimed epsilon"
-    exceeded = found.certificate.epsilon_low > epsilon
-    words = f"delivered epsilon exceeds the claimed {_high(epsilon)}: {found.words}"
+    made = found.certificate
+    said = say("delivered", epsilon=_high(epsilon), seen=found.words)
     if not found.complete:
-        limits = ", ".join(item.words for item in found.certificate.limits)
-        limits = limits or f"{found.certificate.steps} compositions"
-        words = (
-            f"what was measured alone exceeds the claimed epsilon {epsilon:.4g}: with {limits}, "
-            f"epsilon would be at least {found.certificate.epsilon_low:.4g} even if "
-            f"{' and '.join(found.missing)} were as claimed"
-        )
-    windows = any(item.name == "inclusion probability" for item in found.certificate.limits)
+        limits = found.limits or say("compositions", steps=made.steps)
+        missing = " and ".join(found.missing)
+        low = made.epsilon_low
+        said = say("alone", epsilon=epsilon, limits=limits, low=low, missing=missing)
+    windows = any(item.name == "inclusion probability" for item in made.limits)
     void = (DEPENDENT, MOVING) if windows else ()
-    return Tested(null, _LEVEL if exceeded else 1.0, words, void_if=void)
-
-
-def _low(epsilon: float) -> str:
-    return format_lower(epsilon) if math.isfinite(epsilon) else "infinity"
+    p_value = _LEVEL if made.epsilon_low > epsilon else 1.0
+    return say.test("delivered", p_value, said, void_if=void)
 
 
 def _high(epsilon: float) -> str:
     return format_upper(epsilon) if math.isfinite(epsilon) else "infinity"
 
 
-def _power(found: _Measured | None, epsilon: float) -> str:
-    if found is None or not found.complete:
-        return ""
-    wide = found.certificate.epsilon_high / max(found.certificate.epsilon_low, 1e-12)
-    return (
-        f"the limits of what was measured are a factor of {wide:.3g} apart: a delivered epsilon of "
-        f"{epsilon * wide:.3g} or more is found"
-    )
-
-
 def _noise(seen: Observations) -> tuple[NoiseLog, ...] | None:
     """Returns the noise in units of what one image adds at most: none if that was not measured."""
-    if seen.training is not None:
-        training = seen.training
-        found = noise_in_units(training) if clipping_seen(training) else None
-        read = training.noise_multiplier
-        steady = found is not None and bool((np.abs(read - read[0]) <= _STEADY * read[0]).all())
-        return (NoiseLog.of(found.ravel()[:_NOISE]),) if found is not None and steady else None
-    return None if seen.updates is None else _noise_of_steps(seen.updates)
+    training = seen.training
+    if training is None:
+        return None if seen.updates is None else _noise_of_steps(seen.updates)
+    found = noise_in_units(training) if clipping_seen(training) else None
+    multiplier = training.noise_multiplier
+    if found is None or not (np.abs(multiplier - multiplier[0]) <= _STEADY * multiplier[0]).all():
+        return None
+    return (NoiseLog.of(found.ravel()[:_NOISE]),)
 
 
 def _noise_of_steps(updates: Updates) -> tuple[NoiseLog, ...] | None:
@@ -366,14 +372,24 @@ def _noise_of_steps(updates: Updates) -> tuple[NoiseLog, ...] | None:
 
 
 def _log(seen: Observations, claimed: PipelineClaim, stated: _Stated) -> InclusionLog | None:
-    records = None if stated.mechanism.kind in (*ORDERED, "full") else _records(seen.batches)
+    records = _records(seen.batches) if stated.mechanism.redrawn else None
     draws = seen.windows
-    windows = None
-    if draws is not None and well_read(draws):
-        windows = worst_place(draws, claimed, stated.place)
-    if records is None and windows is None:
-        return None
-    return InclusionLog(records=records, windows=windows)
+    known = draws is not None and well_read(draws)
+    windows = worst_place(draws, claimed, stated.place) if draws is not None and known else None
+    windows = _together(windows, claimed.averaged)
+    return None if records is None and windows is None else InclusionLog(records, windows)
+
+
+def _together(windows: Tally | None, crops: int) -> Tally | None:
+    """Returns how often some of so many crops of an image meets the patch.
+
+    All windows tell the rate, as many trials as there are whole groups of them are claimed: limits
+    are as wide as if groups had been counted, and their centre scatters less.
+    """
+    if windows is None or crops == 1:
+        return windows
+    groups = max(1, windows.trials // crops)
+    return Tally(round(averaged(windows.count / windows.trials, crops) * groups), groups)
 
 
 def _records(batches: Batches | None) -> Tally | None:
@@ -382,3 +398,6 @@ def _records(batches: Batches | None) -> Tally | None:
         return None
     taken = np.unique(np.stack([batches.step, batches.record]), axis=1).shape[1]
     return Tally(int(taken), batches.steps * batches.records)
+
+
+check = Check("accountant", say, {"everything": _read})

@@ -1,44 +1,50 @@
-"""Check 0, the contract: the code returns what it is asked for, in time, and leaves its input be.
+"""The code returns what it is asked for, in time, and leaves its input be.
 
-Null hypothesis: none is statistical; a call that raised, hung or returned a wrong type did so.
+No null hypothesis is statistical; a call that raised, hung or returned a wrong type did so.
 """
 
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Words
+from cropaudit.conformance.observations.contract import Contract
+from cropaudit.conformance.words import joined
 
 __all__ = ["check"]
 
-_WORDS = {
-    "raised": "raised",
-    "hung": "hung:",
-    "type": "broke its contract:",
-    "mutated": "spoils what it is given:",
-    "unreadable": "cannot be read:",
-}
+say = Words("""
+asks: the code returns what it is asked for, in time, and leaves its input alone
+catches: exceptions, hangs, wrong types, input changed in place, output that is printed
+kept?: calls return an image with its mask (or what else is asked for), in time
+kept: {troubles}
+raised: the {subject} raised {words}
+hung: the {subject} hung: {words}
+type: the {subject} broke its contract: {words}
+mutated: the {subject} spoils what it is given: {words}
+unreadable: the {subject} cannot be read: {words}
+printed: it {words}
+seen: {calls} calls came back
+power: any call that raises, hangs or returns a wrong type is found, and so is input that is changed
+  in place in one of the first five calls
+""")
 
 
-def check(seen: Observations, claimed: PipelineClaim) -> Outcome:
+def _read(contract: Contract, claimed: PipelineClaim, seen: Observations) -> Outcome:
     """Fails for every trouble but a print."""
-    contract = seen.contract
     serious = [item for item in contract.troubles if item.kind != "printed"]
     prints = [item for item in contract.troubles if item.kind == "printed"]
-    notes = [*contract.notes, *(f"it {_said(item.words, item.where)}" for item in prints)]
-    seen_words = [
-        f"the {item.subject or 'code'} {_said(f'{_WORDS[item.kind]} {item.words}', item.where)}"
-        for item in serious
-    ]
-    null = "calls return an image with its mask (or what else is asked for), in time"
+    told = {
+        item: say(item.kind, subject=item.subject or "code", words=item.words)
+        + (f" ({item.where})" if item.where else "")
+        for item in contract.troubles
+    }
+    troubles = "; ".join(told[item] for item in serious)
     return Outcome(
-        check="contract",
-        tests=(Tested(null, 0.0 if serious else 1.0, "; ".join(seen_words)),),
-        evidence="; ".join([f"{contract.calls} calls came back", *notes]),
-        power="any call that raises, hangs or returns a wrong type is found, and so is input that "
-        "is changed in place in one of the first five calls",
+        tests=(say.test("kept", 0.0 if serious else 1.0, troubles=troubles),),
+        evidence=joined(
+            [say("seen", calls=contract.calls), *contract.notes, *(told[item] for item in prints)]
+        ),
+        power=say("power"),
         where=next((item.where for item in [*serious, *prints] if item.where), ""),
         figures={"calls": float(contract.calls)},
     )
 
 
-def _said(words: str, where: str) -> str:
-    return f"{words} ({where})" if where else words
+check = Check("contract", say, {"contract": _read})

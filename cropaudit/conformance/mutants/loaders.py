@@ -4,243 +4,202 @@ Each is a factory that a user could have written: it is given a data set of pair
 returns an iterable of batches. Crops are torchvision's, of `CROP` pixels a side.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from opacus.data_loader import DPDataLoader
-from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset, default_collate
 from torchvision.transforms import v2
 
 from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
-from cropaudit.accounting.names import SamplerName
-from cropaudit.conformance.mutants.loader_parts import (
-    BATCH,
-    CROP,
-    CachedCrops,
-    Cropped,
-    Endless,
-    FixedSize,
-    NumpyCrops,
-    Reseeded,
-    WeightedPoisson,
-    collate,
-)
-from cropaudit.conformance.mutants.mutant import Mutant
+from cropaudit.conformance.mutants.mutant import Shelf
 from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.subjects import Subjects
 
-__all__ = [
-    "CLEAN",
-    "FAULTS",
-    "make_cached_crops",
-    "make_drop_last",
-    "make_dropped_records",
-    "make_endless",
-    "make_equal_workers",
-    "make_favoured_record",
-    "make_fixed_size",
-    "make_one_crop_a_batch",
-    "make_poisson",
-    "make_reseeded",
-    "make_same_order",
-    "make_several_crops",
-    "make_shuffled",
-    "make_shuffled_in_workers",
-]
+__all__ = ["BATCH", "CROP", "MUTANTS", "CachedCrops", "Cropped", "Endless"]
 
-RECORDS = 64
-_DROPPED = 4
-_CROPS = 2
-_WORKERS = 2
-_SEED = 0
-_UNEVEN = 66  # records that are no multiple of the batch
+BATCH, CROP, RECORDS = 8, 32, 64
+_DROPPED, _CROPS, _WORKERS, _FAVOUR, _SEED = 4, 2, 2, 3.0, 0
 
 
-def make_poisson(dataset: Dataset[Any]) -> DPDataLoader:
-    """Returns Opacus' loader: each record joins each batch on its own."""
-    return DPDataLoader(Cropped(dataset), sample_rate=BATCH / len(dataset))  # type: ignore[arg-type]
+class Cropped(Dataset[Any]):
+    """The data set with a fresh window for each image that is read."""
+
+    def __init__(self, dataset: Any, transform: Any = None) -> None:
+        self.dataset = dataset
+        self.transform = transform or v2.RandomCrop(CROP)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.transform(*self.dataset[index])
 
 
-def make_fixed_size(dataset: Dataset[Any]) -> DataLoader[Any]:
-    """Returns batches of one size, each drawn afresh."""
-    return DataLoader(Cropped(dataset), batch_sampler=FixedSize(len(dataset)))  # type: ignore[arg-type]
+class CachedCrops(Cropped):
+    """Keeps the first crop of each image: later epochs see it again."""
+
+    def __init__(self, dataset: Any, transform: Any = None) -> None:
+        super().__init__(dataset, transform)
+        self.cache: dict[int, Any] = {}
+
+    def __getitem__(self, index: int) -> Any:
+        if index not in self.cache:
+            self.cache[index] = super().__getitem__(index)
+        return self.cache[index]
 
 
-def make_shuffled(dataset: Dataset[Any]) -> DataLoader[Any]:
-    """Returns torch's plain loader: sound as shuffled batches, and no Poisson sampling."""
-    return DataLoader(Cropped(dataset), batch_size=BATCH, shuffle=True)
+class _NumpyCrops(Cropped):
+    """Draws windows from a generator that it holds: each worker gets a copy in the same state."""
+
+    def __init__(self, dataset: Any) -> None:
+        super().__init__(dataset)
+        self.rng = np.random.default_rng()
+
+    def __getitem__(self, index: int) -> Any:
+        image, mask = self.dataset[index]
+        top, left = (int(self.rng.integers(side - CROP + 1)) for side in mask.shape)
+        window = slice(top, top + CROP), slice(left, left + CROP)
+        return image[:, *window], mask[window]
 
 
-def make_shuffled_in_workers(dataset: Dataset[Any]) -> DataLoader[Any]:
-    """Returns the same with workers, whose generators torch seeds apart."""
-    return DataLoader(Cropped(dataset), batch_size=BATCH, shuffle=True, num_workers=_WORKERS)
+class _Batches(Sampler[list[int]]):
+    """Draws each batch afresh: of `BATCH` records, or each record at a rate of its own."""
+
+    def __init__(self, records: int, rates: torch.Tensor | None = None) -> None:
+        self.records, self.rates = records, rates
+
+    def __len__(self) -> int:
+        return self.records // BATCH
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for _ in range(len(self)):
+            if self.rates is None:
+                yield torch.randperm(self.records)[:BATCH].tolist()
+            else:
+                yield torch.nonzero(torch.rand(self.records) < self.rates).flatten().tolist()
 
 
-def make_endless(dataset: Dataset[Any]) -> Endless:
-    """Returns the same without an end."""
-    return Endless(make_shuffled(dataset))
+class Endless:
+    """A loader that begins anew where it ends, as trainers that count steps have it."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            yield from self.loader
 
 
-def make_favoured_record(dataset: Dataset[Any]) -> DataLoader[Any]:
-    """Returns Poisson batches in which one record has thrice the rate."""
-    sampler = WeightedPoisson(len(dataset), BATCH / len(dataset))  # type: ignore[arg-type]
-    return DataLoader(Cropped(dataset), batch_sampler=sampler, collate_fn=collate)
+class _Reseeded(Endless):
+    """A loader that seeds torch when an epoch begins, for the sake of reproducible runs."""
+
+    def __iter__(self) -> Iterator[Any]:
+        torch.manual_seed(_SEED)
+        yield from self.loader
 
 
-def make_dropped_records(dataset: Dataset[Any]) -> DPDataLoader:
-    """Returns Poisson batches of all records but the last few, which a split lost."""
-    records = len(dataset)  # type: ignore[arg-type]
-    kept = Subset(dataset, range(records - _DROPPED))
-    return DPDataLoader(Cropped(kept), sample_rate=BATCH / records)
+def _collate(samples: list[Any]) -> Any:
+    """Stacks samples; none at all are an empty batch."""
+    if samples:
+        return default_collate(samples)
+    return [torch.zeros(0, 3, CROP, CROP), torch.zeros(0, CROP, CROP, dtype=torch.int64)]
 
 
-def make_drop_last(dataset: Dataset[Any]) -> DPDataLoader:
-    """Returns Opacus' loader made from one with drop_last: its rate is one over the batches."""
+def _shuffled(
+    dataset: Any, data: Callable[[Any], Any] = Cropped, **options: Any
+) -> DataLoader[Any]:
+    return DataLoader(data(dataset), batch_size=BATCH, shuffle=True, **options)
+
+
+def _poisson(dataset: Any, data: Callable[[Any], Any] = Cropped, **options: Any) -> DPDataLoader:
+    return DPDataLoader(data(dataset), sample_rate=BATCH / len(dataset), **options)
+
+
+def _favoured(dataset: Any) -> DataLoader[Any]:
+    rates = torch.full((len(dataset),), BATCH / len(dataset))
+    rates[0] *= _FAVOUR
+    sampler = _Batches(len(dataset), rates)
+    return DataLoader(Cropped(dataset), batch_sampler=sampler, collate_fn=_collate)
+
+
+def _kept(dataset: Any) -> Any:
+    return Cropped(Subset(dataset, range(len(dataset) - _DROPPED)))
+
+
+def _dropping_last(dataset: Any) -> DPDataLoader:
     plain = DataLoader(Cropped(dataset), batch_size=BATCH, drop_last=True)
     return DPDataLoader.from_data_loader(plain)
 
 
-def make_same_order(dataset: Dataset[Any]) -> DataLoader[Any]:
-    """Returns a list that was shuffled once, and is gone through in that order ever after."""
-    order = torch.randperm(len(dataset)).tolist()  # type: ignore[arg-type]
+def _same_order(dataset: Any) -> DataLoader[Any]:
+    order = torch.randperm(len(dataset)).tolist()
     return DataLoader(Subset(Cropped(dataset), order), batch_size=BATCH)
 
 
-def make_reseeded(dataset: Dataset[Any]) -> Reseeded:
-    """Returns a loader whose windows are the same at the same place of each epoch."""
-    own = torch.Generator().manual_seed(_SEED)
-    return Reseeded(DataLoader(Cropped(dataset), batch_size=BATCH, shuffle=True, generator=own))
-
-
-def make_cached_crops(dataset: Dataset[Any]) -> DataLoader[Any]:
-    """Returns a loader whose crops are made in the first epoch and kept."""
-    return DataLoader(CachedCrops(dataset), batch_size=BATCH, shuffle=True)
-
-
-def make_one_crop_a_batch(dataset: Dataset[Any]) -> DataLoader[Any]:
-    """Returns a loader that crops the batch, and not each image."""
+def _one_crop_a_batch(dataset: Any) -> DataLoader[Any]:
     crop = v2.RandomCrop(CROP)
 
     def crop_all(samples: list[Any]) -> Any:
         images, masks = default_collate(samples)
         return tuple(crop(torch.cat([images, masks[:, None]], dim=1)).split([3, 1], dim=1))
 
-    return DataLoader(dataset, batch_size=BATCH, shuffle=True, collate_fn=crop_all)
+    return _shuffled(dataset, lambda data: data, collate_fn=crop_all)
 
 
-def make_equal_workers(dataset: Dataset[Any]) -> DataLoader[Any]:
-    """Returns a loader whose workers hold copies of one numpy generator."""
-    return DataLoader(NumpyCrops(dataset), batch_size=BATCH, shuffle=True, num_workers=_WORKERS)
-
-
-def make_several_crops(dataset: Dataset[Any]) -> DPDataLoader:
-    """Returns Poisson batches with more than one crop of each image."""
+def _several_crops(dataset: Any) -> DPDataLoader:
     crop = v2.RandomCrop(CROP)
 
     def crop_each(samples: list[Any]) -> Any:
-        return collate([crop(*sample) for sample in samples for _ in range(_CROPS)])
+        return _collate([crop(*sample) for sample in samples for _ in range(_CROPS)])
 
-    rate = BATCH / len(dataset)  # type: ignore[arg-type]
-    return DPDataLoader(dataset, sample_rate=rate, collate_fn=crop_each)
-
-
-_IMAGE = Size(48, 64)
+    return _poisson(dataset, lambda data: data, collate_fn=crop_each)
 
 
-def _planted(
-    name: str,
-    factory: Callable[..., Any],
-    check: str,
-    summary: str,
-    sampler: SamplerName = "shuffle",
-    records: int = RECORDS,
-) -> Mutant:
-    claimed = PipelineClaim(
-        image=_IMAGE,
+def _own_generator() -> torch.Generator:
+    return torch.Generator().manual_seed(_SEED)
+
+
+_CODE: dict[str, Any] = {
+    "shuffle-for-poisson": lambda dataset: _shuffled(dataset),
+    "favoured-record": _favoured,
+    "dropped-records": lambda dataset: _poisson(dataset, _kept),
+    "several-crops-as-one": _several_crops,
+    "same-order": _same_order,
+    "drop-last-rate": _dropping_last,
+    "reseeded-epochs": lambda dataset: _Reseeded(_shuffled(dataset, generator=_own_generator())),
+    "cached-crops": lambda dataset: _shuffled(dataset, CachedCrops),
+    "one-crop-a-batch": _one_crop_a_batch,
+    "equal-workers": lambda dataset: _shuffled(dataset, _NumpyCrops, num_workers=_WORKERS),
+    "poisson": lambda dataset: _poisson(dataset),
+    "fixed-size": lambda dataset: DataLoader(
+        Cropped(dataset), batch_sampler=_Batches(len(dataset))
+    ),
+    "shuffled": lambda dataset: _shuffled(dataset),
+    "endless": lambda dataset: Endless(_shuffled(dataset)),
+    "shuffled-workers": lambda dataset: _shuffled(dataset, num_workers=_WORKERS),
+}
+MUTANTS = Shelf(
+    __name__,
+    "loader",
+    PipelineClaim(
+        image=Size(48, 64),
         patch=Rectangle(Size(8, 8)),
         crop=Crop(Size(CROP, CROP)),
-        sampler=sampler,
+        sampler="shuffle",
         batch=BATCH,
-        records=records,
-    )
-    subjects = Subjects(loader=f"{__name__}:{factory.__name__}")
-    return Mutant(name, summary, check, subjects, claimed)
-
-
-FAULTS: tuple[Mutant, ...] = (
-    _planted(
-        "shuffle-for-poisson",
-        make_shuffled,
-        "batch law",
-        "A shuffled list is passed off as Poisson sampling.",
-        "poisson",
+        records=RECORDS,
     ),
-    _planted(
-        "favoured-record",
-        make_favoured_record,
-        "batch law",
-        "One record is drawn three times as often as the others.",
-        "poisson",
-    ),
-    _planted(
-        "dropped-records",
-        make_dropped_records,
-        "batch law",
-        "Four of 64 records never join a batch.",
-        "poisson",
-    ),
-    _planted(
-        "several-crops-as-one",
-        make_several_crops,
-        "batch law",
-        "Two crops of each image are accounted as one.",
-        "poisson",
-    ),
-    _planted(
-        "same-order",
-        make_same_order,
-        "batch law",
-        "The list is shuffled once and not in each epoch.",
-    ),
-    _planted(
-        "drop-last-rate",
-        make_drop_last,
-        "steps and rate",
-        "Opacus samples at one over the number of batches, which drop_last makes smaller.",
-        "poisson",
-        _UNEVEN,
-    ),
-    _planted(
-        "reseeded-epochs",
-        make_reseeded,
-        "independence",
-        "The generator of the windows is seeded again in each epoch.",
-    ),
-    _planted(
-        "cached-crops",
-        make_cached_crops,
-        "independence",
-        "The crop of an image is made once and used in all epochs.",
-    ),
-    _planted(
-        "one-crop-a-batch",
-        make_one_crop_a_batch,
-        "independence",
-        "One window is drawn for all images of a batch.",
-    ),
-    _planted(
-        "equal-workers",
-        make_equal_workers,
-        "independence",
-        "Workers hold copies of one numpy generator and draw the same windows.",
-    ),
+    _CODE,
+    {
+        "shuffle-for-poisson": {"sampler": "poisson"},
+        "favoured-record": {"sampler": "poisson"},
+        "dropped-records": {"sampler": "poisson"},
+        "several-crops-as-one": {"sampler": "poisson"},
+        "drop-last-rate": {"sampler": "poisson", "records": RECORDS + 2},
+        "poisson": {"sampler": "poisson"},
+        "fixed-size": {"sampler": "fixed"},
+    },
 )
-
-CLEAN: tuple[Mutant, ...] = (
-    _planted("poisson", make_poisson, "", "Opacus' Poisson loader.", "poisson"),
-    _planted("fixed-size", make_fixed_size, "", "Batches of one size, drawn afresh.", "fixed"),
-    _planted("shuffled", make_shuffled, "", "A list that is shuffled in each epoch."),
-    _planted("endless", make_endless, "", "The same without an end."),
-    _planted("shuffled-workers", make_shuffled_in_workers, "", "The same, read by two workers."),
-)
+__getattr__ = MUTANTS.code

@@ -1,31 +1,27 @@
 """All mutants and all sound pipelines, by name."""
 
-from cropaudit.conformance.mutants import (
-    broken_trainers,
-    claims,
-    loaders,
-    models,
-    pipelines,
-    trainers,
-    transforms,
-)
+from cropaudit.conformance.mutants import loaders, models, pipelines, trainers, transforms
 from cropaudit.conformance.mutants.mutant import Mutant
+from cropaudit.conformance.mutants.words import words
 from cropaudit.errors import require
 
 __all__ = ["clean_pipelines", "faults", "mutant"]
 
-_BROKEN = (transforms, loaders, pipelines, models, broken_trainers, claims)
-_SOUND = (transforms, loaders, pipelines, models, trainers, claims)
+_MODULES = (transforms, loaders, pipelines, models, trainers)
+_FOUND: dict[str, Mutant] = {
+    name: item for module in _MODULES for name, item in module.MUTANTS.mutants.items()
+}
+_ALL = {name: _FOUND[name] for name, _, _ in words()}
 
 
 def faults() -> tuple[Mutant, ...]:
     """Returns the mutants, each to be found by the check that it names."""
-    return tuple(fault for module in _BROKEN for fault in module.FAULTS)
+    return tuple(item for item in _ALL.values() if item.check)
 
 
 def clean_pipelines() -> tuple[Mutant, ...]:
     """Returns sound pipelines, on which no check may fail."""
-    return tuple(fault for module in _SOUND for fault in module.CLEAN)
+    return tuple(item for item in _ALL.values() if not item.check)
 
 
 def mutant(name: str) -> Mutant:
@@ -34,6 +30,5 @@ def mutant(name: str) -> Mutant:
     Raises:
         InputError: If there is none.
     """
-    known = {fault.name: fault for fault in (*faults(), *clean_pipelines())}
-    require(name in known, "mutant", f"one of {', '.join(sorted(known))}", name)
-    return known[name]
+    require(name in _ALL, "mutant", f"one of {', '.join(sorted(_ALL))}", name)
+    return _ALL[name]

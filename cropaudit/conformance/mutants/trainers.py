@@ -1,7 +1,7 @@
-"""Sound DP-SGD steps as users write them, by Opacus, by ghost clipping and by hand.
+"""DP-SGD steps as users write them, sound ones and ones with one fault each.
 
-Each factory takes a model and returns ``step(images, masks)``: one noisy update. The broken ones
-are in `broken_trainers`.
+Each is a factory that takes a model and returns ``step(images, masks)``, one noisy update: by
+Opacus, by ghost clipping, or by hand, where parts of a loop are replaced.
 """
 
 from collections.abc import Callable
@@ -13,43 +13,85 @@ from opacus.grad_sample import GradSampleModuleFastGradientClipping
 from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping, DPPerLayerOptimizer
 from opacus.utils.fast_gradient_clipping_utils import DPLossFastGradientClipping
 from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from cropaudit.conformance.mutants.loop_steps import (
-    BATCH,
-    BOUND,
-    RATE,
-    SIGMA,
-    AutoScaledStep,
-    DroppingStep,
-    LoopStep,
-    MomentumStep,
-    Step,
-    VmapStep,
-)
-from cropaudit.conformance.mutants.mutant import Mutant
+from cropaudit.conformance.mutants.mutant import Shelf
 from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.subjects import Subjects
+from cropaudit.training.data.images import IGNORE
 
-__all__ = [
-    "CLAIMED",
-    "CLEAN",
-    "OpacusStep",
-    "make_adam",
-    "make_auto_scaled",
-    "make_dropping",
-    "make_ghost",
-    "make_limited",
-    "make_loop",
-    "make_loop_momentum",
-    "make_microbatches",
-    "make_momentum",
-    "make_opacus",
-    "make_per_layer",
-    "make_vmap",
-]
+__all__ = ["CLAIMED", "MUTANTS", "LoopStep", "OpacusStep", "Step"]
 
+Step = Callable[[Tensor, Tensor], Any]
+
+SIGMA, BOUND, RATE, BATCH = 1.0, 1.0, 0.1, 16
+_SMALL_BOUND, _LARGE_BOUND, _BOUNDLESS = 0.5, 2.0, 1e30
 _PHYSICAL = 8
+_DECAY = 0.9
+CLAIMED = PipelineClaim(
+    batch=BATCH, noise_multiplier=SIGMA, max_grad_norm=BOUND, learning_rate=RATE, sampler="poisson"
+)
+
+
+def _norms(rows: Tensor) -> Tensor:
+    norms: Tensor = rows.norm(dim=1, keepdim=True)
+    return norms
+
+
+def _clipped(rows: Tensor) -> Tensor:
+    """Returns the rows, each of norm C at most."""
+    factors: Tensor = (BOUND / _norms(rows).clamp(min=1e-12)).clamp(max=1)
+    return rows * factors
+
+
+class LoopStep:
+    """One update by hand: autograd for one image after the other."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        clip: Callable[[Tensor], Tensor] = _clipped,
+        noised: Callable[[Tensor], Any] = lambda total: 1.0,
+        factor: Callable[[int], float] = lambda count: 1.0,
+    ) -> None:
+        """Holds the model; its parts can be overridden.
+
+        Args:
+            model: Its parameters are trained.
+            clip: From one gradient a row to the rows that are summed.
+            noised: From the sum to the factors of the noise that joins it.
+            factor: From the number of images to that of the noisy sum.
+        """
+        self.model, self.clip, self.noised, self.factor = model, clip, noised, factor
+        self.parameters = list(model.parameters())
+
+    def __call__(self, images: Tensor, masks: Tensor) -> None:
+        """Does one step."""
+        total = self.clip(self.rows(images, masks)).sum(dim=0)
+        self.update(self.noisy(total) * self.factor(len(images)))
+
+    def rows(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Returns one gradient a row."""
+        rows = [self.gradient(images[i : i + 1], masks[i : i + 1]) for i in range(len(images))]
+        size = sum(p.numel() for p in self.parameters)
+        return torch.stack(rows) if rows else torch.zeros(0, size)
+
+    def gradient(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Returns the gradient of the mean loss."""
+        loss = functional.cross_entropy(self.model(images), masks)
+        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, self.parameters)])
+
+    def noisy(self, total: Tensor) -> Tensor:
+        """Returns the sum with its noise."""
+        noise: Tensor = SIGMA * BOUND * torch.randn(total.shape) * self.noised(total)
+        return total + noise
+
+    def update(self, total: Tensor) -> None:
+        """Moves the parameters."""
+        parts = torch.split(total, [p.numel() for p in self.parameters])
+        with torch.no_grad():
+            for parameter, part in zip(self.parameters, parts, strict=True):
+                parameter.sub_(RATE * part.view_as(parameter) / BATCH)
 
 
 class OpacusStep:
@@ -64,19 +106,11 @@ class OpacusStep:
         inner: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
         **options: Any,
     ) -> None:
-        """Wraps the model.
+        """Wraps the model; of large batches ``physical`` images are in memory at once.
 
-        Args:
-            model: Its parameters are trained.
-            sigma: Noise multiplier.
-            bound: C.
-            physical: Images at once; the rest of a batch follows as Opacus' BatchMemoryManager
-                does it. The whole batch if none.
-            inner: Torch's optimiser.
-            **options: Of it.
+        ``inner`` and its options are torch's optimiser.
         """
-        self.wrapped = GradSampleModule(model)
-        self.physical = physical
+        self.model, self.wrapped, self.physical = model, GradSampleModule(model), physical
         self.optimizer = DPOptimizer(
             inner(model.parameters(), lr=RATE, **options),
             noise_multiplier=sigma,
@@ -87,10 +121,8 @@ class OpacusStep:
     def __call__(self, images: Tensor, masks: Tensor) -> None:
         """Does one logical step."""
         size = self.physical or max(1, len(images))
-        # An empty batch is one chunk, too.
-        chunks = list(zip(torch.split(images, size), torch.split(masks, size), strict=True)) or [
-            (images, masks)
-        ]
+        chunks = list(zip(torch.split(images, size), torch.split(masks, size), strict=True))
+        chunks = chunks or [(images, masks)]  # an empty batch is one chunk, too
         for index, (some, labels) in enumerate(chunks):
             self.optimizer.signal_skip_step(do_skip=index + 1 < len(chunks))
             self.optimizer.zero_grad()
@@ -102,6 +134,18 @@ class OpacusStep:
         torch.autograd.backward(functional.cross_entropy(self.wrapped(images), masks))
 
 
+def _per_layer(model: nn.Module, sigma: float, bound: float) -> Step:
+    """Returns Opacus' step that clips each parameter by itself to ``bound``."""
+    step = OpacusStep(model)
+    step.optimizer = DPPerLayerOptimizer(
+        torch.optim.SGD(model.parameters(), lr=RATE),
+        noise_multiplier=sigma,
+        max_grad_norm=[bound] * len(list(model.parameters())),
+        expected_batch_size=BATCH,
+    )
+    return step
+
+
 class _PixelMeans(nn.Module):
     """One loss for each image, as ghost clipping wants it; the reduction is Opacus' to do."""
 
@@ -111,80 +155,26 @@ class _PixelMeans(nn.Module):
         return functional.cross_entropy(logits, masks, reduction="none").mean(dim=(1, 2))
 
 
-class _GhostStep:
-    """Opacus' ghost clipping: two backward passes, no per-sample gradient is ever held."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.wrapped = GradSampleModuleFastGradientClipping(model, max_grad_norm=BOUND)
-        self.optimizer = DPOptimizerFastGradientClipping(
-            torch.optim.SGD(model.parameters(), lr=RATE),
-            noise_multiplier=SIGMA,
-            max_grad_norm=BOUND,
-            expected_batch_size=BATCH,
-        )
-        self.loss = DPLossFastGradientClipping(self.wrapped, self.optimizer, _PixelMeans())
-
-    def __call__(self, images: Tensor, masks: Tensor) -> None:
-        self.optimizer.zero_grad()
-        self.loss(self.wrapped(images), masks).backward()
-        self.optimizer.step()
-
-
-def make_opacus(model: nn.Module) -> Step:
-    """Opacus: hooks and DPOptimizer."""
-    return OpacusStep(model)
-
-
-def make_microbatches(model: nn.Module) -> Step:
-    """Opacus with batches larger than the memory, noised once a logical step."""
-    return OpacusStep(model, physical=_PHYSICAL)
-
-
-def make_momentum(model: nn.Module) -> Step:
-    """Opacus with momentum and weight decay."""
-    return OpacusStep(model, momentum=0.9, weight_decay=1e-3)
-
-
-def make_adam(model: nn.Module) -> Step:
-    """Opacus with Adam."""
-    return OpacusStep(model, inner=torch.optim.Adam)
-
-
-def make_per_layer(model: nn.Module) -> Step:
-    """Opacus clipping each layer to C / sqrt(2), so that an image adds C at most."""
-    step = OpacusStep(model)
-    count = len(list(model.parameters()))
-    step.optimizer = DPPerLayerOptimizer(
+def _ghost(model: nn.Module) -> Step:
+    """Returns Opacus' ghost clipping: two backward passes, no per-sample gradient is ever held."""
+    wrapped = GradSampleModuleFastGradientClipping(model, max_grad_norm=BOUND)
+    optimizer = DPOptimizerFastGradientClipping(
         torch.optim.SGD(model.parameters(), lr=RATE),
         noise_multiplier=SIGMA,
-        max_grad_norm=[BOUND / count**0.5] * count,
+        max_grad_norm=BOUND,
         expected_batch_size=BATCH,
     )
+    loss = DPLossFastGradientClipping(wrapped, optimizer, _PixelMeans())
+
+    def step(images: Tensor, masks: Tensor) -> None:
+        optimizer.zero_grad()
+        loss(wrapped(images), masks).backward()
+        optimizer.step()
+
     return step
 
 
-def make_ghost(model: nn.Module) -> Step:
-    """Opacus' ghost clipping."""
-    return _GhostStep(model)
-
-
-def make_loop(model: nn.Module) -> Step:
-    """By hand, one image after the other."""
-    return LoopStep(model)
-
-
-def make_vmap(model: nn.Module) -> Step:
-    """By hand, with torch.func.vmap."""
-    return VmapStep(model)
-
-
-def make_loop_momentum(model: nn.Module) -> Step:
-    """By hand, with momentum."""
-    return MomentumStep(model)
-
-
-def make_limited(model: nn.Module) -> Step:
-    """Opacus, and the norm of the noisy gradient is limited before the weights move."""
+def _limited(model: nn.Module) -> Step:
     step = OpacusStep(model)
 
     def limiting(images: Tensor, masks: Tensor) -> None:
@@ -197,38 +187,201 @@ def make_limited(model: nn.Module) -> Step:
     return limiting
 
 
-def make_auto_scaled(model: nn.Module) -> Step:
-    """By hand, scaled by C / (norm + 0.01) as in AUTO-S, never more than C."""
-    return AutoScaledStep(model)
+class _Vmap(LoopStep):
+    def rows(self, images: Tensor, masks: Tensor) -> Tensor:
+        if not len(images):
+            return super().rows(images, masks)
+        weights = {name: p.detach() for name, p in self.model.named_parameters()}
+
+        def loss(weights: dict[str, Tensor], image: Tensor, mask: Tensor) -> Tensor:
+            logits = functional_call(self.model, weights, (image.unsqueeze(0),))
+            return functional.cross_entropy(logits, mask.unsqueeze(0))
+
+        found = vmap(grad(loss), in_dims=(None, 0, 0))(weights, images, masks)
+        return torch.cat([part.flatten(1) for part in found.values()], dim=1)
 
 
-def make_dropping(model: nn.Module) -> Step:
-    """By hand, images with gradients above C are left out, so that one adds C at most."""
-    return DroppingStep(model)
+class _Momentum(LoopStep):
+    velocity: Tensor | float = 0.0
+
+    def update(self, total: Tensor) -> None:
+        self.velocity = 0.9 * self.velocity + total
+        super().update(self.velocity)
 
 
-_HERE = "cropaudit.conformance.mutants.trainers"
-CLAIMED = PipelineClaim(
-    batch=BATCH, noise_multiplier=SIGMA, max_grad_norm=BOUND, learning_rate=RATE, sampler="poisson"
+def _skipping(model: nn.Module) -> Step:
+    step = OpacusStep(model)
+    return lambda images, masks: step(images, masks) if len(images) else None
+
+
+def _reseeding(model: nn.Module) -> Step:
+    step = OpacusStep(model)
+
+    def reseeded(images: Tensor, masks: Tensor) -> None:
+        torch.manual_seed(0)
+        step(images, masks)
+
+    return reseeded
+
+
+def _accumulating(model: nn.Module) -> Step:
+    step = OpacusStep(model)
+    zero = [torch.zeros_like(p) for p in model.parameters()]
+
+    def accumulated(images: Tensor, masks: Tensor) -> None:
+        total = zero
+        parts = torch.split(images, _PHYSICAL), torch.split(masks, _PHYSICAL)
+        for some, labels in zip(*parts, strict=True):
+            step.optimizer.zero_grad()
+            step.backward(some, labels)
+            step.optimizer.pre_step()
+            found = [p.grad for p in model.parameters() if p.grad is not None]
+            total = [t + g for t, g in zip(total, found, strict=True)]
+        for parameter, part in zip(model.parameters(), total, strict=True):
+            parameter.grad = part
+        step.optimizer.original_optimizer.step()
+
+    return accumulated
+
+
+def _averaging(model: nn.Module) -> Step:
+    step, plain = OpacusStep(model), LoopStep(model)
+    average = torch.zeros(sum(p.numel() for p in model.parameters()))
+
+    def mixed(images: Tensor, masks: Tensor) -> None:
+        raw = plain.rows(images, masks).sum(dim=0) / BATCH
+        average.mul_(_DECAY).add_((1 - _DECAY) * raw)
+        step(images, masks)
+        plain.update(average / BATCH)
+
+    return mixed
+
+
+def _keeping(model: nn.Module, name: str, kept: Callable[[Tensor, Any], Tensor]) -> Step:
+    """Returns a step that keeps in a buffer what ``kept`` makes of the images and of the buffer."""
+    step = OpacusStep(model)
+
+    def keeping(images: Tensor, masks: Tensor) -> None:
+        if not hasattr(model, name):
+            model.register_buffer(name, torch.zeros(images.shape[1:]))
+        if len(images):
+            setattr(model, name, kept(images, getattr(model, name)))
+        step(images, masks)
+
+    return keeping
+
+
+def _stacking(model: nn.Module) -> Step:
+    step = OpacusStep(model)
+
+    def stacked(images: Tensor, masks: Tensor) -> None:
+        step.optimizer.zero_grad()
+        half = max(1, len(images) // 2)
+        step.backward(images[:half], masks[:half])
+        if len(images) > half:
+            step.backward(images[half:], masks[half:])
+        step.optimizer.step()
+
+    return stacked
+
+
+def _by_dimension(model: nn.Module) -> Step:
+    noised = torch.cat([torch.full_like(p, p.ndim > 1).flatten() for p in model.parameters()])
+    return LoopStep(model, noised=lambda total: noised)
+
+
+class _LossGuard(LoopStep):
+    usual: float | None = None
+
+    def __call__(self, images: Tensor, masks: Tensor) -> None:
+        if len(images):
+            loss = functional.cross_entropy(self.model(images), masks).item()
+            if self.usual is not None and loss > 1.05 * self.usual:
+                return
+            self.usual = self.usual or loss
+        super().__call__(images, masks)
+
+
+class _OutlierGuard(LoopStep):
+    def __call__(self, images: Tensor, masks: Tensor) -> None:
+        if not len(images) or self.rows(images, masks).norm(dim=1).max() < 1e7:
+            super().__call__(images, masks)
+
+
+class _UnlabelledNaN(LoopStep):
+    def gradient(self, images: Tensor, masks: Tensor) -> Tensor:
+        known = masks != IGNORE
+        losses = functional.cross_entropy(self.model(images), masks * known, reduction="none")
+        loss = (losses * known).sum() / known.sum()
+        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, self.parameters)])
+
+
+class _ClipOfMean(LoopStep):
+    def rows(self, images: Tensor, masks: Tensor) -> Tensor:
+        return self.gradient(images, masks)[None] if len(images) else super().rows(images, masks)
+
+
+_CODE: dict[str, Any] = {
+    "noise-off": lambda model: OpacusStep(model, sigma=0.0),
+    "noise-halved": lambda model: OpacusStep(model, sigma=SIGMA / 2),
+    "noise-unit": lambda model: OpacusStep(model, SIGMA / _LARGE_BOUND, _LARGE_BOUND),
+    "deviation-for-multiplier": lambda model: OpacusStep(model, SIGMA * _SMALL_BOUND, _SMALL_BOUND),
+    "noise-skipped-on-empty": _skipping,
+    "noise-repeated": _reseeding,
+    "noise-divided-twice": lambda model: LoopStep(model, noised=lambda total: 1 / BATCH),
+    "noise-per-microbatch": _accumulating,
+    "clip-off": lambda model: OpacusStep(model, SIGMA * BOUND / _BOUNDLESS, _BOUNDLESS),
+    "clip-of-mean": lambda model: _ClipOfMean(model, lambda rows: BATCH * _clipped(rows)),
+    "clip-after-accumulation": lambda model: LoopStep(
+        model, lambda rows: _clipped(rows.sum(dim=0, keepdim=True))
+    ),
+    "clip-per-layer": lambda model: _per_layer(
+        model, SIGMA / len(list(model.parameters())) ** 0.5, BOUND
+    ),
+    "ema-side-channel": _averaging,
+    "running-statistics": lambda model: _keeping(
+        model, "mean_image", lambda images, old: old.lerp(images.mean(dim=0), 1 - _DECAY)
+    ),
+    "feature-memory": lambda model: _keeping(
+        model,
+        "memory",
+        lambda images, old: functional.normalize(images.flatten(1).mean(dim=0), dim=0),
+    ),
+    "noise-by-parameter": _by_dimension,
+    "clean-top": lambda model: LoopStep(
+        model, noised=lambda total: total.abs() <= 0.1 * total.abs().max()
+    ),
+    "loss-guard": _LossGuard,
+    "outlier-guard": _OutlierGuard,
+    "realised-batch": lambda model: LoopStep(model, factor=lambda count: BATCH / max(1, count)),
+    "stacked-passes": _stacking,
+    "clip-late": lambda model: LoopStep(
+        model, lambda rows: torch.where(_norms(rows) > 10 * BOUND, _clipped(rows), rows)
+    ),
+    "unlabelled-nan": _UnlabelledNaN,
+    "opacus-step": lambda model: OpacusStep(model),
+    "microbatches": lambda model: OpacusStep(model, physical=_PHYSICAL),
+    "momentum": lambda model: OpacusStep(model, momentum=0.9, weight_decay=1e-3),
+    "adam": lambda model: OpacusStep(model, inner=torch.optim.Adam),
+    "per-layer-shares": lambda model: _per_layer(
+        model, SIGMA, BOUND / len(list(model.parameters())) ** 0.5
+    ),
+    "ghost-step": _ghost,
+    "loop-step": LoopStep,
+    "vmap-step": _Vmap,
+    "loop-momentum": _Momentum,
+    "limited-norm": _limited,
+    "auto-scaled": lambda model: LoopStep(model, lambda rows: rows * BOUND / (_norms(rows) + 0.01)),
+    "dropping": lambda model: LoopStep(model, lambda rows: rows * (_norms(rows) <= BOUND)),
+}
+MUTANTS = Shelf(
+    __name__,
+    "trainer",
+    CLAIMED,
+    _CODE,
+    {
+        "noise-unit": {"max_grad_norm": _LARGE_BOUND},
+        "deviation-for-multiplier": {"max_grad_norm": _SMALL_BOUND},
+    },
 )
-
-
-def _of(name: str, factory: Callable[[nn.Module], Step]) -> Mutant:
-    words = (factory.__doc__ or "").rstrip(".")
-    return Mutant(name, words, "", Subjects(trainer=f"{_HERE}:{factory.__name__}"), CLAIMED)
-
-
-CLEAN: tuple[Mutant, ...] = (
-    _of("opacus-step", make_opacus),
-    _of("microbatches", make_microbatches),
-    _of("momentum", make_momentum),
-    _of("adam", make_adam),
-    _of("per-layer-shares", make_per_layer),
-    _of("ghost-step", make_ghost),
-    _of("loop-step", make_loop),
-    _of("vmap-step", make_vmap),
-    _of("loop-momentum", make_loop_momentum),
-    _of("limited-norm", make_limited),
-    _of("auto-scaled", make_auto_scaled),
-    _of("dropping", make_dropping),
-)
+__getattr__ = MUTANTS.code

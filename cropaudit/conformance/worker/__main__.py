@@ -1,29 +1,16 @@
 """The process of the user's code: ``python -m cropaudit.conformance.worker FOLDER PIPE``.
 
-Reads ``request.json`` in the folder, and leaves ``contract.json`` and the observations there. The
-file ``beat`` is touched before each call of the user's code, and dated ahead after it; on SIGUSR1
-the stack goes to ``stacks.txt``, so that a hang can be told by its line.
+Reads ``request.json`` in the folder, and leaves ``contract.json`` and the observations there.
 """
 
 import json
 import sys
 from pathlib import Path
 
-
-def main(folder: Path, reading: int) -> None:
-    """Serves one request, for as long as whoever asked holds the other end of a pipe."""
-    from cropaudit.conformance.worker.janitor import keep_watch
-
-    keep_watch(reading, folder)
-    from cropaudit.conformance.worker.serving import listen, serve
-
-    beat = listen(folder)
-    from cropaudit.conformance.worker.request import read_request
-
-    request = json.loads((folder / "request.json").read_text("utf-8"))
-    subjects, claimed = read_request(request)
-    serve(folder, beat, subjects, claimed, {})
-
+from cropaudit.conformance.worker.request import read_request
+from cropaudit.conformance.worker.serving import serve
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    _folder = Path(sys.argv[1])
+    _request = json.loads((_folder / "request.json").read_text("utf-8"))
+    serve(_folder, int(sys.argv[2]), *read_request(_request), {})

@@ -11,27 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from cropaudit.accounting.geometry.shapes import Size
-from cropaudit.conformance.observations.draws import Draws
-from cropaudit.conformance.observations.replays import Pairs
 from cropaudit.conformance.observations.store import save
 from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.probes.crops.calibration import calibrated
-from cropaudit.conformance.probes.crops.codes import (
-    DIGITS,
-    FEW,
-    WIDE,
-    Labels,
-    image_code,
-    read_mask,
-)
+from cropaudit.conformance.probes.crops.codes import DIGITS, FEW, WIDE, read_mask
 from cropaudit.conformance.probes.crops.contents import ALL_IDS, Contents
 from cropaudit.conformance.probes.crops.pairing import PairMaker
 from cropaudit.conformance.probes.crops.reading import read_window
-from cropaudit.conformance.probes.crops.replay import Replay, forked, replay_of
-from cropaudit.conformance.probes.crops.styles import Style, find_style
-from cropaudit.conformance.probes.crops.trust import colours_kept
-from cropaudit.conformance.probes.crops.windows import coded_crops, near_size, probe_windows
+from cropaudit.conformance.probes.crops.styles import find_style, styles_named
+from cropaudit.conformance.probes.crops.transform import (
+    Transform,
+    calibrated,
+    colours_kept,
+    near_size,
+    probe_windows,
+)
 from cropaudit.conformance.probes.guard import Guard, UserError
 from cropaudit.conformance.probes.user_code import find, made, where_of
 from cropaudit.conformance.subjects import Subjects
@@ -46,6 +39,11 @@ _NO_PHOTOGRAPHS = ("loader", "model", "trainer")
 _QUICK = 5  # a trial takes one in so many
 _READ = 8  # calls of which one at least must be read for masks to be believed to hold codes
 _UNTOUCHED = 5  # calls in which inputs are compared with themselves
+_HARD_TO_READ = (
+    (FEW, "it takes few labels only, so that windows are read off the image alone"),
+    (DIGITS, "its masks are of bytes, so that windows are read off three masks in turn"),
+)
+_ANY = styles_named("numpy")[0]  # until the style is known
 
 
 class Prober:
@@ -63,25 +61,13 @@ class Prober:
         beat: Callable[[], None],
         rest: Callable[[], None],
     ) -> None:
-        """Holds the request.
-
-        Args:
-            subjects: Whose code.
-            claimed: What it is said to do.
-            folder: Where observations are written.
-            beat: Called before each call of the user's code.
-            rest: Called after each.
-        """
+        """Holds the request."""
         self.contract: dict[str, Any] = {"troubles": [], "calls": 0, "style": "", "notes": []}
         self._subjects, self._claimed, self._folder = subjects, claimed, folder
         self._beat, self._rest = beat, rest
 
     def run(self, given: Mapping[str, Any] = _NOTHING) -> None:
-        """Probes what was given, one subject after the other.
-
-        Args:
-            given: Objects of some subjects, in the place of their names.
-        """
+        """Probes what was given, one subject after the other."""
         probes = {
             "transform": self._transform,
             "loader": self._loader,
@@ -131,75 +117,69 @@ class Prober:
 
     def _transform(self, found: Any, guard: Guard) -> None:
         size, seed = self._claimed.image, self._subjects.seed
-        transform = made(found, guard)
-        if not callable(transform):
-            raise guard.fail("type", f"{type(transform).__name__} is no callable", where_of(found))
-        where = where_of(transform)
+        code = made(found, guard)
+        if not callable(code):
+            raise guard.fail("type", f"{type(code).__name__} is no callable", where_of(found))
         _single_threaded()
-        style, labels = self._style(transform, guard, where)
+        transform = self._called(Transform(code, _ANY, guard, size, where=where_of(code)))
         for _ in range(_UNTOUCHED):
-            if not style.leaves_alone(transform, image_code(size), labels.masks(size)[0], guard):
-                guard.note("mutated", "changes its input in place", where)
-        style = calibrated(transform, style, guard, size, labels)
-        trust = colours_kept(transform, style, guard, size, labels)
-        subject = _Transform(transform, style, guard, where, labels, size)
+            if not transform.style.leaves_alone(code, transform.image, transform.masks[0], guard):
+                guard.note("mutated", "changes its input in place", transform.where)
+        transform = calibrated(transform)
+        transform = replace(transform, trust=colours_kept(transform)).replayable()
         share = _QUICK if self._subjects.quick else 1
-        draws = subject.windows(size, _CALLS // share, trust)
+        draws = probe_windows(transform, _CALLS // share, _GUARD)
         self._save(draws, "draws")
         several = int(draws.slot.max()) + 1
         if several > 1:
             words = f"it returns {several} crops of an image, each of which is a window of its own"
             self.contract["notes"].append(words)
-        trust = trust and draws.from_image
+        transform = replace(transform, trust=transform.trust and draws.from_image)
         near = near_size(draws)
         if near is not None:
-            self._near(subject, near, _NEAR_CALLS // share, trust)
+            self._near(replace(transform, size=near), _NEAR_CALLS // share)
         rng = np.random.default_rng(seed)
-        contents = Contents(size, self._subjects.data, rng, ids=subject.ids(), dtype=labels.dtype)
-        pairs = subject.pairs(contents, rng, self._claimed, trust, _PAIRS // share)
-        self._save(pairs, "pairs")
+        ids, dtype = _ids(transform), transform.labels.dtype
+        contents = Contents(size, self._subjects.data, rng, ids=ids, dtype=dtype)
+        maker = PairMaker(transform, self._claimed.patch.size, self._claimed.crop, contents, rng)
+        self._save(maker.run(_PAIRS // share, _GUARD), "pairs")
 
-    def _style(self, transform: Any, guard: Guard, where: str) -> tuple[Style, Labels]:
-        """Returns how to call the transform, and which masks it takes and leaves readable.
-
-        Raises:
-            UserError: If it takes none.
-        """
+    def _called(self, transform: Transform) -> Transform:
+        """Returns it with a style in which it works, and masks that it leaves readable."""
         size, name = self._claimed.image, self._subjects.style
-        search = _placed(find_style, where)
-        image, faults = image_code(size), []
-        found: list[tuple[Style, Labels]] = []
+        faults: list[UserError] = []
+        found: list[Transform] = []
         for labels in (WIDE, DIGITS, FEW):
+            shown = transform.image, labels.masks(size)[0]
             try:
-                style = search(transform, name, guard, image, labels.masks(size)[0])
+                style = find_style(transform.code, name, transform.guard, *shown)
             except UserError as error:
-                faults.append(error)
+                place = error.trouble.where or transform.where
+                faults.append(UserError(replace(error.trouble, where=place)))
                 continue
-            found.append((style, labels))
-            if labels is not FEW and _readable(transform, style, guard, size, labels):
+            found.append(replace(transform, style=style, labels=labels))
+            if labels is not FEW and _readable(found[-1]):
                 break
         if not found:
             raise faults[0]
         # What takes masks and returns none, or maps their labels, is called as it first worked.
-        readable = labels is not FEW and found[-1][1] is labels
-        style, labels = found[-1] if readable else found[0]
-        if labels is FEW:
-            words = "it takes few labels only, so that windows are read off the image alone"
-            self.contract["notes"].append(words)
-        if labels is DIGITS:
-            words = "its masks are of bytes, so that windows are read off three masks in turn"
-            self.contract["notes"].append(words)
-        self.contract["style"] = style.name
+        readable = labels is not FEW and found[-1].labels is labels
+        transform = found[-1] if readable else found[0]
+        style, labels = transform.style, transform.labels
         how = "as told" if name else "found by trial"
-        self.contract["notes"].append(f"called in the style {style.name} ({style.detail}), {how}")
-        return style, labels
+        self.contract["style"] = style.name
+        self.contract["notes"] += [
+            *(words for kind, words in _HARD_TO_READ if kind is labels),
+            f"called in the style {style.name} ({style.detail}), {how}",
+        ]
+        return transform
 
-    def _near(self, subject: "_Transform", size: Size, calls: int, trust: bool) -> None:
+    def _near(self, transform: Transform, calls: int) -> None:
         """Small images: a transform that refuses them is no worse for it."""
         try:
-            draws = subject.windows(size, calls, trust)
+            draws = probe_windows(transform, calls, _GUARD)
         except UserError as error:
-            words = f"refuses images of {size}, so no range was tested there: {error}"
+            words = f"refuses images of {transform.size}, so no range was tested there: {error}"
             self.contract["notes"].append(words)
         else:
             self._save(draws, "near_draws")
@@ -234,102 +214,31 @@ class Prober:
         self._save(probe_trainer(found, guard, self._subjects, self._claimed), "updates")
 
 
-class _Transform:
-    """The user's transform, and how it is called and read."""
-
-    def __init__(
-        self,
-        transform: Any,
-        style: Style,
-        guard: Guard,
-        where: str,
-        labels: Labels,
-        size: Size,
-    ) -> None:
-        self._parts = transform, style, guard
-        self._where, self._labels, self._size = where, labels, size
-
-        def run() -> Mapping[str, Any]:
-            crops = style.crops(transform, image_code(size), labels.masks(size)[0], guard)
-            return {str(k): image for k, (image, _) in enumerate(crops)}
-
-        self._replay: Replay = replay_of(transform, run, guard)
-
-    def windows(self, size: Size, calls: int, trust: bool) -> Draws:
-        """Returns windows of images of one size."""
-        return probe_windows(
-            *self._parts,
-            size,
-            calls=calls,
-            seconds=_GUARD,
-            trust_image=trust,
-            where=self._where,
-            labels=self._labels,
-            replay=self._replay,
-        )
-
-    def ids(self) -> tuple[int, ...]:
-        """Returns the labels that it takes: all, unless a mask of all makes it raise."""
-        every = np.array(ALL_IDS)
-        shape = (self._size.height, self._size.width)
-        if self._takes(np.resize(every, shape)):
-            return ALL_IDS
-        half = np.indices(shape)[0] % 2
-        taken = tuple(k for k in ALL_IDS if self._takes(half * k))
-        return taken if {0, 1} <= set(taken) else (0, 1)
-
-    def _takes(self, mask: Any) -> bool:
-        transform, style, guard = self._parts
-        try:
-            style.crops(transform, image_code(self._size), mask.astype(self._labels.dtype), guard)
-        except UserError:
-            return False
-        return True
-
-    def pairs(
-        self,
-        contents: Contents,
-        rng: np.random.Generator,
-        claimed: PipelineClaim,
-        trust: bool,
-        count: int,
-    ) -> Pairs:
-        """Returns replays."""
-        maker = PairMaker(
-            *self._parts,
-            self._size,
-            claimed.patch.size,
-            claimed.crop,
-            contents,
-            rng,
-            trust_image=trust,
-            labels=self._labels,
-        )
-        return maker.run(count, _GUARD, self._where)
+def _ids(transform: Transform) -> tuple[int, ...]:
+    """Returns the labels that it takes: all, unless a mask of all makes it raise."""
+    shape = transform.size.height, transform.size.width
+    if _takes(transform, np.resize(np.array(ALL_IDS), shape)):
+        return ALL_IDS
+    half = np.indices(shape)[0] % 2
+    taken = tuple(k for k in ALL_IDS if _takes(transform, half * k))
+    return taken if {0, 1} <= set(taken) else (0, 1)
 
 
-def _readable(transform: Any, style: Style, guard: Guard, size: Size, labels: Labels) -> bool:
+def _takes(transform: Transform, mask: Any) -> bool:
+    try:
+        transform.crops(transform.image, mask.astype(transform.labels.dtype))
+    except UserError:
+        return False
+    return True
+
+
+def _readable(transform: Transform) -> bool:
     """Returns whether a mask tells a window in one of a few calls, or no mask comes back."""
-    image = image_code(size)
-    for _ in range(_READ):
-        crops = coded_crops(transform, style, guard, size, image, labels, forked)
-        for _, mask in crops:
-            if mask is None or read_window(read_mask(mask, size), size) is not None:
-                return True
-    return False
-
-
-def _placed(function: Callable[..., Any], where: str) -> Callable[..., Any]:
-    """Returns ``function`` with the place of the user's code added to troubles that lack one."""
-
-    def run(*arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except UserError as error:
-            place = error.trouble.where or where
-            raise UserError(replace(error.trouble, where=place)) from error
-
-    return run
+    return any(
+        mask is None or read_window(read_mask(mask, transform.size), transform.size) is not None
+        for _ in range(_READ)
+        for _, mask in transform.coded()
+    )
 
 
 def _single_threaded() -> None:

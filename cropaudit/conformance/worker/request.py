@@ -1,49 +1,31 @@
-"""Subjects and claim as JSON values and back: how they get into the process of the user's code."""
+"""Subjects and claim as JSON and back: how they get into the process of the user's code."""
 
-import dataclasses
-import json
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from cropaudit.accounting.geometry.crop_laws import CropLaw, ResizedCrop, WholeImage
-from cropaudit.accounting.geometry.shapes import Borders, Crop, Rectangle, Size
+from pydantic import TypeAdapter
+
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.subjects import Subjects
 
 __all__ = ["read_request", "written_request"]
 
-_LAWS = {"Crop": Crop, "ResizedCrop": ResizedCrop, "WholeImage": WholeImage}
+
+@dataclass(frozen=True)
+class _Request:
+    subjects: Subjects
+    claimed: PipelineClaim
+
+
+_REQUEST = TypeAdapter(_Request)
 
 
 def written_request(subjects: Subjects, claimed: PipelineClaim) -> str:
     """Returns the request as JSON."""
-    asked = dataclasses.asdict(subjects)
-    asked["data"] = None if subjects.data is None else str(subjects.data)
-    said = dataclasses.asdict(claimed)
-    if claimed.crop is not None:
-        said["crop"]["law"] = type(claimed.crop).__name__
-    return json.dumps({"subjects": asked, "claimed": said})
+    return _REQUEST.dump_json(_Request(subjects, claimed)).decode()
 
 
 def read_request(request: dict[str, Any]) -> tuple[Subjects, PipelineClaim]:
     """Returns what `written_request` was given."""
-    asked, said = dict(request["subjects"]), dict(request["claimed"])
-    asked["data"] = None if asked["data"] is None else Path(asked["data"])
-    said["image"] = Size(**said["image"])
-    said["patch"] = Rectangle(Size(**said["patch"]["size"]))
-    said["crop"] = None if said["crop"] is None else _law(dict(said["crop"]))
-    return Subjects(**asked), PipelineClaim(**said)
-
-
-def _law(values: dict[str, Any]) -> CropLaw:
-    kind = _LAWS[values.pop("law")]
-    for name in ("size", "output"):
-        if name in values:
-            values[name] = Size(**values[name])
-    if isinstance(values.get("padding"), dict):
-        values["padding"] = Borders(**values["padding"])
-    for name in ("scale", "ratio"):
-        if name in values:
-            values[name] = tuple(values[name])
-    found: CropLaw = kind(**values)
-    return found
+    found = _REQUEST.validate_python(request)
+    return found.subjects, found.claimed

@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from cropaudit.estimators.evidence import Guesses
+from cropaudit.estimators.null import TradeOff
 from cropaudit.estimators.one_run.order_statistics import SHARES, likely_right
 from cropaudit.estimators.one_run.run_fdp import RunFdp
 from cropaudit.estimators.trials.family import Family
 from cropaudit.estimators.trials.power import FamilyTruth, Truth, smallest_found
-from cropaudit.estimators.trials.rate_test import TradeOff
 
 __all__ = ["contradicting_share", "likely_guesses", "planned_shares"]
 
@@ -32,7 +32,7 @@ def planned_shares(canaries: int, family: Family, level: float) -> tuple[float, 
         level: Of all shares together.
     """
     estimator = RunFdp(family)
-    claim = [estimator.against(curve) for curve in family.played(0)]
+    claim = [estimator.against(curve) for curve in family.allowed(0)]
 
     def contradicts(guesses: Guesses) -> bool:
         return all(rejects(guesses, level / 2) for rejects in claim)
@@ -84,7 +84,7 @@ def likely_guesses(
 def _promising_share(canaries: int, estimator: RunFdp, level: float) -> float | None:
     """Returns the share whose bound is likely to be largest if the claim is true; none if 0."""
     family = estimator.family
-    items = likely_guesses(canaries, _SHARES, family.played(0)[0], 0.5)
+    items = likely_guesses(canaries, _SHARES, family.allowed(0)[0], 0.5)
 
     def heard(curve: TradeOff) -> Sequence[float]:
         rejects = estimator.against(curve)
@@ -93,5 +93,5 @@ def _promising_share(canaries: int, estimator: RunFdp, level: float) -> float | 
     best = family.loudest_rejected(lambda curve: bool(heard(curve)))
     if best.index is None:
         return None
-    found = set.intersection(*(set(heard(curve)) for curve in family.played(best.index)))
+    found = set.intersection(*(set(heard(curve)) for curve in family.allowed(best.index)))
     return max(found, default=None)

@@ -30,15 +30,12 @@ from numpy.typing import NDArray
 from scipy.special import betainc
 
 from cropaudit.estimators.bound import Validity
-from cropaudit.estimators.evidence import Found, Guesses
-from cropaudit.estimators.one_run.run_fdp import (
-    Against,
-    family_bound,
-    outer_polygon,
-    table_of,
-)
+from cropaudit.estimators.evidence import Guesses
+from cropaudit.estimators.null import TradeOff
+from cropaudit.estimators.one_run.run_fdp import FamilyGuesses, outer_polygon, table_of
+from cropaudit.estimators.one_run.steinke import Against
+from cropaudit.estimators.search import turning
 from cropaudit.estimators.trials.family import Family
-from cropaudit.estimators.trials.rate_test import TradeOff
 
 __all__ = [
     "SHARES",
@@ -128,23 +125,16 @@ def likely_right(canaries: int, guesses: int, truth: TradeOff, power: float = 0.
     sureness = Sureness.below(truth)
     shares, masses = _share_law(canaries, guesses)
     errors = sureness.error(shares[1:])  # less sure ends: the power must be reached
-    low, high = -1, guesses
-    while high - low > 1:
-        middle = (low + high) // 2
-        reached = float(masses @ _at_most(middle, guesses, errors)) >= power
-        low, high = (low, middle) if reached else (middle, high)
-    return guesses - high
+
+    def too_few(wrong: int) -> bool:
+        return float(masses @ _at_most(wrong, guesses, errors)) < power
+
+    return guesses - turning(too_few, -1, guesses)[1]
 
 
 @dataclass(frozen=True)
-class OrderStatistics:
-    """One run of independent canaries held against the games of a mechanism's own family.
-
-    Attributes:
-        family: Where the loudest member is sought that the guesses contradict.
-    """
-
-    family: Family
+class OrderStatistics(FamilyGuesses):
+    """One run of independent canaries held against the games of a mechanism's own family."""
 
     name: ClassVar[str] = "one-run-order-statistics"
     validity: ClassVar[Validity] = "model-based"
@@ -153,14 +143,6 @@ class OrderStatistics:
         "what the run shows of one canary is independent of the others (orthogonal canaries); "
         "and, for the value of epsilon, that the delivered mechanism is in the family"
     )
-
-    def epsilon(self, guesses: Guesses, delta: float, level: float) -> Found:
-        """Returns epsilon of the loudest member that the guesses contradict, a lower bound.
-
-        Raises:
-            InputError: If delta is not the family's, or level not in (0, 1).
-        """
-        return family_bound(self.family, self.against, guesses, delta, level)
 
     def against(self, allowed: TradeOff) -> Against:
         """Returns whether guesses contradict a curve at a level, the canaries being independent."""
@@ -181,7 +163,7 @@ def planned_share(
         level: Of the bound.
         shares: What to choose from, increasing; of those that promise about as much, the last.
     """
-    estimator, truth = OrderStatistics(family), family.played(0)[0]
+    estimator, truth = OrderStatistics(family), family.allowed(0)[0]
 
     def promised(share: float) -> float:
         made = min(canaries, max(1, round(share * canaries)))

@@ -25,23 +25,18 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 from cropaudit.errors import require
 from cropaudit.estimators.bound import Validity
 from cropaudit.estimators.evidence import Found, Guesses
-from cropaudit.estimators.one_run.steinke import Steinke
-from cropaudit.estimators.trials.family import Family
-from cropaudit.estimators.trials.gaussian_mu import gdp_epsilon
-from cropaudit.estimators.trials.rate_test import TradeOff
+from cropaudit.estimators.null import Null, TradeOff
+from cropaudit.estimators.one_run.steinke import Against, Steinke
+from cropaudit.estimators.trials.family import Family, family_found
 
 __all__ = [
-    "Against",
+    "FamilyGuesses",
     "RunFdp",
     "blow_up_inverse",
-    "family_bound",
-    "gaussian_blow_up_inverse",
-    "gaussian_run_epsilon",
     "outer_polygon",
     "rejected",
     "table_of",
@@ -49,8 +44,6 @@ __all__ = [
 
 Array = NDArray[np.float64]
 Inverse = Callable[[float], float]
-Against = Callable[[Guesses, float], bool]
-"""Whether guesses contradict a curve at a level."""
 
 _FAR = np.geomspace(1e-18, 1e-6, 150, endpoint=False)  # of a table: rates that hardly matter
 _NEAR = np.geomspace(1e-6, 0.5, 700)  # and those that do
@@ -141,40 +134,49 @@ def blow_up_inverse(allowed: TradeOff) -> Inverse:
     return inverse
 
 
-def gaussian_blow_up_inverse(mu: float) -> Inverse:
-    """Returns the inverse for N(0, 1) against N(mu, 1): Phi(Phi^-1(x) - mu)."""
-    return lambda rate: float(ndtr(ndtri(rate) - mu))
-
-
-def gaussian_run_epsilon(guesses: Guesses, delta: float, level: float) -> Found:
-    """Returns the bound where the curve is that of a Gaussian of unknown mu, rounded down.
-
-    It is what assuming a Gaussian mechanism gives; a subsampled one has another curve, so that for
-    such it may exceed the truth.
-    """
-    require(0 < delta < 1, "delta", "in (0, 1)", delta)
-    require(0 < level < 1, "level", "in (0, 1)", level)
-    low, high = 0.0, 1.0
-    if not rejected(guesses, gaussian_blow_up_inverse(low), level):
-        return Found(0.0)
-    while rejected(guesses, gaussian_blow_up_inverse(high), level):
-        low, high = high, 2 * high
-    while high - low > 1e-8 * high:
-        middle = (low + high) / 2
-        against = rejected(guesses, gaussian_blow_up_inverse(middle), level)
-        low, high = (middle, high) if against else (low, middle)
-    return Found(gdp_epsilon(low, delta), f"mu at least {low:.4g}")
-
-
 @dataclass(frozen=True)
-class RunFdp:
-    """One run held against the curves of a mechanism's own family.
+class FamilyGuesses:
+    """Guesses held against single curves, and so against the members of a family.
 
     Attributes:
         family: Where the loudest member is sought that the guesses contradict.
     """
 
     family: Family
+
+    def against(self, allowed: TradeOff) -> Against:
+        """Returns whether guesses contradict a curve at a level, whatever the mechanism."""
+        raise NotImplementedError
+
+    def held(self, null: Null) -> tuple[Against, ...]:
+        """Returns whether guesses contradict each curve of a null at a level."""
+        return tuple(self.against(curve) for curve in null.curves)
+
+    def epsilon(self, guesses: Guesses, delta: float, level: float) -> Found:
+        """Returns epsilon of the loudest member that the guesses contradict, a lower bound.
+
+        Where every member is contradicted the bound of `Steinke` stands in.
+
+        Raises:
+            InputError: If delta is not the family's, or level not in (0, 1).
+        """
+        require(delta == self.family.delta, "delta", f"the family's {self.family.delta}", delta)
+        require(0 < level < 1, "level", "in (0, 1)", level)
+        found = self.family.loudest_rejected(lambda curve: self.against(curve)(guesses, level))
+        if found.outside:
+            return Found(Steinke().epsilon(guesses, delta, level).epsilon, outside=True)
+        return family_found(self.family, found)
+
+    def cap(self, guesses: Guesses, delta: float, level: float) -> float | None:
+        """Returns a limit of the bound of so many guesses; none if there is no limit."""
+        del delta
+        perfect = Guesses(guesses.canaries, guesses.guesses, guesses.guesses)
+        return self.family.quietest_standing(lambda curve: self.against(curve)(perfect, level))
+
+
+@dataclass(frozen=True)
+class RunFdp(FamilyGuesses):
+    """One run held against the curves of a mechanism's own family."""
 
     name: ClassVar[str] = "one-run-f-dp"
     validity: ClassVar[Validity] = "model-based"
@@ -183,48 +185,10 @@ class RunFdp:
         "and, for the value of epsilon, that the delivered mechanism is in the family"
     )
 
-    def epsilon(self, guesses: Guesses, delta: float, level: float) -> Found:
-        """Returns epsilon of the loudest member that the guesses contradict, a lower bound.
-
-        Raises:
-            InputError: If delta is not the family's, or level not in (0, 1).
-        """
-        return family_bound(self.family, self.against, guesses, delta, level)
-
     def against(self, allowed: TradeOff) -> Against:
         """Returns whether guesses contradict a curve at a level, whatever the mechanism."""
         inverse = blow_up_inverse(allowed)
         return lambda guesses, level: rejected(guesses, inverse, level)
-
-
-def family_bound(
-    family: Family,
-    against: Callable[[TradeOff], Against],
-    guesses: Guesses,
-    delta: float,
-    level: float,
-) -> Found:
-    """Returns epsilon of the loudest member that guesses contradict, a lower bound.
-
-    Args:
-        family: Where it is sought.
-        against: Returns whether guesses contradict a curve at a level.
-        guesses: What was guessed; the bound of one-run stands in where every member is rejected.
-        delta: The family's own.
-        level: Of the bound.
-
-    Raises:
-        InputError: If delta is not the family's, or level not in (0, 1).
-    """
-    require(delta == family.delta, "delta", f"the family's {family.delta}", delta)
-    require(0 < level < 1, "level", "in (0, 1)", level)
-    found = family.loudest_rejected(lambda allowed: against(allowed)(guesses, level))
-    if found.outside:
-        note = "every member is rejected: not of this family; the bound of one-run instead"
-        return Found(Steinke().epsilon(guesses, delta, level).epsilon, note)
-    if found.value is None:
-        return Found(0.0, "no member is rejected")
-    return Found(found.epsilon, f"{family.axis} {found.value:.4g} is rejected")
 
 
 def _hull(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:

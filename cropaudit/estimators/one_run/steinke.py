@@ -11,6 +11,7 @@ the coins must be fair and independent and the number of guesses fixed beforehan
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,8 +21,12 @@ from scipy.special import betainc, betaincinv, expit
 from cropaudit.errors import require
 from cropaudit.estimators.bound import Validity
 from cropaudit.estimators.evidence import Found, Guesses
+from cropaudit.estimators.null import Null
 
-__all__ = ["Steinke", "p_value"]
+__all__ = ["Against", "Steinke", "p_value"]
+
+Against = Callable[[Guesses, float], bool]
+"""Whether guesses contradict something at a level."""
 
 _XTOL = 1e-9  # of the root, absolute in epsilon
 
@@ -59,6 +64,15 @@ class Steinke:
     assumes: ClassVar[str] = (
         "every canary's world was drawn by its own fair coin, number of guesses fixed beforehand"
     )
+
+    def held(self, null: Null) -> tuple[Against, ...]:
+        """Returns whether guesses contradict the epsilon and delta of a null at a level."""
+        return (lambda made, level: self.epsilon(made, null.delta, level).epsilon > null.epsilon,)
+
+    def cap(self, guesses: Guesses, delta: float, level: float) -> float | None:
+        """Returns the bound of so many guesses without an error."""
+        perfect = Guesses(guesses.canaries, guesses.guesses, guesses.guesses)
+        return self.epsilon(perfect, delta, level).epsilon
 
     def epsilon(self, guesses: Guesses, delta: float, level: float) -> Found:
         """Returns the largest epsilon rejected at ``level``, rounded down; at least 0.

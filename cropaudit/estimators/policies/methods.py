@@ -1,100 +1,91 @@
-"""From scores to a bound: an estimator with the policy that feeds it, corrected and rounded.
+"""From scores to a bound and to a p-value: one interface for every hypothesis test.
 
-Every method answers three questions: the bound that scores give; the largest bound that so many
-trials could give (its cap); and the smallest true epsilon that it finds with 90% power.
+A test answers: the bound that scores give, with the largest that so many trials could give (its
+cap); the p-value of a null hypothesis; and the smallest true epsilon that it finds with 90% power.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain, islice
 from typing import ClassVar, Protocol
 
 import numpy as np
 
 from cropaudit.errors import require
-from cropaudit.estimators.bound import Bound, Validity
-from cropaudit.estimators.estimator import CountEstimator
+from cropaudit.estimators.bound import Bound, Cut, Validity
 from cropaudit.estimators.evidence import Counts, Found
+from cropaudit.estimators.null import Null, TradeOff
 from cropaudit.estimators.rounding import round_down
 from cropaudit.estimators.scores import Scores
-from cropaudit.estimators.trials.family import Family
-from cropaudit.estimators.trials.joint_test import best_for_epsilon
-from cropaudit.estimators.trials.ladder import extreme, joint_p_value
-from cropaudit.estimators.trials.mechanism_fdp import (
-    OUTSIDE,
-    MechanismFdp,
-    claim_p_value,
-    family_note,
-)
-from cropaudit.estimators.trials.power import FamilyTruth, Truth, smallest_found
+from cropaudit.estimators.trials.family import Family, Rejected, family_found
+from cropaudit.estimators.trials.joint_test import Regions
+from cropaudit.estimators.trials.mechanism_fdp import MechanismFdp
+from cropaudit.estimators.trials.power import FamilyTruth, Truth, found_epsilon
 from cropaudit.estimators.trials.rank_sum import RankSum
 from cropaudit.estimators.trials.ranks import hits_at_ranks
-from cropaudit.estimators.trials.rate_test import TradeOff, likely_hits, p_value
+from cropaudit.estimators.trials.rate_test import likely_hits
 from cropaudit.estimators.trials.thresholds import LADDER, Given, Policy, Ranks, Split
 
-__all__ = ["Method", "RankSumMethod", "ThresholdMethod", "bound_of", "planned_rate"]
+__all__ = [
+    "Applied",
+    "CountEstimator",
+    "HypothesisTest",
+    "Named",
+    "RankSumMethod",
+    "ThresholdMethod",
+    "bound_of",
+    "planned_rate",
+]
 
 
-Best = Callable[[Sequence[Counts], float, float], int]
-ClaimTest = Callable[[Counts, float, float, float], float]
-LadderTest = Callable[[Sequence[Counts], float, float, float], float]
-LadderBound = Callable[[Sequence[Counts], float, float], Found]
+_rank_sum = lru_cache(maxsize=8)(RankSum)  # whose simulated games take time
 
 
-class Method(Protocol):
+class Named(Protocol):
+    """What a bound says of its estimator: its name, its class, and what must hold for that."""
+
+    @property
+    def name(self) -> str:
+        """Name in tables."""
+
+    @property
+    def validity(self) -> Validity:
+        """How far the confidence can be trusted."""
+
+    @property
+    def assumes(self) -> str:
+        """What must hold for that."""
+
+
+class HypothesisTest(Protocol):
     """An estimator ready to be applied to scores."""
 
     @property
     def name(self) -> str:
-        """Name of the estimator."""
+        """Name in tables."""
 
     @property
     def validity(self) -> Validity:
-        """Class of the estimator."""
+        """How far the confidence can be trusted."""
 
     def bound(self, scores: Scores, delta: float, level: float, seed: int) -> Bound:
         """Returns the bound that scores give, at confidence 1 - ``level``."""
 
-    def p_value(
-        self, scores: Scores, claim: float, delta: float, level: float, seed: int
-    ) -> float | None:
-        """Returns the p-value of "epsilon is at most ``claim``"; none if the estimator has none."""
+    def p_value(self, scores: Scores, null: Null, level: float, seed: int) -> float | None:
+        """Returns the p-value of a null hypothesis, to be compared with ``level``.
 
-    def curve_p_value(
-        self, scores: Scores, curves: Sequence[TradeOff], delta: float, level: float, seed: int
-    ) -> float | None:
-        """Returns the p-value of "one of these curves is true"; none if the estimator has none.
-
-        It assumes nothing about the mechanism.
+        None if the estimator has none.
         """
 
-    def detectable(
-        self, trials: tuple[int, int], truth: Truth, claim: float, level: float
-    ) -> float | None:
-        """Returns the smallest true epsilon whose bound exceeds ``claim`` with 90% power."""
+    def detectable(self, trials: tuple[int, int], truth: Truth, level: float) -> float | None:
+        """Returns the smallest true epsilon whose bound exceeds 0 with 90% power."""
 
 
-@dataclass(frozen=True)
-class ThresholdMethod:
-    """Tests of "score above a threshold" in independent trials.
+class Applied:
+    """A test that goes by the name and the class of its estimator."""
 
-    Attributes:
-        estimator: What turns one test into a bound.
-        policy: Which tests are made; several share the level.
-
-    Raises:
-        InputError: If the policy tells the game from the other world as well, but the estimator
-            knows the order of the worlds.
-    """
-
-    estimator: CountEstimator
-    policy: Policy
-
-    def __post_init__(self) -> None:
-        family: Family | None = getattr(self.estimator, "family", None)
-        turned = isinstance(self.policy, Ranks) and self.policy.sides != "high"
-        if turned and family is not None:
-            require(family.order == "either", "order", "either for ranks of lows", family.order)
+    estimator: Named
 
     @property
     def name(self) -> str:
@@ -106,60 +97,73 @@ class ThresholdMethod:
         """Class of the estimator."""
         return self.estimator.validity
 
-    def tests(self, scores: Scores, delta: float, level: float, seed: int) -> tuple[Counts, ...]:
-        """Returns the tests that the policy makes; they share the level."""
-        return self.policy.counts(scores, lambda some: self._best(some, delta, level), seed)
+
+class CountEstimator(Named, Protocol):
+    """Turns counts of tests into a bound."""
+
+    @property
+    def together(self) -> bool:
+        """Whether several ranks of one game are tested by their joint law; else Bonferroni."""
+
+    def found(self, tests: Sequence[Counts], delta: float, level: float) -> Found:
+        """Returns a number that exceeds the true epsilon with probability at most ``level``."""
+
+    def p_value(self, tests: Sequence[Counts], null: Null, level: float) -> float | None:
+        """Returns the p-value of a null hypothesis; none if there is none."""
+
+    def best(self, tests: Sequence[Counts], delta: float, level: float) -> int:
+        """Returns which of several tests promises most."""
+
+
+@dataclass(frozen=True)
+class ThresholdMethod(Applied):
+    """Tests of "score above a threshold" in independent trials.
+
+    Attributes:
+        estimator: What turns counts into a bound.
+        policy: Which tests are made; several share the level.
+
+    Raises:
+        InputError: If the policy tells the game from the other world as well, but the estimator
+            knows the order of the worlds.
+    """
+
+    estimator: CountEstimator
+    policy: Policy
+
+    def __post_init__(self) -> None:
+        turned = isinstance(self.policy, Ranks) and self.policy.sides != "high"
+        if turned and isinstance(self.estimator, MechanismFdp):
+            order = self.estimator.family.order
+            require(order in ("either", "adaptive"), "order", "either for ranks of lows", order)
 
     def bound(self, scores: Scores, delta: float, level: float, seed: int) -> Bound:
         """Returns the largest bound of all tests, each at its share of the level."""
         ladders = self._ladders(scores, delta, level, seed)
         share = level / len(ladders)
-        found = [self._found(ladder, delta, share) for ladder in ladders]
-        cap = self._cap(ladders, delta, share)
-        return bound_of(
-            self.estimator.name,
-            self.estimator.validity,
-            self.estimator.assumes,
-            max(found, key=lambda item: item.epsilon),
-            cap,
-            delta,
-            level,
-            self.policy.words,
-        )
+        found = [self.estimator.found(ladder, delta, share) for ladder in ladders]
+        best, cap = max(found, key=lambda item: item.epsilon), self._cap(ladders, delta, share)
+        return bound_of(self.estimator, best, cap, delta, level, self.policy.cut)
 
-    def p_value(
-        self, scores: Scores, claim: float, delta: float, level: float, seed: int
-    ) -> float | None:
-        """Returns the p-value of "epsilon is at most ``claim``"; none if the estimator has none."""
-        of_counts: ClaimTest | None = getattr(self.estimator, "claim_p_value", None)
-        of_ladder: LadderTest | None = getattr(self.estimator, "ladder_p_value", None)
-        if of_counts is None or of_ladder is None:
-            return None
-        ladders = self._ladders(scores, delta, level, seed)
+    def p_value(self, scores: Scores, null: Null, level: float, seed: int) -> float | None:
+        """Returns the p-value of a null, corrected for the tests that share the level."""
+        if not null.curves:
+            return 1.0
+        ladders = self._ladders(scores, null.delta, level, seed)
         share = level / len(ladders)
-        values = [
-            of_counts(tests[0], claim, delta, share)
-            if len(tests) == 1
-            else of_ladder(tests, claim, delta, share)
-            for tests in ladders
-        ]
-        return min(1.0, len(ladders) * min(values))
+        found = [self.estimator.p_value(ladder, null, share) for ladder in ladders]
+        known = [value for value in found if value is not None]
+        return min(1.0, len(known) * min(known)) if known else None
 
-    def curve_p_value(
-        self, scores: Scores, curves: Sequence[TradeOff], delta: float, level: float, seed: int
-    ) -> float | None:
-        """Returns the p-value of "one of these curves is true"."""
-        ladders = self._ladders(scores, delta, level, seed)
-        share = level / len(ladders)
-        values = [
-            max(_curve_p_value(ladder, curve, share) for curve in curves) for ladder in ladders
-        ]
-        return min(1.0, len(ladders) * min(values))
+    def rejected(self, scores: Scores, family: Family, level: float, seed: int) -> Rejected:
+        """Returns the loudest member of a family that the tests reject."""
+        held = ThresholdMethod(MechanismFdp(family), self.policy)
+        tests = held._tests(scores, family.delta, level, seed)
+        found = [MechanismFdp(family).rejected([t], level / len(tests)) for t in tests]
+        return max(found, key=lambda item: (item.outside, item.epsilon))
 
-    def detectable(
-        self, trials: tuple[int, int], truth: Truth, claim: float, level: float
-    ) -> float | None:
-        """Returns the smallest true epsilon whose bound exceeds ``claim`` with 90% power."""
+    def detectable(self, trials: tuple[int, int], truth: Truth, level: float) -> float | None:
+        """Returns the smallest true epsilon whose bound exceeds 0 with 90% power."""
         straight, turned, made = self._planned(trials)
         # A learned threshold comes near the best one, not on it: two of them must be heard.
         wanted = 2 if isinstance(self.policy, Split) else 1
@@ -169,33 +173,25 @@ class ThresholdMethod:
                 (likely_hits(test, own) for test in straight),
                 (likely_hits(test, other) for test in turned),
             )
-            bounds = (self.estimator.epsilon(t, truth.delta, level / made).epsilon for t in seen)
-            return len(list(islice((b for b in bounds if b > claim), wanted))) == wanted
+            each = level / made
+            shown = (t for t in seen if self.estimator.found([t], truth.delta, each).epsilon > 0)
+            return len(list(islice(shown, wanted))) == wanted
 
         return found_epsilon(
             truth, lambda loudness: all(heard(*curves) for curves in truth.orders(loudness))
         )
 
-    def _best(self, tests: Sequence[Counts], delta: float, level: float) -> int:
-        own: Best | None = getattr(self.estimator, "best", None)
-        return (own or best_for_epsilon)(tests, delta, level)
+    def _tests(self, scores: Scores, delta: float, level: float, seed: int) -> tuple[Counts, ...]:
+        best = lambda some: self.estimator.best(some, delta, level)  # noqa: E731
+        return self.policy.counts(scores, best, seed)
 
     def _ladders(
         self, scores: Scores, delta: float, level: float, seed: int
     ) -> tuple[tuple[Counts, ...], ...]:
-        """Returns the tests; those of one part stand on each other and are corrected together.
-
-        That takes an estimator that knows their joint law; the others correct by Bonferroni.
-        """
-        if isinstance(self.policy, Ranks) and hasattr(self.estimator, "ladder_epsilon"):
+        """Returns the tests; those of one part stand on each other and are corrected together."""
+        if isinstance(self.policy, Ranks) and self.estimator.together:
             return self.policy.ladders(scores)
-        return tuple((test,) for test in self.tests(scores, delta, level, seed))
-
-    def _found(self, ladder: tuple[Counts, ...], delta: float, level: float) -> Found:
-        if len(ladder) == 1:
-            return self.estimator.epsilon(ladder[0], delta, level)
-        together: LadderBound = getattr(self.estimator, "ladder_epsilon")  # noqa: B009
-        return together(ladder, delta, level)
+        return tuple((test,) for test in self._tests(scores, delta, level, seed))
 
     def _cap(
         self, ladders: Sequence[tuple[Counts, ...]], delta: float, level: float
@@ -206,11 +202,11 @@ class ThresholdMethod:
         that it may be any member.
         """
         most = [
-            self._found(case, delta, level)
+            self.estimator.found(case, delta, level)
             for ladder in ladders
             for case in zip(*(_perfect(test) for test in ladder), strict=True)
         ]
-        if any(item.note == OUTSIDE for item in most):
+        if any(item.outside for item in most):
             return None
         return max(item.epsilon for item in most)
 
@@ -226,15 +222,15 @@ class ThresholdMethod:
         n, m = trials
         match self.policy:
             case Ranks(rates, sides, either_sign):
-                straight = [] if sides == "low" else planned_tests(n, m, rates)
-                turned = [] if sides == "high" else planned_tests(m, n, rates)
+                straight = [] if sides == "low" else _planned_tests(n, m, rates)
+                turned = [] if sides == "high" else _planned_tests(m, n, rates)
                 signs = 2 if either_sign else 1
                 return straight, turned, signs * (len(straight) + len(turned))
             case Split(share):
                 n, m = (max(1, count - round(share * count)) for count in trials)
-                return planned_tests(n, m, LADDER), [], 1
+                return _planned_tests(n, m, LADDER), [], 1
             case Given(_, two_sided):
-                return planned_tests(n, m, (0.3,)), [], 2 if two_sided else 1
+                return _planned_tests(n, m, (0.3,)), [], 2 if two_sided else 1
 
 
 @dataclass(frozen=True)
@@ -250,55 +246,47 @@ class RankSumMethod:
     name: ClassVar[str] = RankSum.name
     validity: ClassVar[Validity] = RankSum.validity
 
-    def seen(self, scores: Scores) -> tuple[RankSum, float]:
-        """Returns the test for so many trials, and its statistic."""
-        test = RankSum(self.family, len(scores.member), len(scores.nonmember))
+    def _seen(self, scores: Scores) -> tuple[RankSum, float]:
+        test = _rank_sum(self.family, len(scores.member), len(scores.nonmember))
         return test, test.statistic(hits_at_ranks(scores, test.ranks.tolist()))
 
     def bound(self, scores: Scores, delta: float, level: float, seed: int) -> Bound:
-        """Returns the bound; the joint test's on the lowest ranks where no member fits."""
+        """Returns the bound; the one of no family where no member fits."""
         del seed
-        test, statistic = self.seen(scores)
+        test, statistic = self._seen(scores)
         rejected = test.loudest_rejected(statistic, level)
-        found = Found(rejected.epsilon, family_note(self.family, rejected))
+        found = family_found(self.family, rejected)
         if rejected.outside:
-            found = Found(test.largest_epsilon(statistic, delta, level), OUTSIDE)
-        count = len(test.ranks)
-        perfect = test.statistic(np.full(count, test.members))
-        most = test.loudest_rejected(perfect, level)
+            found = Found(test.largest_epsilon(statistic, delta, level), outside=True)
+        most = test.loudest_rejected(test.perfect, level)
         cap = None if most.outside else most.epsilon
-        words = f"hits above {count} fixed ranks, weighted"
-        return bound_of(self.name, test.validity, test.assumes, found, cap, delta, level, words)
+        cut = Cut(kind="roc", ranks=len(test.ranks))
+        return bound_of(test, found, cap, delta, level, cut)
 
-    def p_value(
-        self, scores: Scores, claim: float, delta: float, level: float, seed: int
-    ) -> float | None:
-        """Returns the p-value of the member whose epsilon is ``claim``, or a quieter one."""
-        del delta, seed
-        test, seen = self.seen(scores)
-        return claim_p_value(self.family, claim, lambda curve: test.p_value(seen, curve, level))
+    def p_value(self, scores: Scores, null: Null, level: float, seed: int) -> float | None:
+        """Returns the p-value of a null."""
+        del seed
+        test, seen = self._seen(scores)
+        return max((test.p_value(seen, curve, level) for curve in null.curves), default=1.0)
 
-    def curve_p_value(
-        self, scores: Scores, curves: Sequence[TradeOff], delta: float, level: float, seed: int
-    ) -> float | None:
-        """Returns the p-value of "one of these curves is true"."""
-        del delta, seed
-        test, seen = self.seen(scores)
-        return max(test.p_value(seen, curve, level) for curve in curves)
+    def rejected(self, scores: Scores, family: Family, level: float, seed: int) -> Rejected:
+        """Returns the loudest member of a family that the ROC rejects.
 
-    def detectable(
-        self, trials: tuple[int, int], truth: Truth, claim: float, level: float
-    ) -> float | None:
-        """Returns the smallest true epsilon whose bound exceeds ``claim`` with 90% power."""
-        test = RankSum(self.family, *trials)
-        index = self.family.index_of(claim)
-        if index is None:
-            return None
+        One statistic serves all families: weights by their own would make several tests of it.
+        """
+        del seed
+        test, statistic = self._seen(scores)
+        return family.loudest_rejected(lambda curve: test.rejects(statistic, curve, level))
+
+    def detectable(self, trials: tuple[int, int], truth: Truth, level: float) -> float | None:
+        """Returns the smallest true epsilon whose bound exceeds 0 with 90% power."""
+        test = _rank_sum(self.family, *trials)
+        quietest = self.family.span[0]
 
         def found(loudness: int) -> bool:
             seen = test.likely(truth.trade_off(loudness))
             return self.family.rejected(
-                index, lambda curve: test.likely_rejects(seen, curve, level)
+                quietest, lambda curve: test.likely_rejects(seen, curve, level)
             )
 
         return found_epsilon(truth, found)
@@ -320,52 +308,35 @@ def planned_rate(
     n, m = trials
     rates = np.unique(np.clip(np.geomspace(0.5, 1 / m, 24), 1 / m, 0.5))
     truth = FamilyTruth(family).trade_off(0)
-    tests = [likely_hits(test, truth, 0.5) for test in planned_tests(n, m, rates)]
-    best = best_for_epsilon if exact else MechanismFdp(family).best
-    return float(rates[best(tests, family.delta, level)])
+    tests = [likely_hits(test, truth, 0.5) for test in _planned_tests(n, m, rates.tolist())]
+    if exact:
+        return float(rates[Regions(family.delta).best(tests, level)])
+    return float(rates[MechanismFdp(family).best(tests, family.delta, level)])
 
 
-def found_epsilon(truth: Truth, found: Callable[[int], bool]) -> float | None:
-    """Returns the epsilon of the quietest truth that is found; none if none is."""
-    loudness = smallest_found(truth, found)
-    return None if loudness is None else truth.epsilon(loudness)
-
-
-def planned_tests(members: int, nonmembers: int, rates: Iterable[float]) -> list[Counts]:
+def _planned_tests(members: int, nonmembers: int, rates: Sequence[float]) -> list[Counts]:
     """Returns ranked tests at these rates, hits not yet filled in."""
-    ranks = [min(nonmembers, max(1, round(float(rate) * nonmembers))) for rate in rates]
+    ranks = [min(nonmembers, max(1, round(rate * nonmembers))) for rate in rates]
     return [Counts(members, nonmembers, 0, rank - 1, ranked=True) for rank in ranks]
 
 
 def bound_of(
-    name: str,
-    validity: Validity,
-    assumes: str,
-    found: Found,
-    cap: float | None,
-    delta: float,
-    level: float,
-    words: str,
+    estimator: Named, found: Found, cap: float | None, delta: float, level: float, cut: Cut
 ) -> Bound:
     """Returns a bound for the report, rounded down."""
-    note = "; ".join(text for text in (found.note, words) if text)
     return Bound(
-        estimator=name,
+        estimator=estimator.name,
         epsilon=round_down(found.epsilon),
         delta=delta,
         confidence=1 - level,
-        validity=validity,
-        assumes=assumes,
+        validity=estimator.validity,
+        assumes=estimator.assumes,
         cap=cap,
-        note=note,
+        axis=found.axis,
+        limit=found.limit,
+        outside=found.outside,
+        cut=cut,
     )
-
-
-def _curve_p_value(ladder: Sequence[Counts], curve: TradeOff, level: float) -> float:
-    """Returns the p-value of one curve, by one test or by several ranks together."""
-    if len(ladder) == 1:
-        return p_value(ladder[0], curve, level)
-    return joint_p_value(extreme(ladder, curve, 0.0), curve)
 
 
 def _perfect(test: Counts) -> tuple[Counts, ...]:

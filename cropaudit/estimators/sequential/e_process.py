@@ -20,7 +20,6 @@ rejection may take. Learned stakes pay for every threshold with half a log of th
 out far lower. Thresholds may be learned, from the nonmember scores of earlier pairs.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -30,19 +29,19 @@ from scipy.special import ndtr, ndtri
 from cropaudit.errors import require
 from cropaudit.estimators.bound import Validity
 from cropaudit.estimators.evidence import Found
+from cropaudit.estimators.gaussian import gdp_epsilon
+from cropaudit.estimators.null import Null
 from cropaudit.estimators.scores import Scores
-from cropaudit.estimators.sequential.nulls import Bets, Null
+from cropaudit.estimators.sequential.lines import RATES, Lines
 from cropaudit.estimators.sequential.stakes import Alternatives
 from cropaudit.estimators.sequential.wager import Book, Wager
 from cropaudit.estimators.trials.family import Family
-from cropaudit.estimators.trials.gaussian_mu import gdp_epsilon
 
 __all__ = ["EProcess"]
 
 _SHIFTS = np.geomspace(0.05, 12.0, 50)  # of the Gaussian curves expected without a family
 _MOST = 2000  # distance from the configured member, in steps of the family
 _FAR = 30.0, 6.0  # nulls beyond this epsilon, and this multiple of the own one, are left out
-_BEYOND = "every null on the ladder is rejected"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +51,11 @@ class EProcess:
     Attributes:
         family: Whose members are the nulls; without one they are (epsilon, delta) regions, which
             assume nothing about the mechanism.
-        bets: What is decided before the first game.
     """
 
     family: Family | None = None
-    bets: Bets = field(default_factory=Bets)
-    _ladders: dict[float, tuple[Null, ...]] = field(default_factory=dict, repr=False)
-    _claims: dict[tuple[float, float], tuple[Null, ...]] = field(default_factory=dict, repr=False)
-    _books: dict[tuple[Null, ...], Book] = field(default_factory=dict, repr=False)
+    _ladders: dict[float, tuple[Lines, ...]] = field(default_factory=dict, repr=False)
+    _books: dict[tuple[Lines, ...], Book] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -105,63 +101,40 @@ class EProcess:
         ladder = self.ladder(delta)
         standing = np.flatnonzero(~wager.rejected(level))
         if not len(standing):
-            return Found(ladder[-1].epsilon, _BEYOND)
+            return Found(ladder[-1].epsilon)
         first = ladder[standing[0]]
         below = [null.epsilon for null in ladder[: standing[0]] if null.epsilon < first.epsilon]
-        return Found(max(below, default=0.0), f"{wager.pairs} pairs")
+        return Found(max(below, default=0.0))
 
-    def claim(self, epsilon: float, delta: float) -> tuple[Null, ...]:
-        """Returns the nulls of "epsilon is at most this", all of which must be rejected.
+    def against(self, null: Null) -> tuple[Lines, ...]:
+        """Returns what must be rejected, all of it, to reject a null hypothesis.
 
-        Given a family it is its quietest member that is louder than the claim; without one, or if
-        no member is as loud, the region, which assumes nothing about the mechanism.
+        Raises:
+            InputError: If its epsilon is infinite.
         """
-        if (epsilon, delta) not in self._claims:
-            index = None if self.family is None else self.family.index_of(epsilon)
-            if self.family is None or index is None:
-                self._claims[epsilon, delta] = (Null.region(epsilon, delta),)
-            else:
-                self._claims[epsilon, delta] = tuple(_rung(self.family, index))
-        return self._claims[epsilon, delta]
-
-    def likely_epsilon(
-        self, pairs: int, delta: float, level: float, power: float = 0.9
-    ) -> float | None:
-        """Returns a bound that so many games are likely to reach if all is as configured.
-
-        Returns:
-            The largest epsilon on the ladder that is rejected with probability ``power`` (see
-            `chances` for how it is approximated); none without a family.
-        """
-        book = self._book(self.ladder(delta))
-        if self.family is None or book.alternatives.design is None:
-            return None
-        truth = book.alternatives.hits[book.alternatives.design][None]
-        best = 0.0
-        for number, null in enumerate(book.nulls):
-            if null.epsilon > best and book.chances(number, truth, pairs, level)[0] >= power:
-                best = null.epsilon
-        return best
+        if null.losses:
+            return tuple(Lines.under(loss, null.epsilon) for loss in null.losses)
+        return (Lines.region(null.epsilon, null.delta),)
 
     def detectable_epsilon(
-        self, claims: Sequence[Null], pairs: int, delta: float, level: float, power: float = 0.9
+        self, pairs: int, delta: float, level: float, power: float = 0.9
     ) -> float | None:
-        """Returns the smallest true epsilon with which so many games are likely to refute a claim.
+        """Returns the smallest true epsilon that so many pairs are likely to show at all.
 
         Args:
-            claims: The claim's nulls; all must be rejected.
             pairs: Pairs played.
             delta: Of the epsilon.
             level: Of the test.
-            power: Wanted probability.
+            power: Wanted probability of rejecting the quietest rung.
 
         Returns:
             An epsilon of a member of the family, or of the Gaussian mechanism without one, such
             that all louder ones are found as well; none if even the loudest is missed.
         """
-        book = self._book(tuple(claims))
-        hits = self._alternatives.hits
-        chances = [book.chances(n, hits, pairs, level) for n in range(len(claims))]
+        ladder, hits = self.ladder(delta), self._alternatives.hits
+        rung = tuple(null for null in ladder if null.epsilon == ladder[0].epsilon)
+        book = self._book(rung)
+        chances = [book.chances(n, hits, pairs, level) for n in range(len(rung))]
         missed = np.flatnonzero(np.min(chances, axis=0) < power)
         first = int(missed[-1]) + 1 if len(missed) else 0
         if first == len(hits):
@@ -170,18 +143,18 @@ class EProcess:
             return self.family.epsilon(_members(self.family)[first])
         return gdp_epsilon(float(_SHIFTS[first]), delta)
 
-    def wager(self, nulls: tuple[Null, ...]) -> Wager:
+    def wager(self, nulls: tuple[Lines, ...]) -> Wager:
         """Returns a fresh wager against nulls; their bets are planned once."""
         return Wager(self._book(nulls))
 
-    def ladder(self, delta: float) -> tuple[Null, ...]:
+    def ladder(self, delta: float) -> tuple[Lines, ...]:
         """Returns the nulls, from quiet to loud; those further from the expected are fewer.
 
         A rung of a family that is played in either order of the worlds has a null for each.
         """
         if delta not in self._ladders:
             if self.family is None:
-                self._ladders[delta] = tuple(Null.region(e, delta) for e in _epsilons())
+                self._ladders[delta] = tuple(Lines.region(e, delta) for e in _epsilons())
             else:
                 given = self.family.delta
                 require(delta == given, "delta", f"{given}, that of the family", delta)
@@ -190,26 +163,25 @@ class EProcess:
                 )
         return self._ladders[delta]
 
-    def _book(self, nulls: tuple[Null, ...]) -> Book:
+    def _book(self, nulls: tuple[Lines, ...]) -> Book:
         if nulls not in self._books:
-            self._books[nulls] = Book(nulls, self.bets, self._alternatives)
+            self._books[nulls] = Book(nulls, self._alternatives)
         return self._books[nulls]
 
     @cached_property
     def _alternatives(self) -> Alternatives:
         """The family's members in their own direction, or without a family Gaussian curves."""
-        rates = np.asarray(self.bets.rates)
         if self.family is None:
-            return Alternatives(rates, ndtr(ndtri(rates) + _SHIFTS[:, None]), None)
+            return Alternatives(RATES, ndtr(ndtri(RATES) + _SHIFTS[:, None]), None)
         members = _members(self.family)
         # The first part has world A first, which is how the games are played.
-        hits = [self.family.curve(index).parts[0].highest_tpr(rates) for index in members]
-        return Alternatives(rates, np.minimum(np.array(hits), 1.0), members.index(0))
+        hits = [self.family.curve(index).parts[0].highest_tpr(RATES) for index in members]
+        return Alternatives(RATES, np.minimum(np.array(hits), 1.0), members.index(0))
 
 
-def _rung(family: Family, index: int) -> list[Null]:
-    parts = family.curve(index).parts[: len(family.played(index))]
-    return [Null.under(part, family.epsilon(index)) for part in parts]
+def _rung(family: Family, index: int) -> list[Lines]:
+    parts = family.curve(index).parts[: len(family.allowed(index))]
+    return [Lines.under(part, family.epsilon(index)) for part in parts]
 
 
 def _epsilons() -> list[float]:

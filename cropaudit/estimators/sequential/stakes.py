@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cropaudit.estimators.sequential.nulls import Null
+from cropaudit.estimators.sequential.lines import Lines
 
 __all__ = ["Alternatives", "masses_between", "planned_stakes"]
 
@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 
 _BARRIERS = np.geomspace(1e-3, 1e-8, 12)  # one Newton step each; growth of 1e-6 is of no use
 _ROUNDS = 3
+_HORIZONS = (100, 1_000, 10_000, 100_000)  # pairs for which stakes are made
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Alternatives:
     hits: Array
     design: int | None
 
-    def growth(self, null: Null) -> Array:
+    def growth(self, null: Lines) -> Array:
         """Returns about how fast the best single threshold speaks against a null, shape (c,)."""
         slopes, intercepts = null.touching(self.rates)
         allowed = np.minimum(slopes * self.rates + intercepts, 1.0)
@@ -43,7 +44,7 @@ class Alternatives:
         gap = np.maximum(self.hits - allowed, 0.0)
         return np.asarray((gap**2 / (2 * noise + 2 * gap / 3 + 1e-300)).max(axis=1))
 
-    def mixture(self, null: Null, horizons: Sequence[int]) -> dict[int, float]:
+    def mixture(self, null: Lines) -> dict[int, float]:
         """Returns which alternatives are bet on against a null, with their weights.
 
         The expected one has half the weight; the others share the rest, each being the one that
@@ -54,7 +55,7 @@ class Alternatives:
         if not len(able):
             return {int(np.argmax(self.hits.sum(axis=1))): 1.0}
         needed = np.log(2.0 / speed[able])
-        picks = {int(able[np.argmin(np.abs(needed - math.log(n)))]) for n in horizons}
+        picks = {int(able[np.argmin(np.abs(needed - math.log(n)))]) for n in _HORIZONS}
         expected = self.design is not None and speed[self.design] > 1e-12
         share = (0.5 if expected else 1.0) / len(picks)
         weights = dict.fromkeys(sorted(picks), share)
@@ -69,7 +70,7 @@ def masses_between(tails: Array) -> Array:
     return -np.diff(np.concatenate([np.ones(ends), tails, np.zeros(ends)], axis=-1), axis=-1)
 
 
-def planned_stakes(nulls: Sequence[Null], hits: Array, rates: Array) -> tuple[Array, Array]:
+def planned_stakes(nulls: Sequence[Lines], hits: Array, rates: Array) -> tuple[Array, Array]:
     """Returns log G and log H by cell of the score, the stakes being the best for alternatives.
 
     Args:

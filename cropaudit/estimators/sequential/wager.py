@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr, ndtr
 
-from cropaudit.estimators.sequential.nulls import Bets, Null
+from cropaudit.estimators.sequential.lines import Lines, available, cuts
 from cropaudit.estimators.sequential.stakes import Alternatives, masses_between, planned_stakes
 
 __all__ = ["Book", "Wager"]
@@ -27,12 +27,10 @@ class Book:
 
     Attributes:
         nulls: What is bet against.
-        bets: What is decided beforehand.
         alternatives: What may be true.
     """
 
-    nulls: tuple[Null, ...]
-    bets: Bets
+    nulls: tuple[Lines, ...]
     alternatives: Alternatives
     _tables: dict[int, tuple[Array, Array]] = field(default_factory=dict, repr=False)
 
@@ -42,7 +40,7 @@ class Book:
         found = [
             (number, pick, math.log(weight))
             for number, null in enumerate(self.nulls)
-            for pick, weight in self.alternatives.mixture(null, self.bets.horizons).items()
+            for pick, weight in self.alternatives.mixture(null).items()
         ]
         of_null, of_alternative, weights = zip(*found, strict=True)
         return np.array(of_null), np.array(of_alternative), np.array(weights)
@@ -79,8 +77,7 @@ class Book:
             pairs: Pairs played.
             level: Of the test.
         """
-        known = self.bets.thresholds is not None
-        count = len(self.bets.rates) if known else self.bets.available(pairs)
+        count = available(pairs)
         if not count:
             return np.zeros(len(hits))
         of_null, _, weights = self.rows
@@ -113,15 +110,9 @@ class Wager:
         self.highest = np.zeros(len(book.nulls))
         self._book = book
         self._wealth = np.zeros(len(book.rows[0]))
-        known = book.bets.thresholds
-        self._cuts = None if known is None else np.asarray(known, dtype=np.float64)
-        self._learns = math.inf if known is not None else _WARM_UP
+        self._cuts: Array | None = None
+        self._learns = _WARM_UP
         self._seen: list[Array] = []
-
-    @property
-    def wealth(self) -> Array:
-        """Log wealth against each null now, shape (nulls,)."""
-        return self._book.mixed(self._wealth)
 
     def play(self, member: ArrayLike, nonmember: ArrayLike) -> None:
         """Bets on pairs, the i-th member score with the i-th nonmember score.
@@ -133,7 +124,7 @@ class Wager:
         x, y = (np.asarray(scores, dtype=np.float64) for scores in (member, nonmember))
         while len(x):
             if self.pairs >= self._learns:
-                self._cuts = self._book.bets.cuts(np.concatenate(self._seen))
+                self._cuts = cuts(np.concatenate(self._seen))
                 self._learns = math.ceil(self.pairs * _RELEARN)
             size = int(min(len(x), _BLOCK, self._learns - self.pairs))
             self._advance(x[:size], y[:size])
@@ -146,8 +137,7 @@ class Wager:
     def _advance(self, x: Array, y: Array) -> None:
         if self._cuts is not None and len(self._cuts):
             self._bet(x, y, self._cuts)
-        if math.isfinite(self._learns):
-            self._seen.append(y)
+        self._seen.append(y)
         self.pairs += len(x)
 
     def _bet(self, x: Array, y: Array, cuts: Array) -> None:

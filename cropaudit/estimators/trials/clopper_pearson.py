@@ -6,11 +6,14 @@ world and a threshold (or its rank) fixed without these scores; nothing else.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from cropaudit.estimators.bound import Validity
 from cropaudit.estimators.evidence import Counts, Found
+from cropaudit.estimators.null import Null
+from cropaudit.estimators.trials.joint_test import Regions
 
 __all__ = ["ClopperPearson", "box_epsilon"]
 
@@ -25,14 +28,25 @@ class ClopperPearson:
         "independent trials in each world, a threshold or its rank fixed without these scores"
     )
 
-    def epsilon(self, counts: Counts, delta: float, level: float) -> Found:
-        """Returns the bound.
+    together: ClassVar[bool] = False
 
-        >>> round(ClopperPearson().epsilon(Counts(100, 100, 90, 5), 1e-5, 0.05).epsilon, 4)
+    def found(self, tests: Sequence[Counts], delta: float, level: float) -> Found:
+        """Returns the bound of one test.
+
+        >>> round(ClopperPearson().found([Counts(100, 100, 90, 5)], 1e-5, 0.05).epsilon, 4)
         1.988
         """
+        (counts,) = tests
         fpr_upper, fnr_upper = counts.fpr_upper(level / 2), counts.fnr_upper(level / 2)
         return Found(box_epsilon(fpr_upper, fnr_upper, delta))
+
+    def p_value(self, tests: Sequence[Counts], null: Null, level: float) -> None:
+        """Returns none: the box is no test of one curve."""
+        del tests, null, level
+
+    def best(self, tests: Sequence[Counts], delta: float, level: float) -> int:
+        """Returns which of several tests rejects the largest epsilon."""
+        return Regions(delta).best(tests, level)
 
 
 def box_epsilon(fpr_upper: float, fnr_upper: float, delta: float) -> float:

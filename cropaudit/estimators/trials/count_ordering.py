@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from cropaudit.estimators.evidence import Counts
+from cropaudit.estimators.null import TradeOff
 
 __all__ = [
     "CountOrdering",
-    "TradeOff",
     "alarm_blocks",
     "count_ordering",
     "distance",
@@ -33,8 +33,6 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-TradeOff = Callable[[Array], Array]
-"""Largest true positive rates at an array of false positive rates: increasing and concave."""
 
 _FINENESS = 24  # blocks of alarms in one standard deviation
 _SPACING = 1 / 12  # deviations between points of the curve

@@ -18,16 +18,19 @@ from numpy.typing import NDArray
 from scipy.special import bdtr
 
 from cropaudit.accounting.bounds.accountant import bracket, pair_bracket
+from cropaudit.accounting.counts import averaged
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
 from cropaudit.accounting.privacy_loss.curves import PrivacyCurve
 from cropaudit.errors import require
-from cropaudit.estimators.trials.count_ordering import TradeOff
+from cropaudit.estimators.evidence import Found
+from cropaudit.estimators.null import TradeOff
+from cropaudit.estimators.search import turning
 
-__all__ = ["Axis", "Family", "Order", "Rejected", "noiseless_tpr"]
+__all__ = ["Axis", "Family", "Order", "Rejected", "family_found", "noiseless_tpr"]
 
 Array = NDArray[np.float64]
 Axis = Literal["noise multiplier", "inclusion probability", "sampling rate"]
-Order = Literal["either", "forward", "backward", "claimed"]
+Order = Literal["either", "forward", "backward", "adaptive"]
 _T = TypeVar("_T")
 Rejects = Callable[[TradeOff], bool]
 
@@ -58,6 +61,11 @@ class Rejected:
     index: int | None = None
 
 
+def family_found(family: "Family", found: Rejected) -> Found:
+    """Returns what was found as a bound, with the number that the family varies."""
+    return Found(found.epsilon, family.axis, found.value)
+
+
 @dataclass(frozen=True, eq=False)
 class Family:
     """A mechanism at every value of one of its numbers.
@@ -68,9 +76,9 @@ class Family:
         axis: What varies.
         order: "forward" where world A is known to be P of the mechanism's pair, the world whose
             patch gives the gradient that nothing else gives; "backward" where it is known to be
-            Q; "either" where nothing is known; "claimed" for gradients of real models, which may
-            lie anywhere between the pair and its mirror image and change sides from step to step:
-            members are then held to the curves of their claims.
+            Q; "either" where it is not known which; "adaptive" for gradients of real models, which
+            may lie anywhere between the pair and its mirror image and change sides from step to
+            step: members are then held to the accountant's curves.
 
     Raises:
         InputError: If delta is not in (0, 1), or the axis makes no difference to the mechanism.
@@ -85,9 +93,11 @@ class Family:
     def __post_init__(self) -> None:
         require(0 < self.delta < 1, "delta", "in (0, 1)", self.delta)
         require(self.mechanism.record_rate > 0, "record rate", "above 0", 0)
-        require(self.mechanism.crops == 1, "crops", "1 in a family", self.mechanism.crops)
+        crops = self.mechanism.crops
+        legal = f"1 in a family of its {self.axis}"
+        require(crops == 1 or self.axis == "noise multiplier", "crops", legal, crops)
         if self.axis == "sampling rate":
-            free = self.mechanism.kind in ("poisson", "fixed")
+            free = self.mechanism.redrawn
             require(free, "sampler", "poisson or fixed to vary its rate", self.mechanism.kind)
 
     @cached_property
@@ -125,40 +135,34 @@ class Family:
         low, high = self.span
         if self.epsilon(low) >= epsilon:
             return low
-        loud, step = 0, 64
-        while self.epsilon(loud) < epsilon:
-            if loud >= high:
-                return None
-            low, loud, step = loud, min(high, loud + step), 2 * step
-        while loud - low > 1:
-            middle = (low + loud) // 2
-            low, loud = (low, middle) if self.epsilon(middle) >= epsilon else (middle, loud)
-        return loud
+        found = turning(lambda index: self.epsilon(index) < epsilon, low, high + 1, min(0, high))
+        return None if found[1] > high else found[1]
 
-    def played(self, index: int) -> tuple[TradeOff, ...]:
+    def allowed(self, index: int) -> tuple[TradeOff, ...]:
         """Returns what a member allows, one curve for each order of the worlds that may be played.
 
         A curve takes false positive rates and returns the largest true positive rates.
         """
-        if self.order == "claimed":
+        if self.order == "adaptive":
             return tuple(self.curve(index).trade_offs())
         forward, backward = self.curve(index).trade_offs()
         return self._of_order(forward, backward)
 
     def rejected(self, index: int, rejects: Rejects) -> bool:
         """Whether a member is rejected, in every order of the worlds that may be played."""
-        return all(rejects(curve) for curve in self.played(index))
+        return all(rejects(curve) for curve in self.allowed(index))
 
     def all_rejected(self, rejects: Rejects) -> bool:
         """Whether not even the loudest member imaginable allows what was measured."""
         return all(rejects(limit) for limit in self.limits())
 
     def limits(self) -> tuple[TradeOff, ...]:
-        """Returns what the loudest member imaginable allows, in the orders of `played`."""
+        """Returns what the loudest member imaginable allows, in the orders of `allowed`."""
         if self.axis != "noise multiplier":
-            return self.played(self.span[1])
-        if self.order == "claimed":
-            return (partial(_participating_tpr, self.mechanism),)
+            return self.allowed(self.span[1])
+        if self.order == "adaptive" or self.mechanism.crops > 1:
+            orders = 2 if self.order == "either" else 1
+            return (partial(_participating_tpr, self.mechanism),) * orders
         forward, backward = (
             partial(noiseless_tpr, self.mechanism, exchanged=order) for order in (False, True)
         )
@@ -166,7 +170,7 @@ class Family:
 
     def in_one_order(self) -> "tuple[Family, ...]":
         """Returns the family in each order of the worlds that may be played; they share curves."""
-        if self.order == "claimed":
+        if self.order == "adaptive":
             return (self,)
         orders: tuple[Order, ...] = ("forward", "backward")
         return tuple(replace(self, order=one) for one in self._of_order(*orders))
@@ -175,62 +179,36 @@ class Family:
         """Returns the loudest member that is rejected.
 
         Args:
-            rejects: Whether a measurement contradicts a curve, given as the largest true positive
-                rates at an array of false positive rates. Higher curves must be harder to reject.
+            rejects: Whether a measurement contradicts a curve; higher curves must be harder to
+                reject.
         """
         low, high = self.span
         if not self.rejected(low, rejects):
             return Rejected(0.0, None)
         if self.all_rejected(rejects):
             return Rejected(math.inf, None, outside=True)
-        quiet, loud = self._narrow(rejects, low, high + 1)
-        while loud - quiet > 1:
-            middle = (quiet + loud) // 2
-            if self.rejected(middle, rejects):
-                quiet = middle
-            else:
-                loud = middle
-        return Rejected(self.epsilon(quiet), self.value(quiet), index=quiet)
+        last, _ = turning(lambda at: self.rejected(at, rejects), low, high + 1, min(0, high))
+        return Rejected(self.epsilon(last), self.value(last), index=last)
 
     def quietest_standing(self, rejects: Rejects) -> float | None:
         """Returns the epsilon of a member that is not rejected, not far above those that are.
 
-        It is a limit on what `loudest_rejected` may find, at fewer curves of loud members.
-
-        Returns:
-            None if every member is rejected, or the loudest of the grid.
+        It limits what `loudest_rejected` may find, at fewer curves of loud members; none if every
+        member is rejected, or the loudest of the grid.
         """
         low, high = self.span
         if not self.rejected(low, rejects):
             return 0.0
         if self.all_rejected(rejects) or self.rejected(high, rejects):
             return None
-        quiet, loud = self._narrow(rejects, low, high)
-        while loud - quiet > _COARSE:
-            middle = (quiet + loud) // 2
-            quiet, loud = (middle, loud) if self.rejected(middle, rejects) else (quiet, middle)
-        return self.epsilon(loud)
+        start = min(0, high - 1)
+        return self.epsilon(
+            turning(lambda at: self.rejected(at, rejects), low, high, start, _COARSE)[1]
+        )
 
-    def _narrow(self, rejects: Rejects, low: int, high: int) -> tuple[int, int]:
-        """Brackets the change by growing steps from the configured one: far curves cost more.
-
-        Returns:
-            A member that is rejected, and one beyond it that is not (or the end of the span).
-        """
-        centre, step = min(0, high - 1), 64
-        if self.rejected(centre, rejects):
-            quiet = centre
-            while quiet + step < high:
-                if not self.rejected(quiet + step, rejects):
-                    return quiet, quiet + step
-                quiet, step = quiet + step, 2 * step
-            return quiet, high
-        loud = centre
-        while loud - step > low:
-            if self.rejected(loud - step, rejects):
-                return loud - step, loud
-            loud, step = loud - step, 2 * step
-        return low, loud
+    def curve_of(self, found: Rejected) -> TradeOff:
+        """Returns the curve of what was found; the quietest of all where none is rejected."""
+        return self.allowed(self.span[0] if found.index is None else found.index)[0]
 
     def _of_order(self, forward: _T, backward: _T) -> tuple[_T, ...]:
         if self.order == "either":
@@ -246,10 +224,10 @@ class Family:
         if index not in self._brackets:
             member = self.member(index)
             agree = next(agree for last, agree in _AGREE if index <= last)
-            if self.order == "claimed":
+            if self.order == "adaptive":
                 found = bracket(member, self.delta, agree)
             else:
-                found = pair_bracket(member.pair(), member.compositions, self.delta, agree)
+                found = pair_bracket(member.game(), member.compositions, self.delta, agree)
             self._brackets[index] = found.curve, found.lower
         return self._brackets[index]
 
@@ -259,8 +237,8 @@ def _participating_tpr(mechanism: PatchMechanism, fpr: Array) -> Array:
 
     Runs in which no step shows the patch are alike in both worlds.
     """
-    pair, steps = mechanism.pair(), mechanism.compositions
-    never = (1 - pair.p[2]) ** steps
+    shown = mechanism.rate() * averaged(mechanism.inclusion, mechanism.crops)
+    never = (1 - shown) ** mechanism.compositions
     return np.asarray(np.minimum(1.0, fpr + 1 - never))
 
 

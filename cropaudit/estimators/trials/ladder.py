@@ -29,7 +29,9 @@ from numpy.typing import NDArray
 from scipy.special import betainc, betaincinv, ndtr
 
 from cropaudit.estimators.evidence import Counts
-from cropaudit.estimators.trials.rate_test import TradeOff, p_value
+from cropaudit.estimators.null import TradeOff
+from cropaudit.estimators.search import turning
+from cropaudit.estimators.trials.rate_test import p_value
 
 __all__ = ["extreme", "joint_p_value"]
 
@@ -77,12 +79,12 @@ def joint_p_value(needed: Sequence[Counts], curve: TradeOff) -> float:
 
 def _fewest(test: Counts, curve: TradeOff, allowed: float) -> Counts | None:
     """Returns the test with the fewest hits whose p-value is allowed; none if none is."""
-    low, high = 0, test.members + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        reached = p_value(replace(test, hits=middle), curve) <= allowed
-        low, high = (low, middle) if reached else (middle, high)
-    return replace(test, hits=high) if high <= test.members else None
+
+    def too_few(hits: int) -> bool:
+        return p_value(replace(test, hits=hits), curve) > allowed
+
+    _, fewest = turning(too_few, 0, test.members + 1)
+    return replace(test, hits=fewest) if fewest <= test.members else None
 
 
 def _repeated(needed: Sequence[Counts], curve: TradeOff) -> float:
@@ -113,14 +115,7 @@ def _steps(before: Counts | None, test: Counts) -> tuple[tuple[Array, Array], ..
 
 @lru_cache(maxsize=256)
 def _step(last: int, order: int, trials: int, *, up: bool) -> tuple[Array, Array]:
-    """Returns the grid of an ordered uniform, and its law by each point of the last one's grid.
-
-    Args:
-        last: Order of the uniform before it, from the lowest; 0 for none, which stands at 0.
-        order: Its own order, above that.
-        trials: Uniforms in all.
-        up: Whether cells count at their upper end, else at their lower one.
-    """
+    """Returns the grid of an ordered uniform, and its law by each point of the last one's grid."""
     ends = _ends(order, trials)
     points = ends[1:] if up else ends[:-1]
     if last == 0:

@@ -1,37 +1,33 @@
 """Estimator 8: the loudest member of the mechanism's own family that the counts contradict.
 
-The game plays the mechanism's worst pair. The counts of one test are held against the composed
-trade-off curve of that pair at other values of one number: the noise multiplier, or the inclusion
-probability or sampling rate where the noise is known. The bound is the epsilon of the loudest
-member rejected. It assumes that the delivered mechanism is in the family. (Rejecting a *stated*
-curve assumes nothing about the mechanism; the verdict does that.)
+The game plays the mechanism's worst pair. The counts are held against the composed trade-off curve
+of that pair at other values of one number: the noise multiplier, or the inclusion probability or
+sampling rate where the noise is known. The bound is the epsilon of the loudest member rejected. It
+assumes that the delivered mechanism is in the family. (Rejecting a *stated* curve assumes nothing
+about the mechanism.)
 
 A wrong sampler or crop can give rates that no member of the family allows, however little noise it
 adds. The family then has no epsilon to offer, and the bound of the joint test stands in.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import ClassVar
-
-import numpy as np
 
 from cropaudit.estimators.bound import Validity
 from cropaudit.estimators.evidence import Counts, Found
-from cropaudit.estimators.trials.count_ordering import CountOrdering, count_ordering
-from cropaudit.estimators.trials.family import Family, Rejected
-from cropaudit.estimators.trials.joint_test import largest_rejected
-from cropaudit.estimators.trials.ladder import extreme, joint_p_value
-from cropaudit.estimators.trials.rate_test import TradeOff, loudest_of, p_value, rejects
+from cropaudit.estimators.null import Null
+from cropaudit.estimators.trials.family import Family, Rejected, family_found
+from cropaudit.estimators.trials.joint_test import JointTest, counts_p_value, counts_rejected
+from cropaudit.estimators.trials.rate_test import loudest_of
 
-__all__ = ["OUTSIDE", "MechanismFdp", "claim_p_value", "family_note"]
-
-OUTSIDE = "every member is rejected: not this sampler and crop; joint test instead"
+__all__ = ["MechanismFdp"]
 
 
 @dataclass(frozen=True)
 class MechanismFdp:
-    """One test against a family of mechanisms.
+    """Counts against a family of mechanisms.
 
     Attributes:
         family: What the delivered mechanism is assumed to be in.
@@ -46,112 +42,31 @@ class MechanismFdp:
         "value of epsilon, that the delivered mechanism is the claimed one at another value of "
         "the named number"
     )
+    together: ClassVar[bool] = True
 
-    def epsilon(self, counts: Counts, delta: float, level: float) -> Found:
+    def found(self, tests: Sequence[Counts], delta: float, level: float) -> Found:
         """Returns the bound; ``delta`` must be the family's own."""
-        found = self.rejected(counts, level)
-        if found.outside:
-            return Found(largest_rejected(counts, delta, level), OUTSIDE)
-        return Found(found.epsilon, family_note(self.family, found))
+        least = self.rejected(tests, level)
+        if least.outside:  # several ranks each at its share: their joint bound knows one order
+            share = level / len(tests)
+            plain = [JointTest().found([test], delta, share).epsilon for test in tests]
+            return Found(max(plain), outside=True)
+        return family_found(self.family, least)
 
-    def rejected(self, counts: Counts, level: float) -> Rejected:
-        """Returns the loudest member that the counts reject."""
-        if counts.ranked:
-            return self.family.loudest_rejected(lambda curve: rejects(counts, curve, level))
-        found = [_fixed(one, counts, level) for one in self.family.in_one_order()]
+    def rejected(self, tests: Sequence[Counts], level: float) -> Rejected:
+        """Returns the loudest member that the counts reject, in every order of the worlds."""
+        found = (counts_rejected(tests, one, level) for one in self.family.in_one_order())
         return min(found, key=lambda item: item.epsilon)
 
-    def claim_p_value(self, counts: Counts, claim: float, delta: float, level: float) -> float:
-        """Returns the p-value of "the member whose epsilon is ``claim``, or a quieter one"."""
-        del delta
-
-        def value(one: Family) -> float:
-            order = None if counts.ranked else _order(one, counts, level)
-            return claim_p_value(one, claim, lambda curve: p_value(counts, curve, level, order))
-
-        return max(value(one) for one in self.family.in_one_order())
-
-    def ladder_epsilon(self, tests: Sequence[Counts], delta: float, level: float) -> Found:
-        """Returns the bound of several ranks of one game together."""
-        found = [_together(one, tests, level) for one in self.family.in_one_order()]
-        least = min(found, key=lambda item: item.epsilon)
-        if least.outside:
-            share = level / len(tests)
-            return Found(max(largest_rejected(t, delta, share) for t in tests), OUTSIDE)
-        return Found(least.epsilon, family_note(self.family, least))
-
-    def ladder_p_value(
-        self, tests: Sequence[Counts], claim: float, delta: float, level: float
-    ) -> float:
-        """Returns the p-value of the member whose epsilon is ``claim``, or a quieter one."""
-        del delta
-
-        def value(one: Family) -> float:
-            needed = _needed(one, tests, _alone(one, tests, level), level)
-            return claim_p_value(one, claim, lambda curve: joint_p_value(needed, curve))
-
-        return max(value(one) for one in self.family.in_one_order())
+    def p_value(self, tests: Sequence[Counts], null: Null, level: float) -> float:
+        """Returns the p-value of a null, in the orders of the bound."""
+        orders = cycle(self.family.in_one_order())
+        return max(
+            counts_p_value(tests, one, curve, level)
+            for curve, one in zip(null.curves, orders, strict=False)
+        )
 
     def best(self, tests: Sequence[Counts], delta: float, level: float) -> int:
         """Returns which of several tests rejects the loudest member."""
         del delta
-        return loudest_of(tests, self.family.played, self.family.span, level)[0]
-
-
-def _fixed(family: Family, counts: Counts, level: float) -> Rejected:
-    """Returns the loudest member that a fixed threshold rejects, the worlds being in one order."""
-    order = _order(family, counts, level)
-    return family.loudest_rejected(lambda curve: p_value(counts, curve, level, order) <= level)
-
-
-def _alone(family: Family, tests: Sequence[Counts], level: float) -> Rejected:
-    """Returns the loudest member that some rank rejects at its share of the level."""
-    share = level / len(tests)
-    return family.loudest_rejected(lambda curve: any(rejects(test, curve, share) for test in tests))
-
-
-def _needed(
-    family: Family, tests: Sequence[Counts], alone: Rejected, level: float
-) -> tuple[Counts, ...]:
-    index = family.span[0] if alone.index is None else alone.index
-    return extreme(tests, family.played(index)[0], level)
-
-
-def _together(family: Family, tests: Sequence[Counts], level: float) -> Rejected:
-    """Returns the loudest member that several ranks reject together, the worlds in one order."""
-    alone = _alone(family, tests, level)
-    if alone.outside:
-        return alone
-    needed = _needed(family, tests, alone, level)
-    return family.loudest_rejected(lambda curve: joint_p_value(needed, curve) <= level)
-
-
-def _order(family: Family, counts: Counts, level: float) -> CountOrdering:
-    """Returns one order of counts for all members."""
-    limit = family.limits()[0]
-
-    def within(curve: TradeOff) -> TradeOff:
-        """The curves of the loudest members are coarse, and may lie above the limit."""
-        return lambda fpr: np.minimum(curve(fpr), limit(fpr))
-
-    def loudest(holds: Callable[[TradeOff], bool]) -> TradeOff:
-        found = family.loudest_rejected(lambda curve: holds(within(curve)))
-        return within(family.played(family.span[0] if found.index is None else found.index)[0])
-
-    return count_ordering(counts, level, loudest, limit)
-
-
-def claim_p_value(family: Family, claim: float, p_of: Callable[[TradeOff], float]) -> float:
-    """Returns the p-value of the member whose epsilon is ``claim``, in any order of the worlds."""
-    index = family.index_of(claim)
-    if index is None:
-        return 1.0
-    return max(p_of(curve) for curve in family.played(index))
-
-
-def family_note(family: Family, found: Rejected) -> str:
-    """Returns what the bound says about the number that varies."""
-    if found.value is None:
-        return "no member is rejected"
-    side = "at most" if family.axis == "noise multiplier" else "at least"
-    return f"{family.axis} {side} {found.value:.4g}"
+        return loudest_of(tests, self.family.allowed, self.family.span, level)[0]

@@ -6,12 +6,19 @@ member; without a family it is the pair at which an (epsilon, delta) bound is ti
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from cropaudit.estimators.null import TradeOff, approximate_dp
+from cropaudit.estimators.search import turning
 from cropaudit.estimators.trials.family import Family
-from cropaudit.estimators.trials.rate_test import TradeOff, approximate_dp
 
-__all__ = ["NOT_PROBED", "ONLY_NOISE", "ApproximateTruth", "FamilyTruth", "Truth", "smallest_found"]
+__all__ = [
+    "NOT_PROBED",
+    "ApproximateTruth",
+    "FamilyTruth",
+    "Truth",
+    "found_epsilon",
+    "smallest_found",
+]
 
 ONLY_NOISE = "if only the noise is less"
 """Of which truths it is said that they would be found: the mechanism at less noise, no other."""
@@ -23,34 +30,6 @@ NOT_PROBED = (
 """What no power is claimed for."""
 
 _GRID = 100  # steps of epsilon 1 where no family gives a grid
-
-
-class Truth(Protocol):
-    """Trade-off curves on a grid of increasing loudness."""
-
-    @property
-    def words(self) -> str:
-        """Which truths these are, as a condition."""
-
-    @property
-    def delta(self) -> float:
-        """Delta of the epsilons."""
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """First and last loudness."""
-
-    def trade_off(self, loudness: int) -> TradeOff:
-        """Returns the true positive rates of the best attack by its false positive rates."""
-
-    def orders(self, loudness: int) -> Sequence[tuple[TradeOff, TradeOff]]:
-        """Returns, for each order of the worlds that may be true, two curves of the best attack.
-
-        The second one is that of the same game told from the other world.
-        """
-
-    def epsilon(self, loudness: int) -> float:
-        """Returns the true epsilon."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +59,12 @@ class FamilyTruth:
         return self.family.curve(loudness).parts[0].highest_tpr
 
     def orders(self, loudness: int) -> Sequence[tuple[TradeOff, TradeOff]]:
-        """Returns the curves of a member's game in the orders of the family."""
-        if self.family.order == "claimed":  # a claim holds in either order
-            return [(curve, curve) for curve in self.family.played(loudness)]
+        """Returns the curves of a member's game in the orders of the family.
+
+        The second of each is that of the same game told from the other world.
+        """
+        if self.family.order == "adaptive":  # a claim holds in either order
+            return [(curve, curve) for curve in self.family.allowed(loudness)]
         forward, backward = self.family.curve(loudness).trade_offs()
         told = [(forward, backward), (backward, forward)]
         return {"forward": told[:1], "backward": told[1:]}.get(self.family.order, told)
@@ -121,6 +103,10 @@ class ApproximateTruth:
         return loudness / _GRID
 
 
+Truth = FamilyTruth | ApproximateTruth
+"""Trade-off curves on a grid of increasing loudness, that of an attack told from either world."""
+
+
 def smallest_found(truth: Truth, found: Callable[[int], bool]) -> int | None:
     """Returns the loudness of the quietest truth that is found; none if not even the loudest is.
 
@@ -131,13 +117,11 @@ def smallest_found(truth: Truth, found: Callable[[int], bool]) -> int | None:
     low, high = truth.span
     if found(low):
         return low
-    centre, step = max(low, min(0, high)), 64
-    while not found(centre):
-        if centre >= high:
-            return None
-        low, centre, step = centre, min(high, centre + step), 2 * step
-    high = centre
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if found(middle) else (middle, high)
-    return high
+    _, first = turning(lambda loudness: not found(loudness), low, high + 1, max(low, min(0, high)))
+    return None if first > high else first
+
+
+def found_epsilon(truth: Truth, found: Callable[[int], bool]) -> float | None:
+    """Returns the epsilon of the quietest truth that is found; none if none is."""
+    loudness = smallest_found(truth, found)
+    return None if loudness is None else truth.epsilon(loudness)

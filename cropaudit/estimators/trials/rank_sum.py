@@ -27,9 +27,9 @@ from scipy.optimize import nnls
 from cropaudit.errors import require
 from cropaudit.estimators.bound import Validity
 from cropaudit.estimators.evidence import upper_limit
+from cropaudit.estimators.null import TradeOff, approximate_dp
+from cropaudit.estimators.search import last_epsilon
 from cropaudit.estimators.trials.family import Family, Rejected
-from cropaudit.estimators.trials.joint_test import largest_epsilon
-from cropaudit.estimators.trials.rate_test import TradeOff, approximate_dp
 
 __all__ = ["RankSum"]
 
@@ -99,6 +99,11 @@ class RankSum:
         """Returns the weighted hits above `ranks`."""
         return float(self.weights @ hits)
 
+    @property
+    def perfect(self) -> float:
+        """The statistic of scores without an error."""
+        return self.statistic(np.full(len(self.ranks), self.members))
+
     def p_value(self, statistic: float, allowed: TradeOff, level: float = 0.05) -> float:
         """Returns the p-value of the curve, rounded up by what the simulation may be wrong by.
 
@@ -156,7 +161,7 @@ class RankSum:
 
         That assumes nothing about the mechanism.
         """
-        return largest_epsilon(
+        return last_epsilon(
             lambda epsilon: self.rejects(statistic, approximate_dp(epsilon, delta), level),
             tolerance=1e-3,
         )

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from scipy.special import bdtr, bdtrc, betaincinv, ndtr
 
 from cropaudit.estimators.evidence import Counts, upper_limit
+from cropaudit.estimators.null import TradeOff, approximate_dp
+from cropaudit.estimators.search import turning
 from cropaudit.estimators.trials.count_ordering import (
     CountOrdering,
-    TradeOff,
     alarm_blocks,
     distance,
     extreme_hits,
@@ -40,21 +41,6 @@ Array = NDArray[np.float64]
 _CELLS = 960  # of the law of a ranked threshold's rate
 _NODES = 120  # of the interval in which the rate of a fixed threshold lies
 _MISS = 0.01  # share of the level that the interval may cost
-
-
-def approximate_dp(epsilon: float, delta: float) -> TradeOff:
-    """Returns what (epsilon, delta)-DP allows: min(e^eps b + delta, 1 - e^-eps (1 - delta - b)).
-
-    Wasserman and Zhou 2010 (0811.2501); Kairouz, Oh and Viswanath 2015 (1311.0776).
-    """
-
-    def allowed(fpr: Array) -> Array:
-        with np.errstate(over="ignore"):
-            steep = np.exp(epsilon + np.log(np.maximum(fpr, 1e-300))) + delta
-        flat = 1 - np.exp(-epsilon) * np.maximum(1 - delta - fpr, 0.0)
-        return np.asarray(np.minimum(np.minimum(steep, flat), 1.0))
-
-    return allowed
 
 
 def rejects(counts: Counts, allowed: TradeOff, level: float) -> bool:
@@ -112,17 +98,8 @@ def loudest_of(
         return min(values) <= level
 
     quiet, loud = span
-    probe, step = min(max(0, quiet), loud), 64
-    while quiet < probe < loud:  # outwards from 0: curves far away cost more
-        if heard(probe):
-            quiet, probe = probe, probe + step
-        else:
-            loud, probe = probe, probe - step
-        step *= 2
-    while loud - quiet > 1:
-        middle = (quiet + loud) // 2
-        quiet, loud = (middle, loud) if heard(middle) else (quiet, middle)
-    return best, quiet
+    last, _ = turning(heard, quiet, loud, max(0, quiet))
+    return best, last
 
 
 def _advantage(test: Counts) -> float:
@@ -139,12 +116,11 @@ def likely_hits(counts: Counts, truth: TradeOff, power: float = 0.9) -> Counts:
     """
     ends, masses = _rate_law(counts.alarms, counts.nonmembers)
     rates = truth(np.append(0.0, ends[:-1]))  # low ends: the power must be reached
-    low, high = 0, counts.members + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        reached = float(masses @ _at_least(middle, counts.members, rates)) >= power
-        low, high = (middle, high) if reached else (low, middle)
-    return replace(counts, hits=low)
+
+    def reached(hits: int) -> bool:
+        return float(masses @ _at_least(hits, counts.members, rates)) >= power
+
+    return replace(counts, hits=turning(reached, 0, counts.members + 1)[0])
 
 
 def _ranked(counts: Counts, allowed: TradeOff) -> float:
@@ -174,17 +150,7 @@ def _fixed(counts: Counts, allowed: TradeOff, level: float, order: CountOrdering
 
 @lru_cache(maxsize=8)
 def _alarm_laws(alarms: int, nonmembers: int, miss: float) -> tuple[Array, Array, Array, Array]:
-    """Returns the laws of alarms in a confidence interval of their rate.
-
-    Args:
-        alarms: Alarms seen.
-        nonmembers: Trials.
-        miss: Probability that the interval misses the rate.
-
-    Returns:
-        Ends of cells of the interval; first alarms of blocks; and at the low end of each cell the
-        probability of alarms before all blocks, and of each block, shape (cells, blocks).
-    """
+    """Returns the laws of alarms in a confidence interval of their rate."""
     m, blocks = nonmembers, alarm_blocks(nonmembers)
     low, high = 1 - upper_limit(m - alarms, m, miss / 2), upper_limit(alarms, m, miss / 2)
     rates = np.linspace(low, high, _NODES + 1)

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from cropaudit.errors import InputError, require
+from cropaudit.estimators.bound import Cut
 from cropaudit.estimators.evidence import Counts
 from cropaudit.estimators.scores import Scores
 from cropaudit.estimators.trials.ranks import flipped, ranked_counts
@@ -44,9 +45,9 @@ class Given:
         require(math.isfinite(self.threshold), "threshold", "finite", self.threshold)
 
     @property
-    def words(self) -> str:
-        """The policy in a few words."""
-        return f"given: {self.threshold:.6g}" + (", both sides" if self.two_sided else "")
+    def cut(self) -> Cut:
+        """The policy as it is reported."""
+        return Cut(kind="given", threshold=self.threshold, two_sided=self.two_sided)
 
     def counts(self, scores: Scores, best: Best, seed: int) -> tuple[Counts, ...]:
         """Returns the tests to make; ``best`` and ``seed`` are not needed."""
@@ -77,13 +78,9 @@ class Ranks:
         require(legal, "rates", "in (0, 1), at least one", self.rates)
 
     @property
-    def words(self) -> str:
-        """The policy in a few words."""
-        rates = ", ".join(f"{rate:.3g}" for rate in self.rates)
-        many = len(self.rates) > 1 or self.sides == "both" or self.either_sign
-        sign = ", either sign" if self.either_sign else ""
-        corrected = ", corrected for" if many else ""
-        return f"fixed rank at rates {rates}, side {self.sides}{sign}{corrected}"
+    def cut(self) -> Cut:
+        """The policy as it is reported."""
+        return Cut(kind="ranks", rates=self.rates, side=self.sides, two_sided=self.either_sign)
 
     def counts(self, scores: Scores, best: Best, seed: int) -> tuple[Counts, ...]:
         """Returns one test for each different rank, side and sign; nothing else is needed."""
@@ -122,9 +119,9 @@ class Split:
         require(0 < self.share < 1, "share", "in (0, 1)", self.share)
 
     @property
-    def words(self) -> str:
-        """The policy in a few words."""
-        return f"learned on {self.share:.0%} of the scores, tested on the rest"
+    def cut(self) -> Cut:
+        """The policy as it is reported."""
+        return Cut(kind="split", share=self.share)
 
     def counts(self, scores: Scores, best: Best, seed: int) -> tuple[Counts, ...]:
         """Returns the one test of the learned threshold on the scores it was not learned on.

@@ -1,90 +1,67 @@
-"""The answer of `cropaudit bound` for a terminal, and as a mapping for JSON.
+"""The answer of `cropaudit bound` for a terminal.
 
 Upper bounds are rounded up and lower ones down, to the digits that the discretisation supports.
 """
 
-import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from cropaudit.accounting.bounds.accountant import round_up
-from cropaudit.accounting.bounds.answers import Answer, ObjectsAnswer
+from cropaudit.accounting.bounds.answers import BoundResult, ObjectsAnswer
 from cropaudit.accounting.bounds.bound import PatchBound
 from cropaudit.accounting.bounds.sweeps import Sweep
-from cropaudit.accounting.mechanisms.json_values import to_json
-from cropaudit.errors import InputError
+from cropaudit.reports.render.tables import Table, print_table, print_text
 
-__all__ = ["bound_document", "print_bound", "print_objects", "print_sweep"]
+if TYPE_CHECKING:
+    from rich.console import Console
 
-
-def bound_document(
-    found: Answer, sweeps: Sequence[Sweep], objects: ObjectsAnswer | None
-) -> dict[str, Any]:
-    """Returns the answer as JSON values; an epsilon that is infinite becomes null."""
-    document = asdict(found.bound)
-    document["solved"] = found.solved or None
-    document["mechanisms"] = json.loads(to_json(found.mechanisms))
-    document["dp_events"] = [_event(mechanism) for mechanism in found.mechanisms]
-    document["sweeps"] = [asdict(sweep) for sweep in sweeps]
-    document["objects"] = asdict(objects) if objects is not None else None
-    finite: dict[str, Any] = _finite(document)
-    return finite
+__all__ = ["print_bound", "print_objects", "print_sweep"]
 
 
-def print_bound(found: Answer, console: Console) -> None:
+def print_bound(found: BoundResult, console: "Console") -> None:
     """Prints the bound, the risk, the short cuts and the warnings."""
     bound = found.bound
     if found.solved:
-        console.print(f"solved for: {found.solved}", highlight=False)
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in _rows(bound):
-        table.add_row(name, value)
-    console.print(table)
+        print_text(f"solved for: {found.solved}", console)
+    print_table(Table((), list(_rows(bound)), fold=(1,)), console)
     if bound.shortcuts:
-        console.print("Short cuts that are no bounds:")
+        print_text("Short cuts that are no bounds:", console)
     for item in bound.shortcuts:
-        console.print(f"  {item.name}: {item.epsilon:.6g} ({item.why_invalid})")
+        print_text(f"  {item.name}: {item.epsilon:.6g} ({item.why_invalid})", console)
     for text in bound.warnings:
-        console.print(f"warning: {text}", style="yellow", highlight=False)
+        print_text(f"warning: {text}", console, "yellow")
 
 
-def print_sweep(sweep: Sweep, console: Console) -> None:
+def print_sweep(sweep: Sweep, console: "Console") -> None:
     """Prints epsilon by the value of the setting that varies."""
-    names = [line.name or "epsilon" for line in sweep.series]
-    table = Table(sweep.parameter, *names, *[f"{name}, without crops" for name in names])
-    for at, value in enumerate(sweep.values):
-        with_crop = [_up(line.epsilon[at]) for line in sweep.series]
-        without = [_up(line.epsilon_without_crop[at]) for line in sweep.series]
-        table.add_row(f"{value:g}", *with_crop, *without)
-    console.print(table)
-    console.print(f"epsilon at delta {sweep.delta:g}", highlight=False)
+    names = tuple(line.name or "epsilon" for line in sweep.series)
+    columns = (sweep.parameter, *names, *(f"{name}, without crops" for name in names))
+    lines = [line.epsilon for line in sweep.series]
+    lines += [line.epsilon_without_crop for line in sweep.series]
+    rows = [
+        (f"{value:g}", *(_up(line[at]) for line in lines)) for at, value in enumerate(sweep.values)
+    ]
+    print_table(Table(columns, rows, fold=columns), console)
+    print_text(f"epsilon at delta {sweep.delta:g}", console)
 
 
-def print_objects(objects: ObjectsAnswer, console: Console) -> None:
+def print_objects(objects: ObjectsAnswer, console: "Console") -> None:
     """Prints which objects the claimed patch covers, and what would cover more."""
-    found = objects.coverage
-    console.print(
-        f"warning: the claimed patch does not cover {_share(objects.uncovered)} of the "
-        f"{found.objects} objects; for those the bound says nothing"
-        if objects.uncovered > 0
-        else f"the claimed patch covers all {found.objects} objects",
-        style="yellow" if objects.uncovered > 0 else None,
-        highlight=False,
-    )
-    names = Table("objects", "number", "covered")
-    for item in found.names:
-        names.add_row(item.name, str(item.objects), _share(item.share))
-    console.print(names)
-    table = Table("to cover", "square patch", "epsilon")
-    for share, side, epsilon in objects.squares:
-        shown = "does not fit every image" if epsilon is None else _up(epsilon)
-        table.add_row(_share(share), f"{side}x{side}", shown)
-    console.print(table)
+    found, left = objects.coverage, objects.uncovered
+    words = f"the claimed patch covers all {found.objects} objects"
+    if left > 0:
+        words = (
+            f"warning: the claimed patch does not cover {_share(left)} of the {found.objects} "
+            "objects; for those the bound says nothing"
+        )
+    print_text(words, console, "yellow" if left > 0 else "")
+    names = [(item.name, str(item.objects), _share(item.share)) for item in found.names]
+    print_table(Table(("objects", "number", "covered"), names), console)
+    squares = [
+        (_share(share), f"{side}x{side}", "does not fit every image" if at is None else _up(at))
+        for share, side, at in objects.squares
+    ]
+    print_table(Table(("to cover", "square patch", "epsilon"), squares), console)
 
 
 def _rows(bound: PatchBound) -> list[tuple[str, str]]:
@@ -116,31 +93,9 @@ def _rows(bound: PatchBound) -> list[tuple[str, str]]:
     return rows
 
 
-def _event(mechanism: Any) -> str | None:
-    from cropaudit.accounting.mechanisms.events import to_event  # dp_accounting is slow to load
-
-    try:
-        event, relation = to_event(mechanism)
-    except InputError:
-        return None
-    return f"{event} under {relation.name}"
-
-
 def _up(value: float, digits: int = 4) -> str:
     return f"{round_up(value, digits):.6g}" if math.isfinite(value) else "none found"
 
 
 def _share(value: float) -> str:
     return f"{100 * value:.3g}%"
-
-
-def _finite(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_finite(item) for item in value]
-        case float() if not math.isfinite(value):
-            return None
-        case _:
-            return value

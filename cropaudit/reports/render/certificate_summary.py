@@ -1,54 +1,36 @@
 """The component certificate for a terminal, and as a mapping for JSON."""
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from cropaudit.certificate.certificate import Certificate
-from cropaudit.certificate.noise_tests import Judged
-from cropaudit.reports.text.numbers import format_lower, format_upper, format_value
+from cropaudit.reports.text.numbers import finite, format_lower, format_upper, format_value
 
 __all__ = ["certificate_document", "certificate_lines"]
 
 
 def certificate_document(found: Certificate) -> dict[str, Any]:
     """Returns the certificate as JSON values; an epsilon that is infinite becomes null."""
-    return {
-        "claim": str(found.claim),
-        "adjacency": found.claim.adjacency,
-        "delta": found.delta,
-        "confidence": 1 - found.level,
-        "claimed_epsilon": found.claimed_epsilon,
-        "epsilon_low": _finite(found.epsilon_low),
-        "epsilon_high": _finite(found.epsilon_high),
-        "limits": [
-            {
-                "name": item.name,
-                "claimed": item.claimed,
-                "low": _finite(item.low),
-                "estimate": _finite(item.estimate),
-                "high": _finite(item.high),
-                "outside": item.outside,
-            }
-            for item in found.limits
-        ],
-        "assumed": list(found.assumed),
-        "causes": list(found.causes),
-        "exceeded": found.exceeded,
-        "stated": found.stated,
-        "noise": [_judged(item) for item in found.judged],
-        "rates": [_judged(item) for item in found.rated],
-    }
-
-
-def _judged(item: Judged) -> dict[str, Any]:
-    return {
-        "of": item.of,
-        "name": item.name,
-        "p_value": item.p_value,
-        "share": item.share,
-        "refuted": item.refuted,
-        "detail": item.detail,
-    }
+    values: dict[str, Any] = finite(
+        {
+            "claim": str(found.claim),
+            "adjacency": found.claim.adjacency,
+            "delta": found.delta,
+            "confidence": 1 - found.level,
+            "claimed_epsilon": found.claimed_epsilon,
+            "epsilon_low": found.epsilon_low,
+            "epsilon_high": found.epsilon_high,
+            "limits": [{**asdict(item), "outside": item.outside} for item in found.limits],
+            "assumed": found.assumed,
+            "causes": found.causes,
+            "exceeded": found.exceeded,
+            "stated": found.stated,
+            "noise": [{**asdict(item), "refuted": item.refuted} for item in found.judged],
+            "rates": [{**asdict(item), "refuted": item.refuted} for item in found.rated],
+        }
+    )
+    return values
 
 
 def certificate_lines(found: Certificate) -> list[str]:
@@ -74,21 +56,13 @@ def certificate_lines(found: Certificate) -> list[str]:
 def _tested(found: Certificate) -> list[str]:
     """Returns what was tested of noise and rates, and what they are not."""
     lines = []
-    if found.judged:
-        shown = ", ".join(f"{item.name} p = {_p(item)}" for item in found.judged)
-        lines.append(f"Noise, tested at {found.judged[0].share:.2g} each: {shown}")
-    if found.rated:
-        shown = ", ".join(f"{item.of} {item.name} p = {_p(item)}" for item in found.rated)
-        lines.append(f"Rates, tested at {found.rated[0].share:.2g} each: {shown}")
+    for title, items in (("Noise", found.judged), ("Rates", found.rated)):
+        shown = [f"{item.name} p = {format_value(item.p_value, 2)}" for item in items]
+        if title == "Rates":
+            shown = [f"{item.of} {words}" for item, words in zip(items, shown, strict=True)]
+        if items:
+            lines.append(f"{title}, tested at {items[0].share:.2g} each: {', '.join(shown)}")
     for item in found.refuted:
         told = f": {item.detail}" if item.detail else ""
         lines.append(f"{item.fault[0].upper()}{item.fault[1:]}{told}")
     return lines
-
-
-def _p(item: Judged) -> str:
-    return format_value(item.p_value, 2)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -1,20 +1,19 @@
 """The conformance suite for a terminal, as a mapping for JSON, and as JUnit XML."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from cropaudit.conformance.catalogue import CHECKS
 from cropaudit.conformance.mutants.mutant import Mutant
 from cropaudit.conformance.outcome import Finding
 from cropaudit.conformance.suite import SuiteResult
+from cropaudit.reports.render.junit import Case, junit_xml
+from cropaudit.reports.render.tables import Styled, Table, print_table, print_text
+from cropaudit.reports.text.numbers import finite
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["print_catalogue", "print_suite", "suite_document", "suite_junit"]
 
@@ -56,72 +55,58 @@ def _document(finding: Finding) -> dict[str, Any]:
         "power": outcome.power,
         "where": outcome.where,
         # An epsilon without noise has no end, which JSON has no number for.
-        "figures": {k: v if math.isfinite(v) else None for k, v in outcome.figures.items()},
+        "tests": [
+            {"code": t.code, "p_value": t.p_value, "fields": _plain(t.fields)}
+            for t in outcome.tests
+        ],
+        "figures": finite(dict(outcome.figures)),
     }
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns fields as JSON values: numbers where they are finite, else what is read."""
+    found = {}
+    for name, value in fields.items():
+        number = value.item() if hasattr(value, "item") else value
+        known = isinstance(number, int) or (isinstance(number, float) and math.isfinite(number))
+        found[name] = number if known else str(number)
+    return found
 
 
 def suite_junit(suite: SuiteResult) -> bytes:
     """Returns all findings as JUnit XML, one test case a check."""
-    junit = TestSuite("cropaudit conform")
-    for finding in suite.findings:
-        case = TestCase(finding.check, "cropaudit.conform")
-        if finding.status == "fail":
-            failure = Failure(_clean(finding.detail), "conformance")
-            failure.text = _clean(f"{finding.detail} {finding.outcome.where}".strip())
-            case.result = [failure]
-        elif finding.status != "pass":
-            skipped = Skipped(_clean(f"{finding.status}: {finding.detail}"))
-            skipped.text = _clean(finding.detail)  # some readers take the content alone
-            case.result = [skipped]
-        junit.add_testcase(case)
-    document = JUnitXml("cropaudit")
-    document.add_testsuite(junit)
-    document.update_statistics()
-    stream = io.BytesIO()
-    document.write(stream)
-    return stream.getvalue()
+    cases = (Case(x.check, x.status, x.detail, x.outcome.where) for x in suite.findings)
+    return junit_xml("conform", cases)
 
 
-def _clean(text: str) -> str:
-    """Returns the text without what XML cannot hold: the user's messages may have anything."""
-    return "".join(letter for letter in text if letter in "\t\n\r" or letter.isprintable())
-
-
-def print_suite(
-    suite: SuiteResult, pictures: Mapping[str, str], console: Console | None = None
-) -> None:
+def print_suite(suite: SuiteResult, pictures: Mapping[str, str], console: "Console") -> None:
     """Prints the findings, and the verdict on them all."""
-    console = console or Console()
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column()
-    for finding in suite.findings:
-        if finding.status != "skipped":
-            status = Text(_LABELS[finding.status], style=_STYLES[finding.status])
-            table.add_row(status, finding.check, _told(finding))
-    console.print(table)
+    rows = [
+        (Styled(((_LABELS[x.status], _STYLES[x.status]),)), x.check, _told(x))
+        for x in suite.findings
+        if x.status != "skipped"
+    ]
+    print_table(Table((), rows, fold=(2,)), console)
     for line in _skipped(suite):
-        console.print(Text(line, style=_STYLES["skipped"]))
+        print_text(line, console, _STYLES["skipped"])
     console.print()
-    console.print(Text(_verdict(suite), style=_STYLES[suite.verdict]))
+    print_text(_verdict(suite), console, _STYLES[suite.verdict])
     for path, caption in pictures.items():
-        console.print(Text(f"Counter-example: {path}", style="bold"))
-        console.print(Padding(Text(caption), (0, 0, 0, 2)))
-    hidden = sum(len(item.outcome.pictures) for item in suite.findings) - len(pictures)
+        print_text(f"Counter-example: {path}", console, "bold")
+        print_table(Table((), [(caption,)], fold=(0,), indent=2), console)
+    hidden = sum(len(item.outcome.leaks) for item in suite.findings) - len(pictures)
     if hidden:
-        console.print(Text(f"{hidden} counter-examples are drawn with --out FOLDER."))
+        print_text(f"{hidden} counter-examples are drawn with --out FOLDER.", console)
 
 
-def _told(finding: Finding) -> Text:
+def _told(finding: Finding) -> Styled:
     """Returns what was seen; where, if it failed; and what would have been, if it passed."""
-    text = Text(finding.detail)
-    where = finding.outcome.where
+    text, where = finding.detail, finding.outcome.where
     if finding.status == "fail" and where and where not in finding.detail:
-        text.append(f" [{where}]")
+        text += f" [{where}]"
     if finding.status == "pass" and finding.outcome.power:
-        text.append(f"\n{finding.outcome.power}", style="dim")
-    return text
+        return Styled(((f"{text}\n", ""), (finding.outcome.power, "dim")))
+    return Styled(((text, ""),))
 
 
 def _skipped(suite: SuiteResult) -> list[str]:
@@ -151,25 +136,15 @@ def _verdict(suite: SuiteResult) -> str:
     return f"Pass: {done} checks ({level}). What was skipped was not looked at."
 
 
-def print_catalogue(
-    faults: Sequence[Mutant], clean: Sequence[Mutant], console: Console | None = None
-) -> None:
+def print_catalogue(faults: Sequence[Mutant], clean: Sequence[Mutant], console: "Console") -> None:
     """Prints the checks, the mutants and the sound pipelines."""
-    console = console or Console()
-    console.print(Text("Checks", style="bold"))
-    console.print(_grid([(item.name, f"{item.asks}. Catches {item.catches}.") for item in CHECKS]))
-    console.print(
-        Text("\nPlanted faults (--mutant NAME), and the check that finds each", style="bold")
-    )
-    console.print(_grid([(f.name, f"{f.summary} ({f.check})") for f in faults]))
-    console.print(Text("\nSound pipelines (--mutant NAME)", style="bold"))
-    console.print(_grid([(f.name, f.summary) for f in clean]))
-
-
-def _grid(rows: Sequence[tuple[str, str]]) -> Padding:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column()
-    for name, words in rows:
-        table.add_row(name, Text(words))
-    return Padding(table, (0, 0, 0, 2))
+    for title, rows in (
+        ("Checks", [(item.name, f"{item.asks}. Catches {item.catches}.") for item in CHECKS]),
+        (
+            "\nPlanted faults (--mutant NAME), and the check that finds each",
+            [(item.name, f"{item.summary} ({item.check})") for item in faults],
+        ),
+        ("\nSound pipelines (--mutant NAME)", [(item.name, item.summary) for item in clean]),
+    ):
+        print_text(title, console, "bold")
+        print_table(Table((), rows, fold=(1,), indent=2), console)

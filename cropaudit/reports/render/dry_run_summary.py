@@ -1,18 +1,15 @@
 """A dry run for a terminal, and as JSON values: the claim, the plan and the cost."""
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from cropaudit.audit.runs.dry_run import DryRun, PlannedGame
+from cropaudit.reports.render.tables import Table, print_table, print_text
 from cropaudit.reports.text import words
 from cropaudit.reports.text.numbers import (
+    finite,
     format_confidence,
     format_duration,
     format_lower,
@@ -20,77 +17,59 @@ from cropaudit.reports.text.numbers import (
     format_value,
 )
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 __all__ = ["dry_run_document", "print_dry_run"]
 
 _GIB, _MIB = 2**30, 2**20
 
 
 def dry_run_document(found: DryRun) -> dict[str, Any]:
-    """Returns a dry run as JSON values."""
-    declared, cost = found.declared, found.cost
-    measured = None if cost.step is None else {**asdict(cost.step)}
-    return {
-        "config": json.loads(declared.config.model_dump_json()),
-        "declared": {
-            "exact": declared.exact,
-            "image": str(declared.image),
-            "records": declared.records,
-            "canary_records": declared.canary_records,
-            "canaries": declared.canaries,
-            "classes": declared.classes,
-        },
-        "claim": {
-            "statement": declared.claim.statement,
-            "kind": declared.claim.kind,
-            "epsilon": declared.claim.epsilon,
-            "delta": declared.claim.delta,
-            "epsilon_without_canaries": declared.epsilon_without_canaries,
-        },
-        "bound": _finite(asdict(found.bound)),
-        "plan": {
-            "physical_batch": cost.physical_batch,
-            "parts": found.parts,
-            "games": [asdict(game) for game in found.games],
-        },
-        "cost": {
-            "work": [asdict(item) for item in cost.work],
-            "seconds": cost.seconds,
-            "transcript_bytes": cost.transcript_bytes,
-            "measured": measured,
-        },
-    }
+    """Returns a dry run as JSON values; numbers that are infinite become null."""
+    declared, cost = found.planned, found.cost
+    counts = ("exact", "records", "canary_records", "canaries", "classes")
+    claim = {key: getattr(declared.claim, key) for key in ("statement", "kind", "epsilon", "delta")}
+    values: dict[str, Any] = finite(
+        {
+            "config": declared.config.model_dump(mode="json"),
+            "declared": {key: getattr(declared, key) for key in counts}
+            | {"image": str(declared.image)},
+            "claim": claim | {"epsilon_without_canaries": declared.epsilon_without_canaries},
+            "bound": asdict(found.bound),
+            "plan": {
+                "physical_batch": cost.physical_batch,
+                "parts": found.parts,
+                "games": [asdict(game) for game in found.games],
+            },
+            "cost": {
+                "work": [asdict(item) for item in cost.work],
+                "seconds": cost.seconds,
+                "transcript_bytes": cost.transcript_bytes,
+                "measured": None if cost.step is None else asdict(cost.step),
+            },
+        }
+    )
+    return values
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """Returns the same with none for infinite numbers, which JSON cannot hold."""
-    infinite = (name for name, x in values.items() if isinstance(x, float) and math.isinf(x))
-    return {**values, **dict.fromkeys(infinite)}
-
-
-def print_dry_run(found: DryRun, console: Console) -> None:
+def print_dry_run(found: DryRun, console: "Console") -> None:
     """Prints the claim, the plan and the cost."""
-    config = found.declared.config
-    _print(console, f"Dry run of {config.name}: nothing is read, trained or written", "bold")
-    for title, rows in (
-        ("Claim", _claim(found)),
-        ("Plan", _plan(found)),
-        ("Cost", _cost(found)),
-    ):
-        _print(console, f"\n{title}", "bold")
-        table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, rest in rows:
-            table.add_row(Text(name), Text(rest))
-        console.print(table)
+    name = found.planned.config.name
+    print_text(f"Dry run of {name}: nothing is read, trained or written", console, "bold")
+    for title, rows in (("Claim", _claim), ("Plan", _plan), ("Cost", _cost)):
+        print_text(f"\n{title}", console, "bold")
+        print_table(Table((), list(rows(found)), fold=(1,)), console)
 
 
 def _claim(found: DryRun) -> Iterator[tuple[str, str]]:
-    declared, bound = found.declared, found.bound
+    declared, bound = found.planned, found.bound
     claim = declared.claim
     yield "claimed", claim.statement
     how = "of procedural scenes" if declared.exact else "DECLARED; the data decide when they come"
-    each = words.records(declared.records, declared.canary_records, declared.canaries)
+    each = words.records(
+        declared.records, declared.canary_records, declared.config.game.canary_slots
+    )
     yield "records", f"{declared.records} of {declared.image}: {each} ({how})"
     images = declared.records - declared.canary_records
     alone = words.alone(images, declared.epsilon_without_canaries, declared.canary_records)
@@ -98,7 +77,7 @@ def _claim(found: DryRun) -> Iterator[tuple[str, str]]:
         yield "", alone
     yield "adjacency", bound.adjacency
     share = f"{bound.inclusion_probability:.5g}"
-    yield "crop", f"{declared.config.crop_law().size} meets patch {bound.patch} with rho = {share}"
+    yield "crop", f"{declared.config.crop.words} meets patch {bound.patch} with rho = {share}"
     ends = (bound.epsilon, bound.epsilon_without_crop)
     accounted = words.beside_crops(*(x if math.isfinite(x) else None for x in ends))
     yield "epsilon", f"{accounted}, at delta {bound.delta:g}"
@@ -113,7 +92,7 @@ def _claim(found: DryRun) -> Iterator[tuple[str, str]]:
 
 
 def _plan(found: DryRun) -> Iterator[tuple[str, str]]:
-    training, cost = found.declared.config.training, found.cost
+    training, cost = found.planned.config.training, found.cost
     yield "model", f"{training.model}, {training.norm} norm, {training.precision}"
     rate = f"q = {found.bound.sample_rate:.4g}"
     batch = f"batches of {training.batch}"
@@ -173,7 +152,3 @@ def _memory(found: DryRun) -> str:
 def _bytes(count: int) -> str:
     size, unit = (count / _GIB, "GiB") if count >= _GIB else (count / _MIB, "MiB")
     return f"{format_value(size, 2 if size < 100 else 3)} {unit}"
-
-
-def _print(console: Console, text: str, style: str) -> None:
-    console.print(Text(text, style=style))

@@ -5,7 +5,7 @@ no text that was not escaped by an XML writer. A content policy in the page forb
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import yaml
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from cropaudit.audit.results.result import AuditReport
 from cropaudit.reports.pictures.plots import plot_report
 from cropaudit.reports.render import view
-from cropaudit.reports.store import canonical_json, sha256
+from cropaudit.reports.store import Finished, canonical_json, sha256
 from cropaudit.reports.text import numbers, words
+from cropaudit.reports.text.bounds import bound_note
 
-__all__ = ["render_html"]
+__all__ = ["Html", "render_html"]
 
 _VERDICTS = {
     "violation": "The measured leakage exceeds the claim.",
@@ -38,28 +39,42 @@ _VALIDITY = {
 }
 
 
+class Html:
+    """The page of an audit."""
+
+    ending: ClassVar[str] = ".html"
+    documents: ClassVar[tuple[type, ...]] = (AuditReport,)
+
+    def render(self, run: Finished) -> bytes:
+        """Returns the page."""
+        assert isinstance(run.document, AuditReport)  # of its documents
+        page = render_html(run.document, inclusion=run.inclusion(), pictures=run.files)
+        return page.encode()
+
+
 def render_html(
     report: AuditReport,
     *,
-    inclusion: NDArray[np.floating],
+    inclusion: NDArray[np.floating] | None,
     pictures: Mapping[str, bytes],
 ) -> str:
     """Returns the report as a self-contained HTML document, equal for equal inputs.
 
     Args:
         report: The audit's result.
-        inclusion: Inclusion probability by the patch's top-left row and column.
+        inclusion: Inclusion probability by the patch's top-left row and column; none if the run
+            left none, as those of earlier versions.
         pictures: The canaries' PNG files, under the names that the report gives them.
 
     Raises:
         InputError: If ``inclusion`` is not a matrix of probabilities or a picture is not a PNG.
     """
-    template = _environment().get_template("report.html.j2")
+    environment = _environment()
+    environment.filters["images"] = lambda x: view.images(x, report.claim.patch, pictures)
+    template = environment.get_template("report.html.j2")
     return template.render(
         report=report,
         plots=plot_report(report, inclusion),
-        attacks=view.attack_views(report),
-        canaries=view.canary_views(report, pictures),
         parameters=view.parameters(report.claim),
         attacked=list(words.attacked(report)),
         worth=words.worth(report.claim),
@@ -105,12 +120,16 @@ def _filters() -> dict[str, Any]:
         ),
         "number": lambda x, digits=4: numbers.superscript(numbers.format_value(x, digits)),
         "signed": lambda x: numbers.format_value(x, 3).replace("-", "−"),
+        "how": bound_note,
         "count": lambda n: f"{n:,}",
         "percent": numbers.format_percent,
         "confidence": numbers.format_confidence,
         "duration": numbers.format_duration,
         "interval": _interval,
         "percent_interval": _percent_interval,
+        "auc": view.auc,
+        "point": view.point,
+        "rates": view.rates,
         "svg": lambda picture: Markup(picture.svg),
     }
 

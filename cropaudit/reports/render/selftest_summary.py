@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import groupby
-from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from cropaudit.audit.games.selftest import CHANCE, Coverage
+from cropaudit.reports.render.tables import Table, print_table, print_text
 from cropaudit.reports.text.numbers import format_percent, format_value
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["print_selftest", "selftest_document"]
 
@@ -23,37 +23,24 @@ def selftest_document(found: Sequence[Coverage]) -> dict[str, Any]:
     return {"chance": CHANCE, "holds": all(item.holds for item in found), "rows": rows}
 
 
-def print_selftest(found: Sequence[Coverage], console: Console | None = None) -> None:
+def print_selftest(found: Sequence[Coverage], console: "Console") -> None:
     """Prints observed against nominal shares, a table for each game, and what they mean."""
-    console = console or Console()
+    titles = ("median", "above truth", "95% interval", "nominal", "")
     for (game, trials, truth), rows in groupby(found, lambda c: (c.game, c.trials, c.truth)):
         where = "canaries of one run" if trials == "one-run" else "independent trials"
-        console.print(
-            f"{game}, {where}: true epsilon {format_value(truth, 3)}", style="bold", highlight=False
-        )
-        console.print(_table(list(rows)))
-    broken = [item for item in found if not item.holds]
-    console.print(
-        "Every estimator keeps its promise."
-        if not broken
-        else f"{len(broken)} rows are above their level: do not trust these estimators here.",
-        style="green" if not broken else "bold red",
-    )
-    console.print(
+        print_text(f"{game}, {where}: true epsilon {format_value(truth, 3)}", console, "bold")
+        print_table(Table(("estimator", *titles), [_row(item) for item in rows], titles), console)
+    broken = sum(not item.holds for item in found)
+    if broken:
+        words = f"{broken} rows are above their level: do not trust these estimators here."
+        print_text(words, console, "bold red")
+    else:
+        print_text("Every estimator keeps its promise.", console, "green")
+    print_text(
         f"A sound estimator is called ABOVE with a chance below {CHANCE:g} a row; 'no promise': a "
         "credible or asymptotic class, or a model that this game does not follow.",
-        highlight=False,
+        console,
     )
-
-
-def _table(rows: Sequence[Coverage]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("estimator", no_wrap=True)
-    for title in ("median", "above truth", "95% interval", "nominal", ""):
-        table.add_column(title, justify="right", no_wrap=True)
-    for item in rows:
-        table.add_row(*_row(item))
-    return table
 
 
 def _row(item: Coverage) -> tuple[str, ...]:

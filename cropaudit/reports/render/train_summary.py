@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cropaudit.audit.results.train_result import TrainRecord
+from cropaudit.reports.render.tables import print_lines
 from cropaudit.reports.text import words
 from cropaudit.reports.text.numbers import format_duration, format_upper, format_value
 
@@ -22,12 +23,7 @@ def print_training(record: TrainRecord, out: Path, console: "Console") -> None:
         out: Its folder.
         console: Where to.
     """
-    from rich.text import Text
-
-    for name, rest in (*training_lines(record), *_files(out)):
-        text = Text(f"{name}: ", style="bold")
-        text.append(rest, style="")
-        console.print(text, highlight=False, soft_wrap=True)
+    print_lines((*training_lines(record), *_files(out)), console, soft_wrap=True)
 
 
 def training_lines(record: TrainRecord) -> Iterator[tuple[str, str]]:
@@ -60,16 +56,7 @@ def training_lines(record: TrainRecord) -> Iterator[tuple[str, str]]:
     yield "Speed", _speed(record)
     if record.loss_first is not None and record.loss_last is not None:
         yield "Loss", f"{record.loss_first:.3f} in the first batch, {record.loss_last:.3f} last"
-    twins = (
-        ("without noise", utility.miou_without_noise),
-        ("without credit for the crop", utility.miou_without_crop_credit),
-    )
-    beside = "".join(f", {name} {value:.3f}" for name, value in twins if value is not None)
-    yield (
-        "Utility",
-        f"mIoU {utility.miou:.3f}{beside}, {utility.miou_constant:.3f} of the commonest class "
-        f"everywhere ({utility.images} held-out images)",
-    )
+    yield "Utility", words.utility(utility, "held-out images")
     nothing = words.learning(utility)
     if nothing is not None:
         yield "Warning", nothing

@@ -1,11 +1,14 @@
 """Numbers as text beyond those of `digits`: shares, confidences, times, powers of ten."""
 
+import math
 import re
 from decimal import ROUND_FLOOR, Decimal
+from typing import Any
 
 from cropaudit.accounting.digits import format_lower, format_upper, format_value
 
 __all__ = [
+    "finite",
     "format_confidence",
     "format_duration",
     "format_lower",
@@ -50,6 +53,23 @@ def format_duration(seconds: float) -> str:
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def finite(value: Any) -> Any:
+    """Returns JSON values with null for every number that JSON has no word for.
+
+    >>> finite({"epsilon": math.inf, "rates": (0.5, math.nan)})
+    {'epsilon': None, 'rates': [0.5, None]}
+    """
+    match value:
+        case dict():
+            return {key: finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [finite(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
 
 
 def superscript(text: str) -> str:

@@ -5,27 +5,25 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cropaudit.accounting.digits import format_lower, format_upper
+from cropaudit.accounting.digits import format_upper
 from cropaudit.audit.results.result import Attack, AuditReport, Claim, Utility
+from cropaudit.reports.text.bounds import lower
 from cropaudit.reports.text.numbers import format_percent
 
 __all__ = [
+    "NOTE",
     "alone",
     "attacked",
     "beside_crops",
+    "delivered_ends",
     "learning",
     "records",
+    "utility",
     "worth",
 ]
 
-_TARGETS = {
-    "probe": "the pipeline (real sampler, crop, clipping and noise) with worst-case gradients in "
-    "place of a model's",
-    "white-box": "the real model {model}, every update seen",
-    "two-world": "the real model {model}, trained many times, every update seen",
-    "black-box": "the real model {model}, queried once trained",
-    "reference": "the real model {model}, trained several times, queried once trained",
-}
+NOTE = "a lower bound never certifies epsilon"
+
 _RATES = (0.01, 0.001)
 _NEARLY_ALL, _MOST = 0.9, 0.5
 
@@ -69,18 +67,21 @@ def beside_crops(amplified: float | None, without: float | None) -> str:
 
 def attacked(report: AuditReport) -> Iterator[tuple[str, str]]:
     """Yields each attack's title, and what it attacked and showed and could have shown at most."""
+    from cropaudit.attacks.registry import ATTACKS  # heavy, and needed here alone
+
     model = report.provenance.config.get("training")
     name = model.get("model", "") if isinstance(model, dict) else ""
     for attack in report.attacks:
-        target = _TARGETS.get(attack.name, "the real model {model}").format(model=name)
+        known = ATTACKS.get(attack.name)
+        target = (known.model if known else "the real model {model}").format(model=name)
         yield attack.title, f"{' '.join(target.split())}: {_shown(attack)}"
 
 
 def _shown(attack: Attack) -> str:
     if not attack.bounds:
         return "no bound"
-    best = max(attack.bounds, key=lambda bound: bound.epsilon)
-    words = f"epsilon >= {format_lower(max(best.epsilon, 0.0))}"
+    best = attack.bounds[0]  # the one that decides
+    words = f"epsilon >= {lower(best.epsilon)}"
     if best.cap is not None:
         return f"{words}, could have shown {format_upper(best.cap)} at most"
     caps = [bound.cap for bound in attack.bounds if bound.cap is not None]
@@ -120,6 +121,24 @@ def _allowed(claim: Claim, fpr: float) -> float:
     low = claim.delta + math.exp(min(claim.epsilon, 700.0)) * fpr
     high = 1 - math.exp(-claim.epsilon) * (1 - claim.delta - fpr)
     return min(low, high, 1.0)
+
+
+def utility(found: Utility, images: str = "images") -> str:
+    """Returns the mIoU of the model and of its baselines, and how many images it is of."""
+    baselines = (
+        ("without noise", found.miou_without_noise),
+        ("without credit for the crop", found.miou_without_crop_credit),
+    )
+    beside = "".join(f", {name} {value:.3f}" for name, value in baselines if value is not None)
+    constant = f"{found.miou_constant:.3f} of the commonest class everywhere"
+    return f"mIoU {found.miou:.3f}{beside}, {constant} ({found.images} {images})"
+
+
+def delivered_ends(low: float | None, high: float | None) -> str:
+    """Returns the ends of a delivered epsilon; none stands for infinity."""
+    if low is None:
+        return "infinity"
+    return f"{lower(low)} to {'infinity' if high is None else format_upper(high)}"
 
 
 def learning(utility: Utility) -> str | None:

@@ -1,29 +1,58 @@
-"""The tools that paint a street: a pinhole camera, the light, and a canvas that keeps the mask.
+"""The tools that paint a street: chance, a pinhole camera, the light, a picture and its mask.
 
 The world is in metres: x to the right of the road's middle, y up from the ground, z ahead of the
 camera. A pinhole camera of focal length f at height h projects (x, y, z) to column c + f x / z and
-row r + f (h - y) / z, where (r, c) is the vanishing point. Distance fades colours towards the haze
-as 1 - exp(-z / visibility). Every stroke goes to the picture and, with a label, to the mask too,
-on a canvas `SUPERSAMPLING` times finer than the image, so that edges come out smooth.
+row r + f (h - y) / z, where (r, c) is the vanishing point. Every stroke goes to the picture and,
+with a label, to the mask too, `SUPERSAMPLING` times finer than the image, so that edges are smooth.
+
+Assumes integers wherever a pixel is decided: chance is drawn as integers, arithmetic on floats is
+limited to what IEEE 754 rounds correctly (+ - * / and the root), and shapes are rounded to whole
+pixels before they are drawn. The same seed so gives the same picture on every processor.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from cropaudit.accounting.geometry.shapes import Size
-from cropaudit.training.scenes.layout import CLASSES, Colour, Lens, Light
 
-__all__ = ["SUPERSAMPLING", "Camera", "Canvas", "Point", "Stage", "mix"]
+__all__ = ["CLASSES", "SUPERSAMPLING", "Colour", "Light", "Place", "Stage", "mix"]
 
+CLASSES = (
+    *("sky", "building", "vegetation", "road", "pavement", "pole", "car", "person"),
+    *("face", "plate"),
+)
 SUPERSAMPLING = 2
-NEAREST_DEPTH = 1.5
+_NEAREST = 1.5  # metres; what is nearer is drawn as if it were there
+_GRAIN = 1 << 20  # steps of a random fraction
 
-Point = tuple[float, float]
+Colour = tuple[int, int, int]
+Tint = tuple[int, ...]  # a colour, or one with its opacity of 255
+Pair = tuple[float, float]
+Place = tuple[float, float, float]
+T = TypeVar("T")
+
+
+class Light(NamedTuple):
+    """Daylight and weather; lamps are on where more than a quarter of the windows are lit."""
+
+    top: Colour  # of the sky
+    low: Colour  # at the horizon
+    cloud: Colour
+    cover: float  # of the sky by clouds
+    haze: Colour  # that distance fades to
+    visibility: float  # metres after which half of a surface's own colour is left
+    tint: tuple[float, float, float]  # of daylight, by channel
+    lit: float  # share of windows
+    grain: int  # deviation of the sensor's noise in grey levels
+
+    @property
+    def lamps(self) -> bool:
+        """Whether street lamps and headlights are on."""
+        return self.lit > 0.25
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
@@ -32,7 +61,6 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
     >>> mix((0, 0, 0), (100, 200, 40), 0.5)
     (50, 100, 20)
     """
-    # Written out: a scene mixes some thousand colours, and loops over three cost most of its time.
     (red, green, blue), (red2, green2, blue2) = first, second
     return (
         int(red + (red2 - red) * share + 0.5),
@@ -41,135 +69,85 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
     )
 
 
-@dataclass(frozen=True)
-class Camera:
-    """Where the world's points fall on the canvas.
-
-    Attributes:
-        focal: Focal length in canvas pixels.
-        column: Column of the vanishing point.
-        row: Row of the horizon.
-        height: Height above the ground in metres.
-        x: Distance from the road's middle in metres.
-        bend: Sideways shift of the street in metres per squared metre of depth.
-    """
-
-    focal: float
-    column: float
-    row: float
-    height: float
-    x: float
-    bend: float
-
-    @classmethod
-    def of(cls, lens: Lens, canvas: Size) -> "Camera":
-        """Returns the camera of a lens over a canvas, whatever its proportions."""
-        return cls(
-            focal=lens.focal * math.sqrt(canvas.height * canvas.width),
-            column=lens.column * canvas.width,
-            row=lens.horizon * canvas.height,
-            height=lens.height,
-            x=lens.x,
-            bend=lens.bend,
-        )
-
-    def point(self, x: float, y: float, z: float) -> Point:
-        """Returns the (column, row) of a point; what is nearer than the lens is drawn at it."""
-        z = max(z, NEAREST_DEPTH)
-        scale = self.focal / z
-        across = x - self.x + self.bend * z * z
-        return self.column + scale * across, self.row + scale * (self.height - y)
-
-    def scale(self, z: float) -> float:
-        """Returns canvas pixels per metre at depth ``z``."""
-        return self.focal / max(z, NEAREST_DEPTH)
-
-
-class Canvas:
-    """A picture and its mask, painted together."""
-
-    def __init__(self, size: Size) -> None:
-        self.size = Size(size.height * SUPERSAMPLING, size.width * SUPERSAMPLING)
-        shape = (self.size.width, self.size.height)
-        self.picture = Image.new("RGB", shape)
-        self._marks = Image.new("L", shape, CLASSES.index("sky"))
-        self._opaque = ImageDraw.Draw(self.picture)
-        self._glaze = ImageDraw.Draw(self.picture, "RGBA")
-        self._mark = ImageDraw.Draw(self._marks)
-
-    def polygon(self, points: Sequence[Point], colour: Colour, label: str | None = None) -> None:
-        """Fills a polygon; without a label the mask stays as it is."""
-        self._opaque.polygon(points, fill=colour)
-        if label is not None:
-            self._mark.polygon(points, fill=CLASSES.index(label))
-
-    def ellipse(
-        self, centre: Point, radii: Point, colour: Colour, label: str | None = None
-    ) -> None:
-        """Fills an ellipse with horizontal and vertical ``radii``."""
-        box = _box(centre, radii)
-        self._opaque.ellipse(box, fill=colour)
-        if label is not None:
-            self._mark.ellipse(box, fill=CLASSES.index(label))
-
-    def line(
-        self, points: Sequence[Point], colour: Colour, width: float, label: str | None = None
-    ) -> None:
-        """Draws a line of at least one canvas pixel."""
-        pixels = max(1, round(width))
-        self._opaque.line(points, fill=colour, width=pixels, joint="curve")
-        if label is not None:
-            self._mark.line(points, fill=CLASSES.index(label), width=pixels, joint="curve")
-
-    def glaze_polygon(self, points: Sequence[Point], colour: Colour, opacity: float) -> None:
-        """Tints a polygon without touching the mask: shadows, reflections, stains."""
-        self._glaze.polygon(points, fill=(*colour, round(255 * opacity)))
-
-    def glaze_ellipse(self, centre: Point, radii: Point, colour: Colour, opacity: float) -> None:
-        """Tints an ellipse without touching the mask."""
-        self._glaze.ellipse(_box(centre, radii), fill=(*colour, round(255 * opacity)))
-
-    def pixels(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Returns the picture (H, W, 3) in [0, 255] and the mask (H, W), at the image's size."""
-        picture = np.asarray(self.picture.reduce(SUPERSAMPLING), dtype=np.float32)
-        mask = np.array(self._marks, dtype=np.uint8)[1::SUPERSAMPLING, 1::SUPERSAMPLING]
-        return picture, np.ascontiguousarray(mask)
-
-
-@dataclass(frozen=True)
 class Stage:
-    """What every painter needs: where to paint, from where, in which light, with which chance."""
+    """A camera over a picture and its mask, painted together."""
 
-    canvas: Canvas
-    camera: Camera
-    light: Light
-    rng: np.random.Generator
+    def __init__(self, size: Size, lights: Sequence[Light], rng: np.random.Generator) -> None:
+        self.width, self.height = size.width * SUPERSAMPLING, size.height * SUPERSAMPLING
+        self.rng = rng
+        self.light = self.pick(lights)
+        self.focal = self.between(0.78, 1.0) * math.sqrt(self.height * self.width)
+        self.row = round(self.between(0.4, 0.5) * self.height)
+        self.column = self.between(0.38, 0.62) * self.width
+        self.eye, self.x = self.between(1.45, 2.1), self.between(-2.0, 2.4)
+        self.bend = self.between(-0.002, 0.002)  # metres sideways per squared metre of depth
+        self.picture = Image.new("RGB", (self.width, self.height))
+        self.marks = Image.new("L", (self.width, self.height))
+        self._mark = ImageDraw.Draw(self.marks)
+        # By the length of a colour: what has an opacity tints.
+        self._pens = {3: ImageDraw.Draw(self.picture), 4: ImageDraw.Draw(self.picture, "RGBA")}
+
+    def between(self, low: float, high: float) -> float:
+        """Draws a number from an interval."""
+        return low + (high - low) * int(self.rng.integers(_GRAIN)) / _GRAIN
+
+    def happens(self, share: float) -> bool:
+        """Returns whether an event of this probability happens."""
+        return self.between(0, 1) < share
+
+    def pick(self, items: Sequence[T]) -> T:
+        """Draws one of several things."""
+        return items[int(self.rng.integers(len(items)))]
+
+    def near(self, colour: Colour, spread: int = 14) -> Colour:
+        """Draws a colour at most ``spread`` levels away in each channel."""
+        moved = np.add(colour, self.rng.integers(-spread, spread + 1, 3)).clip(0, 255)
+        red, green, blue = moved.tolist()
+        return red, green, blue
 
     def shade(self, colour: Colour, z: float, factor: float = 1.0) -> Colour:
         """Returns a lit surface's colour as seen through ``z`` metres of air."""
-        (red, green, blue), (warm, mild, cold) = colour, self.light.tint
-        lit = (
-            min(255, int(red * warm * factor)),
-            min(255, int(green * mild * factor)),
-            min(255, int(blue * cold * factor)),
-        )
-        return self.glow(lit, z)
+        pairs = zip(colour, self.light.tint, strict=True)
+        red, green, blue = (min(255, int(part * tint * factor)) for part, tint in pairs)
+        return self.glow((red, green, blue), z)
 
     def glow(self, colour: Colour, z: float) -> Colour:
         """Returns a lamp's colour through ``z`` metres of air: no daylight tints it."""
-        return mix(colour, self.light.haze, 1 - math.exp(-z / self.light.visibility))
+        return mix(colour, self.light.haze, z / (z + self.light.visibility))
 
-    def sees(self, x: float, z: float, reach: float) -> bool:
-        """Returns whether what reaches ``reach`` metres about (x, z) can touch the canvas."""
-        column, _ = self.camera.point(x, 0, z)
-        margin = reach * self.camera.scale(z)
-        return -margin < column < self.canvas.size.width + margin
+    def point(self, place: Place) -> tuple[int, int]:
+        """Returns the column and the row of a place."""
+        x, y, z = place[0], place[1], max(place[2], _NEAREST)
+        scale = self.focal / z
+        column = self.column + scale * (x - self.x + self.bend * z * z)
+        return round(column), round(self.row + scale * (self.eye - y))
 
-    def quad(self, corners: Sequence[tuple[float, float, float]]) -> list[Point]:
-        """Projects the corners of a flat shape given in metres."""
-        return [self.camera.point(*corner) for corner in corners]
+    def fill(self, places: Sequence[Place], colour: Tint, label: str = "") -> None:
+        """Fills a polygon; without a label the mask stays."""
+        points = [self.point(place) for place in places]
+        self._pens[len(colour)].polygon(points, colour)
+        if label:
+            self._mark.polygon(points, CLASSES.index(label))
 
+    def upright(self, across: Pair, up: Pair, z: float, colour: Colour, label: str) -> None:
+        """Fills a rectangle that faces the camera."""
+        (left, right), (low, high) = across, up
+        corners = [(left, low, z), (left, high, z), (right, high, z), (right, low, z)]
+        self.fill(corners, colour, label)
 
-def _box(centre: Point, radii: Point) -> tuple[float, float, float, float]:
-    (x, y), (across, down) = centre, radii
-    return x - across, y - down, x + across, y + down
+    def disc(self, centre: Place, radii: Pair, colour: Tint, label: str = "") -> None:
+        """Fills an ellipse that faces the camera, of these radii in metres."""
+        (column, row), scale = self.point(centre), self.focal / max(centre[2], _NEAREST)
+        across, down = round(radii[0] * scale), round(radii[1] * scale)
+        box = (column - across, row - down, column + across, row + down)
+        self._pens[len(colour)].ellipse(box, colour)
+        if label:
+            self._mark.ellipse(box, CLASSES.index(label))
+
+    def limb(self, places: Sequence[Place], width: float, colour: Colour, label: str = "") -> None:
+        """Draws a bent line, ``width`` metres wide at its first place and at least a pixel."""
+        points = [self.point(place) for place in places]
+        pixels = max(1, round(width * self.focal / max(places[0][2], _NEAREST)))
+        self._pens[3].line(points, fill=colour, width=pixels, joint="curve")
+        if label:
+            self._mark.line(points, fill=CLASSES.index(label), width=pixels, joint="curve")

@@ -1,4 +1,4 @@
-"""Check 6: records join batches as the claimed sampler draws them.
+"""Records join batches as the claimed sampler draws them.
 
 Tests are conditional on how many records came, so that they judge the kind of sampling alone;
 its rate is judged by the check of steps and rate. Assumes batches in the order of training.
@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.batches.fixed_orders import (
     complete,
     fresh,
@@ -16,59 +17,63 @@ from cropaudit.conformance.checks.batches.fixed_orders import (
     same_each_epoch,
     split,
 )
-from cropaudit.conformance.checks.batches.subsets import closest, favoured, halves, neighbours
-from cropaudit.conformance.exact import (
-    FOUND,
-    SMALL,
-    expected_share,
-    log_choose,
-    monte_carlo,
-)
+from cropaudit.conformance.checks.batches.subsets import subset_tests
+from cropaudit.conformance.exact import FOUND, SMALL, expected_share
 from cropaudit.conformance.observations.batches import Batches
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
 
 __all__ = ["check"]
 
 Flags = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
-NAME = "batch law"
 _SEED = 60
 _CELLS = 20_000_000  # of the table of batches and records
-_WORK = 10_000_000  # random sizes of batches in one test
-_LEAST_DRAWS = 1_999
 _LEAST_STEPS = 2
 _RANDOM = ("poisson", "fixed")
 
+say = Words("""
+asks: records join batches as the claimed sampler draws them
+catches: shuffling passed off as Poisson, dropped, repeated or favoured records
+crops?: a record is in a batch {often} at most
+crops: record {record} is {most} times in batch {step}, where {crops} is claimed ({repeated:.0%} of
+  all participations are like that): {most} crops of an image are accounted as {crops}, or it is
+  listed more than once; claim that many crops, or draw each record once a batch
+seen: {steps} batches of {least} to {most} out of {records} records; each record in {fewest} to
+  {often} of them, at most {crops} times in one; claimed: {sampler}
+seen.endless: ; the loader does not end: a pass ends where a record of it comes again
+seen.indices: ; the loader has its own data, so that only the indices were seen
+power.order: a record that comes twice or is left out, or a batch that comes back, is found whenever
+  it is seen; {steps} batches were
+power: in {steps} batches, a record that is drawn {favour} is found at p < {small} with probability
+  {found}; one that is never drawn, from {missing} batches on; a shuffled list because neighbouring
+  batches would share {due:.0f} records by chance, and its own share few
+power.favour: {times:.1f} times as often as the others
+power.always: in every batch
+unread: of {loaded} images that were loaded, the record of {unread} could not be told, so that the
+  batches are not known; return masks uninterpolated
+few: {steps} batches with {records} records are too few
+cut: the loader took so long that it was stopped after {steps} batches, too few to tell
+one epoch: one epoch does not show whether the next one is drawn afresh; iterate more epochs
+short: {steps} batches are too few to tell a record that is never drawn: {needed} are needed;
+  iterate more epochs, or probe with fewer records, of which more are drawn
+""")
 
-def check(seen: Observations, claimed: PipelineClaim) -> Outcome:
+
+def _read(batches: Batches, claimed: PipelineClaim, seen: Observations) -> Outcome:
     """Tests the batches against the claimed sampler."""
-    batches = seen.batches
-    if batches is None:
-        return Outcome(NAME, skipped="no loader and no pipeline was given")
+    read = len(batches.record)
     if batches.unread:
-        read = len(batches.record)
-        words = (
-            f"of {read + batches.unread} images that were loaded, the record of {batches.unread} "
-            "could not be told, so that the batches are not known; return masks uninterpolated"
-        )
-        return Outcome(NAME, undecided=words, where=batches.where)
-    if batches.steps < _LEAST_STEPS or not len(batches.record):
-        words = f"{batches.steps} batches with {len(batches.record)} records are too few"
-        return Outcome(NAME, undecided=words, where=batches.where)
+        return Outcome(undecided=say("unread", loaded=read + batches.unread, unread=batches.unread))
+    if batches.steps < _LEAST_STEPS or not read:
+        return Outcome(undecided=say("few", steps=batches.steps, records=read))
     counts = batches.counts(_CELLS)
     members = counts > 0
-    tests = [_once(counts, claimed.crops), *_of_sampler(batches, members, claimed)]
     sizes = members.sum(axis=1)
     return Outcome(
-        NAME,
-        tests=tuple(tests),
+        tests=(_crops(counts, claimed.crops), *_of_sampler(batches, members, claimed)),
         evidence=_evidence(batches, members, counts, claimed),
         power=_power(members, claimed),
         undecided=_too_little(batches, members, claimed),
-        where=batches.where,
         figures={
             "batches": float(len(members)),
             "records": float(batches.records),
@@ -81,133 +86,64 @@ def check(seen: Observations, claimed: PipelineClaim) -> Outcome:
 
 def _of_sampler(batches: Batches, members: Flags, claimed: PipelineClaim) -> list[Tested]:
     if claimed.sampler in _RANDOM:
-        sizes = _poisson_sizes if claimed.sampler == "poisson" else _fixed_sizes
-        rng = np.random.default_rng(_SEED)
-        return [
-            favoured(members),
-            halves(members, rng),
-            sizes(members, rng),
-            neighbours(members),
-            closest(members),
-        ]
+        poisson = claimed.sampler == "poisson"
+        return subset_tests(members, poisson, np.random.default_rng(_SEED))
     if claimed.sampler == "full":
         return [complete(members)]
     epochs = split(batches, members)
-    first = once_an_epoch(epochs, claimed.batch)
     second = same_each_epoch(epochs) if claimed.sampler == "cyclic" else fresh(epochs)
+    first = once_an_epoch(epochs, claimed.batch)
     return [first] if second is None else [first, second]
 
 
-def _once(counts: Integers, crops: int) -> Tested:
-    null = f"a record is in a batch {'once' if crops == 1 else f'{crops} times'} at most"
+def _crops(counts: Integers, crops: int) -> Tested:
     step, record = np.unravel_index(int(counts.argmax()), counts.shape)
     most = int(counts[step, record])
-    if most <= crops:
-        return Tested(null, 1.0, f"no record is in a batch more than {crops} times")
-    repeated = float((counts > crops).sum() / max((counts > 0).sum(), 1))
-    words = (
-        f"record {record} is {most} times in batch {step}, where {crops} is claimed "
-        f"({repeated:.0%} of all participations are like that): {most} crops of an image are "
-        f"accounted as {crops}, or it is listed more than once; claim that many crops, or draw "
-        "each record once a batch"
+    return say.test(
+        "crops",
+        float(most <= crops),
+        often="once" if crops == 1 else f"{crops} times",
+        record=record,
+        most=most,
+        step=step,
+        crops=crops,
+        repeated=float((counts > crops).sum() / max((counts > 0).sum(), 1)),
     )
-    return Tested(null, 0.0, words)
-
-
-def _poisson_sizes(members: Flags, rng: np.random.Generator) -> Tested:
-    """Given how many came in all, Poisson sizes are multivariate hypergeometric: Monte Carlo."""
-    steps, records = members.shape
-    sizes = members.sum(axis=1)
-    total = int(sizes.sum())
-    mean = total / steps
-    cells = steps * records
-    due = mean * (1 - 1 / steps) * (cells - total) / max(cells - 1, 1)
-
-    def spread(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
-        # Both too even and too uneven sizes are odd: the ratio to what is due, either way up.
-        logs: NDArray[np.float64] = np.log(((drawn - mean) ** 2).mean(axis=-1) + 1)
-        return np.abs(logs - math.log(due + 1))
-
-    def draw(size: int) -> NDArray[np.float64]:
-        drawn = rng.multivariate_hypergeometric([records] * steps, total, size, method="marginals")
-        return spread(drawn)
-
-    draws = int(np.clip(_WORK // steps, _LEAST_DRAWS, 9_999))
-    # Even sizes are tested on their own, exactly, and by far more surely: half the level for each.
-    even = _even_chance(steps, records, total)
-    if sizes.max() - sizes.min() <= 1 and even < 1 / draws:
-        p_value = min(1.0, 2 * even)
-    else:
-        p_value = min(1.0, 2 * monte_carlo(float(spread(sizes)), draw, draws))
-    deviation = math.sqrt(max(due, 0.0))
-    words = (
-        f"the sizes of {steps} batches have a deviation of {sizes.std():.2f} about {mean:.1f}, "
-        f"where Poisson sampling gives {deviation:.2f}: "
-    )
-    words += (
-        "batches are of a fixed size, as a plain DataLoader's are; draw them by Poisson sampling "
-        "(Opacus' DPDataLoader), or claim the sampler that is used"
-        if sizes.std() < deviation
-        else "records join batches together and not one by one; draw each on its own"
-    )
-    return Tested("batch sizes vary as Poisson sampling makes them", p_value, words)
-
-
-def _even_chance(steps: int, records: int, total: int) -> float:
-    """Returns the probability that no two Poisson sizes of this total differ by more than one."""
-    size, more = divmod(total, steps)
-    log = log_choose(steps, more) + (steps - more) * log_choose(records, size)
-    log += more * log_choose(records, size + 1) if more else 0.0
-    return math.exp(min(log - log_choose(steps * records, total), 0.0))
-
-
-def _fixed_sizes(members: Flags, rng: np.random.Generator) -> Tested:
-    sizes = members.sum(axis=1)
-    null = "all batches are of one size"
-    if sizes.min() == sizes.max():
-        return Tested(null, 1.0, f"all batches hold {sizes[0]} records")
-    words = (
-        f"batches hold {sizes.min()} to {sizes.max()} records: they are of no fixed size; drop no "
-        "record and draw each batch afresh, or claim the sampler that is used"
-    )
-    return Tested(null, 0.0, words)
 
 
 def _evidence(batches: Batches, members: Flags, counts: Integers, claimed: PipelineClaim) -> str:
     per_record, sizes = members.sum(axis=0), members.sum(axis=1)
-    words = (
-        f"{len(members)} batches of {sizes.min()} to {sizes.max()} out of {batches.records} "
-        f"records; each record in {per_record.min()} to {per_record.max()} of them, at most "
-        f"{counts.max()} times in one; claimed: {claimed.sampler}"
+    words = say(
+        "seen",
+        steps=len(members),
+        least=sizes.min(),
+        most=sizes.max(),
+        records=batches.records,
+        fewest=per_record.min(),
+        often=per_record.max(),
+        crops=counts.max(),
+        sampler=claimed.sampler,
     )
-    if batches.endless:
-        words += "; the loader does not end: a pass ends where a record of it comes again"
-    if not batches.ours:
-        words += "; the loader has its own data, so that only the indices were seen"
-    return words
+    endless = say("seen.endless") if batches.endless else ""
+    return words + endless + ("" if batches.ours else say("seen.indices"))
 
 
 def _power(members: Flags, claimed: PipelineClaim) -> str:
     steps, records = members.shape
-    rate = float(members.mean())
+    rate, sizes = float(members.mean()), members.sum(axis=1).astype(np.float64)
     if claimed.sampler not in _RANDOM:
-        return (
-            "a record that comes twice or is left out, or a batch that comes back, is found "
-            f"whenever it is seen; {steps} batches were"
-        )
+        return say("power.order", steps=steps)
     share = expected_share(steps, rate, 2 * records)
-    favour = f"{share / rate:.1f} times as often as the others" if share < 1 else "in every batch"
-    return (
-        f"in {steps} batches, a record that is drawn {favour} is found at p < {SMALL} with "
-        f"probability {FOUND}; one that is never drawn, from {_steps_for_missing(rate, records)} "
-        f"batches on; a shuffled list because neighbouring batches would share {_due(members):.0f} "
-        "records by chance, and its own share few"
+    favour = say("power.favour", times=share / rate) if share < 1 else say("power.always")
+    return say(
+        "power",
+        steps=steps,
+        favour=favour,
+        small=SMALL,
+        found=FOUND,
+        missing=_steps_for_missing(rate, records),
+        due=float((sizes[1:] * sizes[:-1]).sum() / records),
     )
-
-
-def _due(members: Flags) -> float:
-    sizes = members.sum(axis=1).astype(np.float64)
-    return float((sizes[1:] * sizes[:-1]).sum() / members.shape[1])
 
 
 def _steps_for_missing(rate: float, records: int) -> int:
@@ -220,17 +156,14 @@ def _steps_for_missing(rate: float, records: int) -> int:
 def _too_little(batches: Batches, members: Flags, claimed: PipelineClaim) -> str:
     steps, records = members.shape
     if batches.cut:
-        return f"the loader took so long that it was stopped after {steps} batches, too few to tell"
+        return say("cut", steps=steps)
     if claimed.sampler == "full":
         return ""
     if claimed.sampler not in _RANDOM:
-        if len(batches.epoch_steps) > 1:
-            return ""
-        return "one epoch does not show whether the next one is drawn afresh; iterate more epochs"
+        return "" if len(batches.epoch_steps) > 1 else say("one epoch")
     needed = _steps_for_missing(float(members.mean()), records)
-    if steps >= needed or members.mean() >= 1:
-        return ""
-    return (
-        f"{steps} batches are too few to tell a record that is never drawn: {needed} are needed; "
-        "iterate more epochs, or probe with fewer records, of which more are drawn"
-    )
+    enough = steps >= needed or members.mean() >= 1
+    return "" if enough else say("short", steps=steps, needed=needed)
+
+
+check = Check("batch law", say, {"batches": _read, "trained_batches": _read})

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cropaudit.conformance.check import Tested, Words
 from cropaudit.conformance.checks.batches.subsets import MOST_STEPS, overlaps
 from cropaudit.conformance.exact import poisson_binomial, tails
 from cropaudit.conformance.observations.batches import Batches
-from cropaudit.conformance.outcome import Tested
 
 __all__ = ["Epochs", "complete", "fresh", "once_an_epoch", "same_each_epoch", "split"]
 
@@ -21,6 +21,29 @@ Flags = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
 _MOSTLY = 0.5  # of all places: below it, records keep theirs because whole batches come back
+
+say = Words("""
+once?: every record comes once in an epoch, but for a short last batch that may be dropped
+twice: record {record} is in {count} batches of epoch {epoch}: the accountant counts one
+  participation an epoch; shuffle without replacement, and list each record once
+missing: {missing} of {records} records, such as record {record}, are in no batch of epoch {epoch},
+  where a dropped last batch explains {spare}: records are dropped; go through all of them, or
+  account for fewer records
+fresh?: the order of the records is drawn afresh for each epoch
+batches: a batch of epoch {one} and one of epoch {other} share {shared} of {size} records: batches
+  come back in other epochs; shuffle records, not batches, afresh in each epoch
+places: {same} times ({share:.0%}) a record stands at the same place as in the epoch before, where
+  once an epoch is due: the order is not drawn afresh; shuffle in each epoch and do not seed the
+  sampler again
+dropped: record {record} is left out of {count} of {epochs} epochs, where {due:.1f} are due: the
+  same records are always dropped; shuffle afresh in each epoch, before the last batch is dropped
+cyclic?: every epoch has the same batches in the same order
+cyclic: the batches of epoch {epoch} are not those of the first epoch: they are not cyclic; do not
+  shuffle, or account for shuffled batches
+full?: every batch holds every record
+full: batch {step} holds {size} of {records} records: these are no full batches; account for the
+  sampler that draws them
+""")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,26 +97,25 @@ def once_an_epoch(epochs: Epochs, batch: int | None) -> Tested:
     """
     turns = [epochs.members[epochs.epoch == e].sum(axis=0) for e in np.unique(epochs.epoch)]
     table = np.stack(turns) if turns else np.zeros((1, epochs.records), dtype=np.int64)
-    null = "every record comes once in an epoch, but for a short last batch that may be dropped"
     if table.max() > 1:
         number, record = np.unravel_index(int(table.argmax()), table.shape)
-        words = (
-            f"record {record} is in {table.max()} batches of epoch {number}: the accountant counts "
-            "one participation an epoch; shuffle without replacement, and list each record once"
-        )
-        return Tested(null, 0.0, words)
+        return say.test("once", 0.0, "twice", record=record, count=table.max(), epoch=number)
     missing = (table[: epochs.whole] == 0).sum(axis=1)
-    spare = epochs.records % _size(epochs, batch)
-    if epochs.whole and missing.max() > spare:
-        epoch = int(missing.argmax())
-        absent = int(np.flatnonzero(table[epoch] == 0)[0])
-        words = (
-            f"{missing.max()} of {epochs.records} records, such as record {absent}, are in no "
-            f"batch of epoch {epoch}, where a dropped last batch explains {spare}: records are "
-            "dropped; go through all of them, or account for fewer records"
-        )
-        return Tested(null, 0.0, words)
-    return Tested(null, 1.0, "every record came once in each epoch")
+    size = batch or max(int(epochs.members.sum(axis=1).max(initial=1)), 1)
+    spare = epochs.records % size
+    if not epochs.whole or missing.max() <= spare:
+        return say.test("once", 1.0)
+    epoch = int(missing.argmax())
+    return say.test(
+        "once",
+        0.0,
+        "missing",
+        missing=missing.max(),
+        records=epochs.records,
+        record=int(np.flatnonzero(table[epoch] == 0)[0]),
+        epoch=epoch,
+        spare=spare,
+    )
 
 
 def fresh(epochs: Epochs) -> Tested | None:
@@ -101,79 +123,55 @@ def fresh(epochs: Epochs) -> Tested | None:
     members, epoch = epochs.members[:MOST_STEPS], epochs.epoch[:MOST_STEPS]
     if len(np.unique(epoch)) < 2:
         return None
-    apart = epoch[:, None] != epoch[None, :]
-    of_batches, one, other = overlaps(members, apart, epochs.records)
+    of_batches, one, other = overlaps(members, epoch[:, None] != epoch[None, :], epochs.records)
     of_places, same, share = _same_places(epochs)
     of_dropped, dropped = _always_dropped(epochs)
     p_values = of_batches, of_places, of_dropped
-    shared = int((members[one] & members[other]).sum())
-    words = (
-        f"a batch of epoch {epoch[one]} and one of epoch {epoch[other]} share {shared} of "
-        f"{members[one].sum()} records: batches come back in other epochs; shuffle records, not "
-        "batches, afresh in each epoch"
+    words: str = say(
+        "batches",
+        one=epoch[one],
+        other=epoch[other],
+        shared=int((members[one] & members[other]).sum()),
+        size=members[one].sum(),
     )
     if of_places == min(p_values) and share > _MOSTLY:
-        words = (
-            f"{same} times ({share:.0%}) a record stands at the same place as in the epoch before, "
-            "where once an epoch is due: the order is not drawn afresh; shuffle in each epoch and "
-            "do not seed the sampler again"
-        )
+        words = say("places", same=same, share=share)
     if of_dropped == min(p_values):
-        words = dropped
-    null = "the order of the records is drawn afresh for each epoch"
-    return Tested(null, min(1.0, len(p_values) * min(p_values)), words)
+        words = dropped or words
+    return say.test("fresh", min(1.0, len(p_values) * min(p_values)), words)
 
 
 def same_each_epoch(epochs: Epochs) -> Tested:
     """Tests that every epoch has the batches of the first one, in the same order."""
-    null = "every epoch has the same batches in the same order"
     first = epochs.members[epochs.epoch == 0]
     for number in np.unique(epochs.epoch):
         batches = epochs.members[epochs.epoch == number]
         shorter = number < epochs.whole and len(batches) != len(first)
         if shorter or not np.array_equal(batches, first[: len(batches)]):
-            words = (
-                f"the batches of epoch {number} are not those of the first epoch: they are not "
-                "cyclic; do not shuffle, or account for shuffled batches"
-            )
-            return Tested(null, 0.0, words)
-    return Tested(null, 1.0, "every epoch had the batches of the first one")
+            return say.test("cyclic", 0.0, epoch=number)
+    return say.test("cyclic", 1.0)
 
 
 def complete(members: Flags) -> Tested:
     """Tests that every batch holds every record."""
-    null = "every batch holds every record"
-    sizes = members.sum(axis=1)
-    if sizes.min(initial=members.shape[1]) == members.shape[1]:
-        return Tested(null, 1.0, "every batch held every record")
+    sizes, records = members.sum(axis=1), members.shape[1]
     step = int(sizes.argmin())
-    words = (
-        f"batch {step} holds {sizes[step]} of {members.shape[1]} records: these are no full "
-        "batches; account for the sampler that draws them"
+    return say.test(
+        "full", float(sizes[step] == records), step=step, size=sizes[step], records=records
     )
-    return Tested(null, 0.0, words)
-
-
-def _size(epochs: Epochs, batch: int | None) -> int:
-    sizes = epochs.members.sum(axis=1)
-    return batch or max(int(sizes.max(initial=1)), 1)
 
 
 def _always_dropped(epochs: Epochs) -> tuple[float, str]:
     """Returns the p-value of the record that is left out most often, and words on it: exact."""
-    whole = range(epochs.whole)
-    absent = [~epochs.members[epochs.epoch == e].any(axis=0) for e in whole]
+    absent = [~epochs.members[epochs.epoch == e].any(axis=0) for e in range(epochs.whole)]
     if not absent:
         return 1.0, ""
     table = np.stack(absent)
     counts = table.sum(axis=0)
     record = int(counts.argmax())
     law = poisson_binomial(table.mean(axis=1))
-    words = (
-        f"record {record} is left out of {counts[record]} of {epochs.whole} epochs, where "
-        f"{table.mean() * epochs.whole:.1f} are due: the same records are always dropped; shuffle "
-        "afresh in each epoch, before the last batch is dropped"
-    )
+    due = table.mean() * epochs.whole
+    words = say("dropped", record=record, count=counts[record], epochs=epochs.whole, due=due)
     return min(1.0, epochs.records * tails(law, int(counts[record]))[1]), words
 
 

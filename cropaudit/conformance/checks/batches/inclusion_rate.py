@@ -1,11 +1,9 @@
-"""Check 4, the inclusion rate: the patch is met as often as the accountant was told, and no more.
+"""The inclusion rate: the patch is met as often as the accountant was told, and no more.
 
 Null hypothesis: for every place of the patch, the probability that a window shows a part of it is
 at most rho, the accountant's. Exact: binomial tails at the worst place of the law and on a grid of
 places, with Bonferroni's correction. Too small a rate is no fault of this check: rho is a bound.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +12,7 @@ from scipy.special import bdtrc
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.accounting.inclusion.probability import inclusion
 from cropaudit.certificate.run_logs import Tally
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.windows.laws import (
     DEPENDENT,
     MOVING,
@@ -22,56 +21,56 @@ from cropaudit.conformance.checks.windows.laws import (
     well_read,
 )
 from cropaudit.conformance.observations.draws import Draws
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
 
 __all__ = ["check", "worst_place"]
 
-_NAME = "inclusion rate"
 _GRID = 12  # places a side
 _LEVEL = 0.005  # of each limit that is shown
 _FEWEST = 100
 
+say = Words("""
+asks: the patch in its worst place is met as often as the accountant was told, and no more
+catches: a wrong formula for rho, padding left out or counted twice, wrong image size
+met?: windows meet the patch with a probability of at most rho
+met: the patch at ({top}, {left}) is met by {share:.4f} of {n} windows, where rho is {rho:.4f}
+  ({law}): the accountant was told too little
+claimed: as claimed
+law: of {words}
+seen: the patch at {place} is met by {rate:.4f} of {n} windows (99% interval {low:.4f} to
+  {high:.4f}), rho {rho:.4f} ({law})
+power: a rate of {rate:.4f} at the worst place is found with 95%
+open: no crop and no rho was claimed, and the windows vary in size: nothing to compare
+few: only {n} windows were seen
+unread: too many windows could not be read off: see the window law
+""")
 
-@dataclass(frozen=True)
-class _Told:
-    """What the accountant was told."""
 
-    rho: float
-    place: tuple[int, int]
-    words: str
-
-
-def check(seen: Observations, claimed: PipelineClaim) -> Outcome:
+def _read(draws: Draws, claimed: PipelineClaim, seen: Observations) -> Outcome:
     """Counts the windows that meet the patch, place by place."""
-    draws = seen.windows
-    if draws is None:
-        return Outcome(_NAME, skipped="no transform and no loader was given")
-    told = _told(draws, seen, claimed)
-    if told is None:
-        words = "no crop and no rho was claimed, and the windows vary in size: nothing to compare"
-        return Outcome(_NAME, skipped=words, where=draws.where)
-    kept = draws.decoded | draws.blank
-    n = int(kept.sum())
+    image, law = (
+        Size(draws.image_height, draws.image_width),
+        law_of(draws, seen.near(draws), claimed),
+    )
+    rho, place, words = claimed.inclusion, (image.height // 2, image.width // 2), say("claimed")
+    if law.crop is not None:
+        found = inclusion(image, law.crop, claimed.patch)
+        place = found.position
+        if rho is None:
+            rho, words = found.probability, say("law", words=law.words)
+    if rho is None:
+        return Outcome(skipped=say("open"))
+    n = int((draws.decoded | draws.blank).sum())
     if n < _FEWEST:
-        return Outcome(_NAME, undecided=f"only {n} windows were seen", where=draws.where)
+        return Outcome(undecided=say("few", n=n))
     if not well_read(draws):
-        words = "too many windows could not be read off: see the window law"
-        return Outcome(_NAME, undecided=words, where=draws.where)
-    tally = worst_place(draws, claimed, told.place)
-    low, rate, high = tally.limits(_LEVEL)
+        return Outcome(undecided=say("unread"))
+    low, rate, high = worst_place(draws, claimed, place).limits(_LEVEL)
     return Outcome(
-        check=_NAME,
-        tests=(_tested(draws, claimed, told),),
-        evidence=(
-            f"the patch at {told.place} is met by {rate:.4f} of {n} windows (99% interval "
-            f"{low:.4f} to {high:.4f}), rho {told.rho:.4f} ({told.words})"
-        ),
+        tests=(_tested(draws, claimed, rho, place, words),),
+        evidence=say("seen", place=place, rate=rate, n=n, low=low, high=high, rho=rho, law=words),
         undecided=short_of(draws),
-        power=f"a rate of {_detectable(told.rho, n):.4f} at the worst place is found with 95%",
-        where=draws.where,
-        figures={"rho": told.rho, "rate": rate, "low": low, "high": high, "windows": float(n)},
+        power=say("power", rate=_detectable(rho, n)),
+        figures={"rho": rho, "rate": rate, "low": low, "high": high, "windows": float(n)},
     )
 
 
@@ -82,40 +81,31 @@ def worst_place(draws: Draws, claimed: PipelineClaim, place: tuple[int, int]) ->
     return Tally(int(met[0]), int(kept.sum()))
 
 
-def _told(draws: Draws, seen: Observations, claimed: PipelineClaim) -> _Told | None:
-    image = Size(draws.image_height, draws.image_width)
-    law = law_of(draws, seen.near_draws, claimed)
-    crop = law.crop
-    if crop is None:
-        middle = (image.height // 2, image.width // 2)
-        if claimed.inclusion is None:
-            return None
-        return _Told(claimed.inclusion, middle, "as claimed")
-    found = inclusion(image, crop, claimed.patch)
-    if claimed.inclusion is not None:
-        return _Told(claimed.inclusion, found.position, "as claimed")
-    return _Told(found.probability, found.position, f"of {law.words}")
-
-
-def _tested(draws: Draws, claimed: PipelineClaim, told: _Told) -> Tested:
+def _tested(
+    draws: Draws, claimed: PipelineClaim, rho: float, place: tuple[int, int], law: str
+) -> Tested:
     size = claimed.patch.size
     rows = np.linspace(0, draws.image_height - size.height, _GRID).round().astype(np.int64)
     columns = np.linspace(0, draws.image_width - size.width, _GRID).round().astype(np.int64)
     tops, lefts = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
-    tops, lefts = np.append(tops, told.place[0]), np.append(lefts, told.place[1])
+    tops, lefts = np.append(tops, place[0]), np.append(lefts, place[1])
     met = _met(draws, size, tops, lefts)
     n = int((draws.decoded | draws.blank).sum())
-    tails = np.where(met > 0, bdtrc(met - 1, n, min(told.rho, 1.0)), 1.0)
+    tails = np.where(met > 0, bdtrc(met - 1, n, min(rho, 1.0)), 1.0)
     i = int(np.argmin(tails))
     # The worst place alone has half of the level: there the claim is about to be exceeded.
     worst, rest = float(tails[-1]), float(tails[:-1].min()) * (len(tails) - 1)
-    p = min(1.0, 2 * min(worst, rest))
-    words = (
-        f"the patch at ({tops[i]}, {lefts[i]}) is met by {met[i] / n:.4f} of {n} windows, where "
-        f"rho is {told.rho:.4f} ({told.words}): the accountant was told too little"
+    return say.test(
+        "met",
+        min(1.0, 2 * min(worst, rest)),
+        void_if=(DEPENDENT, MOVING),
+        top=tops[i],
+        left=lefts[i],
+        share=met[i] / n,
+        n=n,
+        rho=rho,
+        law=law,
     )
-    null = "windows meet the patch with a probability of at most rho"
-    return Tested(null, p, words, void_if=(DEPENDENT, MOVING))
 
 
 def _met(
@@ -137,3 +127,6 @@ def _detectable(rho: float, n: int) -> float:
     rates = np.linspace(rho, 1, 2001)
     found = bdtrc(max(least - 1, 0), n, rates) >= 0.95
     return float(rates[np.argmax(found)]) if found.any() else 1.0
+
+
+check = Check("inclusion rate", say, {"windows": _read, "trained_draws": _read})

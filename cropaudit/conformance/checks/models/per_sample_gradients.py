@@ -6,47 +6,37 @@ the tolerance cannot occur in a sound pipeline, so its p-value is 0.
 
 import numpy as np
 
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Words
 from cropaudit.conformance.observations.gradients import Gradients
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
 
-__all__ = ["check", "tolerance", "unsteady_words"]
+__all__ = ["check", "tolerance"]
 
-NAME = "per-sample gradients"
 _TOLERANCE = 1e-8
 _TOLERANCE_SINGLE = 1e-3
-_NULL = "each image's gradient of every parameter is the one that autograd gives for it alone"
 
-
-def check(seen: Observations, claimed: PipelineClaim) -> Outcome:
-    """Compares the gradients, parameter by parameter, and names the worst."""
-    found = seen.gradients
-    if found is None:
-        return Outcome(NAME, skipped="no model was given")
-    if found.refused:
-        return Outcome(NAME, undecided=_refusal(found), where=found.where)
-    if not found.steady:
-        return Outcome(NAME, undecided=unsteady_words(found), where=found.where)
-    allowed = tolerance(found)
-    if found.shift_training > allowed:
-        words = "the model mixes images (see isolation): no image has a gradient of its own"
-        return Outcome(NAME, undecided=words, where=found.where)
-    worst = int(np.argmax(np.where(np.isfinite(found.error), found.error, np.inf)))
-    error = float(found.error[worst])
-    # Written so that a NaN fails.
-    sound = error <= allowed
-    tested = Tested(_NULL, 1.0 if sound else 0.0, _words(found, worst, allowed))
-    measured = "norms" if found.mode == "ghost" else "gradients"
-    return Outcome(
-        NAME,
-        (tested,),
-        evidence=f"per-sample {measured} of {len(found.error)} parameters within {error:.0e} of "
-        f"autograd's, relative (Opacus' mode {found.mode}{_stilled(found)})",
-        power=f"any error above {allowed:.0e} of a gradient's norm on this batch is found for sure",
-        where=found.where,
-        figures={"largest gradient error": error},
-    )
+say = Words("""
+asks: each sample's gradient is what autograd gives for it alone
+catches: wrong convolution gradients for channels_last input, errors of ghost norms
+exact?: each image's gradient of every parameter is the one that autograd gives for it alone
+exact: Opacus (mode {mode}) is off by {error:.2g} of the gradient's norm for {name} ({kind}), and
+  for {wrong} of {count} parameters in all{cause}
+any: : clip with another grad-sample mode, or with a loop over images
+layout: ; {fed}, and Opacus' unfold2d reads such memory wrongly: make the input of each Conv2d
+  contiguous (x.contiguous() in a forward pre-hook) or use grad_sample_mode='ew'
+fed.images: the images are channels_last
+fed.layer: a layer before it transposes
+seen: per-sample {what} of {count} parameters within {error:.0e} of autograd's, relative (Opacus'
+  mode {mode}{stilled})
+stilled: ; {layers} turned off
+power: any error above {allowed:.0e} of a gradient's norm on this batch is found for sure
+mixes: the model mixes images (see isolation): no image has a gradient of its own
+recalls: the model recalls{kept} what it was shown before (see kept state): nothing compares
+chance: the model gives two outputs for one batch: turn its random layers off to compare
+refused: no per-sample gradients were had (mode {mode}): {why}; {cure}
+cure.batchnorm: replace BatchNorm by GroupNorm (opacus.validators.ModuleValidator.fix)
+cure.inplace: turn in-place operations off (inplace=False; out = out + x for out += x)
+cure.mode: another grad-sample mode, such as 'ew', may take it
+""")
 
 
 def tolerance(found: Gradients) -> float:
@@ -54,41 +44,62 @@ def tolerance(found: Gradients) -> float:
     return _TOLERANCE_SINGLE if found.single else _TOLERANCE
 
 
-def unsteady_words(found: Gradients) -> str:
-    """Says why the model gives two outputs for one batch: by memory, or by chance."""
-    if found.recalls > 0:
-        kept = f" in {', '.join(found.kept)}" if found.kept.size else ""
-        return (
-            f"the model recalls{kept} what it was shown before (see kept state): nothing compares"
-        )
-    return "the model gives two outputs for one batch: turn its random layers off to compare"
-
-
-def _words(found: Gradients, worst: int, allowed: float) -> str:
-    wrong = ~(found.error <= allowed)
-    name, kind = found.parameters[worst], found.kinds[worst]
-    said = (
-        f"Opacus (mode {found.mode}) is off by {found.error[worst]:.2g} of the gradient's norm for "
-        f"{name} ({kind}), and for {int(wrong.sum())} of {len(wrong)} parameters in all"
+def _read(found: Gradients, claimed: PipelineClaim, seen: Observations) -> Outcome:
+    """Compares the gradients, parameter by parameter, and names the worst."""
+    allowed = tolerance(found)
+    blind = _blind(found, allowed)
+    if blind:
+        return Outcome(undecided=blind)
+    worst = int(np.argmax(np.where(np.isfinite(found.error), found.error, np.inf)))
+    error = float(found.error[worst])
+    wrong = ~(found.error <= allowed)  # so that a NaN fails
+    tested = say.test(
+        "exact",
+        0.0 if wrong[worst] else 1.0,
+        mode=found.mode,
+        error=error,
+        name=found.parameters[worst],
+        kind=found.kinds[worst],
+        wrong=int(wrong.sum()),
+        count=len(wrong),
+        cause=_cause(found, wrong),
     )
+    return Outcome(
+        tests=(tested,),
+        evidence=say(
+            "seen",
+            what="norms" if found.mode == "ghost" else "gradients",
+            count=len(found.error),
+            error=error,
+            mode=found.mode,
+            stilled=say("stilled", layers=found.stilled) if found.stilled else "",
+        ),
+        power=say("power", allowed=allowed),
+        figures={"largest gradient error": error},
+    )
+
+
+def _blind(found: Gradients, allowed: float) -> str:
+    """Says why nothing can be compared."""
+    if found.refused:
+        cure = "cure.mode"
+        if "BatchNorm" in found.refused:
+            cure = "cure.batchnorm"
+        elif "inplace" in found.refused or "view" in found.refused:
+            cure = "cure.inplace"
+        return say("refused", mode=found.mode, why=found.refused, cure=say(cure))
+    if not found.steady and found.recalls > 0:
+        return say("recalls", kept=f" in {', '.join(found.kept)}" if found.kept.size else "")
+    if not found.steady:
+        return say("chance")
+    return say("mixes") if found.shift_training > allowed else ""
+
+
+def _cause(found: Gradients, wrong: np.ndarray) -> str:
     crossed = wrong & found.crossed & np.char.startswith(found.kinds, "Conv")
     if not crossed.any():
-        return f"{said}: clip with another grad-sample mode, or with a loop over images"
-    fed = "the images are channels_last" if found.channels_last else "a layer before it transposes"
-    return (
-        f"{said}; {fed}, and Opacus' unfold2d reads such memory wrongly: make the input of each "
-        "Conv2d contiguous (x.contiguous() in a forward pre-hook) or use grad_sample_mode='ew'"
-    )
+        return say("any")
+    return say("layout", fed=say("fed.images" if found.channels_last else "fed.layer"))
 
 
-def _refusal(found: Gradients) -> str:
-    cure = "another grad-sample mode, such as 'ew', may take it"
-    if "BatchNorm" in found.refused:
-        cure = "replace BatchNorm by GroupNorm (opacus.validators.ModuleValidator.fix)"
-    elif "inplace" in found.refused or "view" in found.refused:
-        cure = "turn in-place operations off (inplace=False; out = out + x for out += x)"
-    return f"no per-sample gradients were had (mode {found.mode}): {found.refused}; {cure}"
-
-
-def _stilled(found: Gradients) -> str:
-    return f"; {found.stilled} turned off" if found.stilled else ""
+check = Check("per-sample gradients", say, {"gradients": _read})

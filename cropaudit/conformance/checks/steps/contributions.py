@@ -15,20 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtr
 
+from cropaudit.conformance.check import PipelineClaim, Words
 from cropaudit.conformance.checks.steps.scales import Scale, rms, saturated, scale_of
-from cropaudit.conformance.observations.updates import SCENARIOS, SIZES, Updates
-from cropaudit.conformance.pipeline_claim import PipelineClaim
+from cropaudit.conformance.observations.updates import SCENARIOS, SIZES, Updates, slope_of
 
 __all__ = [
     "FEW_STEPS",
     "SLACK",
     "Contribution",
+    "Rung",
     "Steps",
     "contrast",
     "noncentral",
     "read",
     "recall",
-    "times",
+    "rungs",
     "unreadable",
 ]
 
@@ -45,6 +46,15 @@ _MOMENTUM_SIGNS = 8.0
 _MOMENTUM_AGREES = 0.1
 _DECIMALS = 2
 FEW_STEPS = 8
+
+say = Words("""
+handed: the gradients that {optimiser} was handed
+change: the change of the weights
+not finite: the steps left weights that are not finite (see finite updates): nothing was read
+limited: the update is cut to a largest value, coordinate by coordinate, or is a sign: of a noisy
+  sum that is post-processing and costs no privacy, but neither noise nor contributions can be read
+  behind it: hand the step before it to the probe
+""")
 
 
 @dataclass(frozen=True)
@@ -156,6 +166,13 @@ class Steps:
         spread = 0.0 if matrix is not None else self.scale.error**2 / (self.noise**2 or 1.0)
         return _least_squares(along[chosen], self.seen.pull_images[chosen], spread)
 
+    def bound(self, claimed: PipelineClaim) -> float:
+        """Returns C in units of the reading: claimed, else what the largest images add."""
+        if self.unit is not None and claimed.max_grad_norm is not None:
+            return claimed.max_grad_norm / self.unit
+        stack = self.contribution("both", "stack").value
+        return stack if math.isfinite(stack) else 0.0
+
     def _within(self, scenarios: tuple[str, ...]) -> Flags:
         wanted = [SCENARIOS.index(name) for name in scenarios]
         return np.isin(self.seen.scenario[self.seen.pull_step], wanted)
@@ -174,11 +191,11 @@ def read(seen: Updates, claimed: PipelineClaim) -> Steps:
         return Steps(seen, seen.change, None, 0.0, "", 0.0, 1, Scale.none(len(seen)))
     if seen.handed.shape[1] and not _noised_beside(seen):
         mean, unit = -seen.handed, float(batch) if batch else None
-        source = f"the gradients that {seen.optimiser} was handed"
+        source = say("handed", optimiser=seen.optimiser)
     else:
         mean, unit = seen.change, batch / rate if batch and rate else None
         mean, momentum = _without_momentum(seen)
-        source = "the change of the weights"
+        source = say("change")
     scale = scale_of(seen, mean, batch)
     if scale.kind in ("norm", "time"):
         unit = None
@@ -232,11 +249,6 @@ def recall(steps: Steps, matrix: Array) -> Contribution:
     free = (steps.pulled(busy.astype(np.float64), later=1) == 0) & ~last
     free &= seen.pull_size >= SIZES[0]
     return _least_squares(steps.pulled(matrix, later=1)[free], seen.pull_images[free])
-
-
-def times(value: float) -> str:
-    """Writes a factor with three digits."""
-    return f"{value:.3g}"
 
 
 def _measured(
@@ -298,11 +310,40 @@ def _without_momentum(seen: Updates) -> tuple[Array, float]:
 def unreadable(steps: Steps) -> str:
     """Returns why noise and contributions cannot be told from the steps; empty if they can."""
     if len(steps.seen) < FEW_STEPS:
-        return "the steps left weights that are not finite (see finite updates): nothing was read"
-    if steps.limited:
-        return (
-            "the update is cut to a largest value, coordinate by coordinate, or is a sign: of a "
-            "noisy sum that is post-processing and costs no privacy, but neither noise nor "
-            "contributions can be read behind it: hand the step before it to the probe"
-        )
-    return ""
+        return say("not finite")
+    return say("limited") if steps.limited else ""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What an image adds whose gradient has a norm about C: one size of the ladder.
+
+    Attributes:
+        norm: Of the gradient, in units of C, if small gradients are kept as they are; the size
+            itself where that is not known.
+        in_c: Whether it is known.
+        added: What one image adds.
+    """
+
+    norm: float
+    in_c: bool
+    added: Contribution
+
+    @property
+    def words(self) -> str:
+        """The norm with its unit."""
+        return f"{self.norm:.3g} {'C' if self.in_c else '(its size)'}"
+
+
+def rungs(steps: Steps, claimed: PipelineClaim) -> list[Rung]:
+    """Returns the ladder, smallest norms first."""
+    sizes = np.unique(steps.seen.pull_size[steps.chosen("both", "ladder")])
+    added = [steps.contribution("both", "ladder", size=float(size)) for size in sizes]
+    if not added:
+        return []
+    error = steps.noise / np.sqrt([one.weight for one in added])
+    slope = slope_of(sizes, np.array([one.value for one in added]), error)
+    bound = steps.bound(claimed)
+    known = bool(slope > 0 and bound > 0)
+    scale = slope / bound if known else 1.0
+    return [Rung(float(s * scale), known, one) for s, one in zip(sizes, added, strict=True)]

@@ -1,10 +1,12 @@
 """Is the noise that was claimed delivered: in size, everywhere, normal, and fresh each time?
 
-Most tests use coordinates that no image pulls at. Size: the ratio of the noise to what one image
-adds is of the noncentral t law. Sameness, over kinds of batches, parameters and steps: ratios of
-mean squares are of Fisher's law. Where images pull, what is left after their contribution is taken
-off must have the same mean square. Normality: see `NoiseLog`. Freshness: see `freshness`. More
-noise than claimed costs no privacy: it is told, and no failure.
+Of a trainer's step most tests use coordinates that no image pulls at. Size: the ratio of the noise
+to what one image adds is of the noncentral t law. Where images pull, what is left after their
+contribution is taken off must have the same mean square. Of a whole training the noise is what
+Opacus adds to its sum of clipped gradients, known at every coordinate and step, in units of the C
+that the same optimiser clips to: its sum of squares is of the chi-square law, exactly. Sameness,
+normality and freshness of both: see `noise_laws`. More noise than claimed costs no privacy: it is
+told, and no failure.
 
 A factor that multiplies noise and images alike costs nothing where it follows from public or noisy
 values. One that follows from the number of images in a Poisson batch shows that number, and with
@@ -14,10 +16,13 @@ over b is at least the divergence at q. Batches of a fixed size have nothing to 
 """
 
 import math
+from typing import Any
 
-from scipy.special import chdtrc
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import chdtr, chdtrc, fdtr
 
-from cropaudit.certificate.run_logs import NoiseLog
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.steps.contributions import (
     SLACK,
     Contribution,
@@ -25,65 +30,142 @@ from cropaudit.conformance.checks.steps.contributions import (
     contrast,
     noncentral,
     read,
-    times,
+    rungs,
     unreadable,
 )
-from cropaudit.conformance.checks.steps.freshness import fresh_test
-from cropaudit.conformance.checks.steps.residuals import (
+from cropaudit.conformance.checks.steps.noise_laws import (
+    PLAINLY,
+    REACH,
     Share,
-    idle_words,
-    pulled_shares,
-    quiet_shares,
+    law_tests,
+    same_test,
+    shares_of,
 )
-from cropaudit.conformance.checks.steps.rungs import rungs
-from cropaudit.conformance.observations.updates import SCENARIOS
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
+from cropaudit.conformance.observations.training import Training
+from cropaudit.conformance.observations.updates import SCENARIOS, Updates
+from cropaudit.conformance.words import joined
 
-__all__ = ["check"]
+__all__ = ["check", "noise_in_units"]
 
-NAME = "noise"
-# Enough to tell uniform or Laplace noise from normal noise for sure.
-_NORMAL_SAMPLES = 20_000
-# Deviations that a fault must have to be refuted after correction, 99 times in 100.
-_REACH = 6.1
-_PLAINLY = 1e-3
-# So rarely may sound steps be said to have more noise than claimed.
-_MORE = 1e-6
-_NAMED = 6
+Array = NDArray[np.float64]
+
+_MORE = 1e-6  # so rarely may sound steps be said to have more noise than claimed
 _SINGLE = SCENARIOS.index("single")
 # Batches whose size depends on who is drawn, which the bound takes for hidden.
 _HIDDEN_SIZES = ("poisson",)
+# Where each step has a factor of its own, its error may be this much of the noise.
+_NEAR = 0.1
+_EXACT = 1e-6
+_FLOAT = 1e-3  # relative, of the deviation: what float32 does to noise beside large sums
+_NOTHING = 1e-5  # of C: below it a difference of floats is no noise
+_BATCHES = {
+    "empty": "empty batches",
+    "single": "batches of one image",
+    "distinct": "batches of usual size",
+    "stack": "stacks of equal images",
+    "stack in one layer": "stacks that pull at one layer",
+    "mixed": "small batches",
+    "large": "batches of four times the size",
+    "hard": "batches whose loss is high",
+    "easy": "batches whose loss is next to nothing",
+    "parameter": "batches that pull at one small parameter",
+    "everywhere": "batches that pull at every parameter",
+    "ladder": "batches with gradients about C",
+}
+
+say = Words("""
+asks: noise of the claimed deviation, normal and fresh in each step and coordinate
+catches: no noise, half of it, in the wrong unit, none on empty batches, on some parameters or where
+  images pull, steps left out by the loss, repeated noise
+unclaimed?: no noise is claimed, so none can be missing
+less?: the noise is at least {sigma:g} times what one image adds at most
+less: the noise is {found:.3g} times what one image adds at most, {sigma:g} is claimed{hint}; add
+  noise of deviation noise_multiplier * max_grad_norm to the sum, before it is divided by the batch
+  size
+off: no noise at all is added, {sigma:g} C is claimed: there is no privacy
+hint.batch: : it is divided by the batch size of {batch} once too often
+hint.half: half of it
+hint.deviation: a deviation was passed as multiplier, and so is times C = {bound:g} twice
+hint.multiplier: the multiplier was taken for the deviation, which is that times C = {bound:g}
+more: more noise than claimed, no privacy is lost: {how}
+more.none: {found:.3g} C for 0
+more.steps: the noise is {found:.3g} times what one image adds at most{of_c}, {sigma:g} is claimed;
+  it costs accuracy{unit}
+more.of_c:  (its deviation is {found:.3g} C)
+more.unit: ; its deviation is {sigma:g} where {sigma:g} * C is due (C = {bound:g})
+more.training: a multiplier of {found:.4g}, where {sigma:g} is claimed
+idle?: every step adds noise
+idle: {idle} of {steps} steps add no noise: those on {named}; whether a step is done and noised must
+  not follow from what came, be it the number of images, their loss or the size of their gradients:
+  that shows for sure
+count?: the update does not show how many images came
+count: sum and noise are {scale}: the size of the noise shows how many came, and so who may have
+  been drawn, which the bound for {sampler} batches takes for hidden (its epsilon is somewhat too
+  small); divide by the expected batch size, which is the same in each step
+silent: no step adds any noise, and no noise multiplier is claimed to compare with
+claimed: {sigma:g} is claimed
+open: none is claimed
+seen: delivered noise multiplier {found:.4g} ({claim}), read from {source}
+seen.refused: empty batches raise, so their noise was not seen
+seen.no empty: no empty batches, as the claimed sampler draws none
+seen.count: sum and noise are {scale}: batches of a public size show nothing
+seen.scale: sum and noise are multiplied alike, {scale}: post-processing, behind which the noise of
+  different batches cannot be compared
+power.off: noise of none is found for sure
+power: a multiplier off by {size:.2g} %, noise that differs by {group:.2g} % in one step or
+  parameter, and steps whose noise correlates by {related:.2f} are found in 99 of 100 probes; not
+  seen: noise that depends on names, sizes or kinds of parameters that the net has not ({names}), on
+  labels, or on the step's number beyond {steps}
+size?: the noise of the steps is no smaller than claimed
+size: delivered noise multiplier {found:.4g}, where {sigma:g} is claimed: measured on {steps} real
+  steps, as the noisy gradient less the sum of clipped ones, over the norm C that is clipped to
+setting?: the optimiser's own noise multiplier is never below the claimed one
+setting: the optimiser's noise multiplier is {low:g} in {below} of {steps} steps, where {sigma:g} is
+  claimed
+bare?: no step is made without noise beside those of Opacus
+bare: {silent} of {steps} steps are made by an optimiser that is none of Opacus', with a gradient of
+  exactly 0 where no image pulls: without noise
+partly: {others} of {steps} steps are made by an optimiser that is none of Opacus'
+unpulled?: weights that no image pulls at get noise
+unpulled: weights that no image pulls at are handed a gradient of exactly 0 in all {steps} steps: no
+  noise is added, where a multiplier of {sigma:g} is claimed
+unseen: {why}, so that the noise cannot be told from gradients; give the update as --trainer
+no opacus: no optimiser of Opacus steps the weights
+no sum: {private} keeps no sum of clipped gradients of all weights
+not finite: gradients or weights are not finite
+training.seen: delivered noise multiplier {found:.4g} ({claim}), measured on {steps} real steps at
+  {weights} weights; {private} says {low:g}{high}
+training.power: a multiplier {size:.2g} % too small, and one step with noise that differs by
+  {step:.2g} %, are found in 99 of 100 runs
+""")
 
 
-def check(seen: Observations, claimed: PipelineClaim) -> Outcome:
-    """Tests size, sameness, normality and freshness of the noise."""
-    updates = seen.updates
-    if updates is None:
-        return Outcome(NAME, skipped="no trainer was given")
+# A trainer's step.
+
+
+def _of_steps(updates: Updates, claimed: PipelineClaim, seen: Observations) -> Outcome:
+    """Tests size, sameness, normality and freshness of the noise of a probe's steps."""
     steps = read(updates, claimed)
-    sigma = claimed.noise_multiplier
-    unread = unreadable(steps)
+    sigma, unread = claimed.noise_multiplier, unreadable(steps)
     if unread:
-        return Outcome(NAME, undecided=unread, where=updates.where)
+        return Outcome(undecided=unread)
     if sigma is None and steps.noise == 0:
-        words = "no step adds any noise, and no noise multiplier is claimed to compare with"
-        return Outcome(NAME, undecided=words, where=updates.where)
-    tests = _size_tests(steps, claimed)
+        return Outcome(undecided=say("silent"))
+    tests, shares = _size_tests(steps, claimed), _quiet_shares(steps)
     if steps.noise > 0 and sigma != 0:
-        fresh = fresh_test(steps)
-        tests += (_idle_test(steps), *_count_tests(steps, claimed), _normal_test(steps), fresh)
-        # Laws of mean squares are those of fresh noise.
-        if fresh.p_value > _PLAINLY:
-            tests += _same_tests(steps)
+        # Steps of one kind, so that unequal noise is not taken for another law.
+        kinds = updates.scenario[steps.live]
+        samples = steps.alone[kinds == (_SINGLE if _SINGLE in kinds else kinds[0])]
+        layer = updates.layer[updates.quiet]
+        laws = law_tests(steps.quiet, layer, samples, shares)
+        tests += (_idle_test(steps), *_count_tests(steps, claimed), *laws)
+        if len(laws) > 2 and laws[-1].p_value > PLAINLY:
+            tests += (same_test("pulled", _pulled_shares(steps)),)
     return Outcome(
-        NAME,
-        tests,
+        tests=tests,
         evidence=_evidence(steps, claimed),
-        power=_power(steps),
-        differs=_more_words(steps, claimed),
-        where=updates.where,
+        power=_power(steps, shares),
+        differs=_more(steps, claimed),
         figures={"noise multiplier": _multiplier(steps)},
     )
 
@@ -91,82 +173,54 @@ def check(seen: Observations, claimed: PipelineClaim) -> Outcome:
 def _size_tests(steps: Steps, claimed: PipelineClaim) -> tuple[Tested, ...]:
     sigma = claimed.noise_multiplier
     if not sigma:
-        null = "no noise is claimed, so none can be missing"
-        return () if sigma is None else (Tested(null, 1.0, ""),)
+        return () if sigma is None else (say.test("unclaimed", 1.0),)
     kinds = _kinds(steps)
     if steps.noise == 0:
-        words = f"no noise at all is added, {sigma:g} C is claimed: there is no privacy"
-        return (Tested(_less_null(sigma), 0.0, words),)
+        return (say.test("less", 0.0, "off", sigma=sigma),)
     less = min(1.0, len(kinds) * min(noncentral(kind, steps, sigma) for kind in kinds))
-    return (Tested(_less_null(sigma), less, _less_words(steps, claimed, sigma)),)
-
-
-def _more_words(steps: Steps, claimed: PipelineClaim) -> str:
-    """Says that there is more noise than claimed, if there plainly is."""
-    sigma = claimed.noise_multiplier
-    if sigma is None or steps.noise == 0:
-        return ""
-    known = claimed.max_grad_norm is not None and steps.unit is not None
-    if sigma == 0:
-        return f"more noise than claimed, no privacy is lost: {times(_multiplier(steps))} C for 0"
-    # All kinds must be below what the noise is made for. Images alone are known least, and count
-    # where they plainly add more than those in stacks.
-    *counted, single = _kinds(steps)
-    if contrast(single, counted[0], steps) < _PLAINLY:
-        counted.append(single)
-    # Where large gradients are left out, images near C are those that add the most.
-    counted += [rung.added for rung in rungs(steps, claimed)]
-    more = max(_more(kind, steps, sigma) for kind in counted)
-    if claimed.max_grad_norm is not None and steps.unit is not None:
-        more = max(more, _more_than(steps, sigma * claimed.max_grad_norm / steps.unit))
-    if more > _MORE:
-        return ""
-    of_c = ""
-    if known:
-        found = steps.noise * (steps.unit or 1) / (claimed.max_grad_norm or 1)
-        of_c = f" (its deviation is {times(found)} C)"
-    return (
-        f"more noise than claimed, no privacy is lost: the noise is {times(_multiplier(steps))} "
-        f"times what one image adds at most{of_c}, {sigma:g} is claimed; it costs accuracy"
-        f"{_unit_hint(steps, claimed, sigma)}"
-    )
-
-
-def _less_null(sigma: float) -> str:
-    return f"the noise is at least {sigma:g} times what one image adds at most"
-
-
-def _less_words(steps: Steps, claimed: PipelineClaim, sigma: float) -> str:
     found = _multiplier(steps)
-    batch = claimed.batch
-    hint = ""
-    if batch and abs(found * batch / sigma - 1) < 0.1:
-        hint = f": it is divided by the batch size of {batch} once too often"
-    else:
-        hint = _factor_hint(found / sigma, claimed.max_grad_norm)
-    return (
-        f"the noise is {times(found)} times what one image adds at most, {sigma:g} is "
-        f"claimed{hint}; add noise of deviation noise_multiplier * max_grad_norm to the sum, "
-        "before it is divided by the batch size"
-    )
+    hint = _hint(found, sigma, claimed)
+    return (say.test("less", less, sigma=sigma, found=found, hint=hint),)
 
 
-def _factor_hint(factor: float, bound: float | None) -> str:
-    hints = ["half of it"] if abs(2 * factor - 1) < 0.05 else []
-    if bound is not None and bound != 1 and abs(factor / bound - 1) < 0.05:
-        hints.append(f"a deviation was passed as multiplier, and so is times C = {bound:g} twice")
-    if bound is not None and bound != 1 and abs(factor * bound - 1) < 0.05:
-        hints.append(
-            f"the multiplier was taken for the deviation, which is that times C = {bound:g}"
-        )
+def _hint(found: float, sigma: float, claimed: PipelineClaim) -> str:
+    """Names the mistake that gives this much noise, if there is one."""
+    batch, bound, factor = claimed.batch, claimed.max_grad_norm, found / sigma
+    if batch and abs(factor * batch - 1) < 0.1:
+        return say("hint.batch", batch=batch)
+    hints = [say("hint.half")] if abs(2 * factor - 1) < 0.05 else []
+    if bound is not None and bound != 1:
+        hints += [say("hint.deviation", bound=bound)] if abs(factor / bound - 1) < 0.05 else []
+        hints += [say("hint.multiplier", bound=bound)] if abs(factor * bound - 1) < 0.05 else []
     return f": {', or '.join(hints)}" if hints else ""
 
 
-def _unit_hint(steps: Steps, claimed: PipelineClaim, sigma: float) -> str:
-    bound = claimed.max_grad_norm
-    if bound is not None and bound != 1 and abs(_multiplier(steps) * bound / sigma - 1) < 0.1:
-        return f"; its deviation is {sigma:g} where {sigma:g} * C is due (C = {bound:g})"
-    return ""
+def _more(steps: Steps, claimed: PipelineClaim) -> str:
+    """Says that there is more noise than claimed, if there plainly is."""
+    sigma, bound, found = claimed.noise_multiplier, claimed.max_grad_norm, _multiplier(steps)
+    if sigma is None or steps.noise == 0:
+        return ""
+    if sigma == 0:
+        return say("more", how=say("more.none", found=found))
+    # All kinds must be below what the noise is made for. Images alone are known least, and count
+    # where they plainly add more than those in stacks.
+    *counted, single = _kinds(steps)
+    if contrast(single, counted[0], steps) < PLAINLY:
+        counted.append(single)
+    # Where large gradients are left out, images near C are those that add the most.
+    counted += [rung.added for rung in rungs(steps, claimed)]
+    p_values = [1 - noncentral(k, steps, sigma, -SLACK) if k.weight else 1.0 for k in counted]
+    of_c = ""
+    if bound is not None and steps.unit is not None:
+        deviation = steps.noise * steps.unit / bound
+        freedom = steps.freedom
+        p_values.append(float(chdtrc(freedom, freedom * (deviation / sigma) ** 2)))
+        of_c = f" {say('more.of_c', found=deviation)}"
+    if max(p_values) > _MORE:
+        return ""
+    named = bound is not None and bound != 1 and abs(found * bound / sigma - 1) < 0.1
+    unit = say("more.unit", sigma=sigma, bound=bound) if named else ""
+    return say("more", how=say("more.steps", found=found, of_c=of_c, sigma=sigma, unit=unit))
 
 
 def _kinds(steps: Steps) -> tuple[Contribution, ...]:
@@ -187,121 +241,221 @@ def _multiplier(steps: Steps) -> float:
     return steps.noise / most if most > 4 * error or known > error else math.inf
 
 
-def _more(kind: Contribution, steps: Steps, sigma: float) -> float:
-    """Returns the p-value that the ratio is at most ``sigma``."""
-    return 1 - noncentral(kind, steps, sigma, -SLACK) if kind.weight else 1.0
-
-
-def _more_than(steps: Steps, deviation: float) -> float:
-    return float(chdtrc(steps.freedom, steps.freedom * (steps.noise / deviation) ** 2))
-
-
 def _idle_test(steps: Steps) -> Tested:
-    idle = idle_words(steps)
-    return Tested("every step adds noise", float(not idle), idle)
-
-
-def _same_tests(steps: Steps) -> tuple[Tested, ...]:
-    """Compares kinds of batches, parameters, their cells, and single steps with all others."""
-    quiet = _same(
-        quiet_shares(steps),
-        "batches of every kind, every step and every parameter get the same noise, empty batches "
-        "too",
-        "every step needs the noise of one batch, once, in every parameter, whatever its images "
-        "are",
+    """Tests that no step did nothing at all while others bore noise."""
+    seen, idle = steps.seen, ~steps.live
+    kinds, counts = np.unique(seen.scenario[idle], return_counts=True)
+    named = ", ".join(
+        f"{_BATCHES[SCENARIOS[k]]} ({n} of {int(np.sum(seen.scenario == k))})"
+        for k, n in zip(kinds, counts, strict=True)
     )
-    if quiet.p_value <= _PLAINLY:
-        return (quiet,)
-    pulled = _same(
-        pulled_shares(steps),
-        "coordinates that images pull at get the noise of the others",
-        "coordinates that images pull at need the same noise as all others: chosen by the images, "
-        "they show them",
-    )
-    return (quiet, pulled)
-
-
-def _same(shares: list[Share], null: str, cure: str) -> Tested:
-    worst = min(shares, key=lambda share: (share.p_value, -share.oddity))
-    alike = [s for s in shares if s.family == worst.family and _like(s, worst)]
-    named = ", ".join(s.name for s in alike) if 1 < len(alike) <= _NAMED else worst.name
-    return Tested(
-        null,
-        min(1.0, len(shares) * worst.p_value),
-        f"{named}{_others(alike)} get {times(worst.ratio)} times the noise of the others; {cure}",
-    )
-
-
-def _like(share: Share, worst: Share) -> bool:
-    near = share.ratio == worst.ratio or abs(share.ratio - worst.ratio) < 0.1 * worst.ratio
-    return near and share.p_value < _PLAINLY
-
-
-def _others(alike: list[Share]) -> str:
-    return f" and {len(alike) - 1} others like it" if len(alike) > _NAMED else ""
+    known: dict[str, Any] = {"idle": int(idle.sum()), "steps": len(seen), "named": named}
+    return say.test("idle", float(not idle.any()), **known)
 
 
 def _count_tests(steps: Steps, claimed: PipelineClaim) -> tuple[Tested, ...]:
-    scale = steps.scale
-    if scale.kind != "count" or claimed.sampler not in _HIDDEN_SIZES:
+    scale, sampler = steps.scale, claimed.sampler
+    if scale.kind != "count" or sampler not in _HIDDEN_SIZES:
         return ()
-    return (
-        Tested(
-            "the update does not show how many images came",
-            scale.p_value,
-            f"sum and noise are {scale.words}: the size of the noise shows how many came, and so "
-            f"who may have been drawn, which the bound for {claimed.sampler} batches takes for "
-            "hidden (its epsilon is somewhat too small); divide by the expected batch size, which "
-            "is the same in each step",
-        ),
-    )
+    return (say.test("count", scale.p_value, scale=scale.words, sampler=sampler),)
 
 
-def _normal_test(steps: Steps) -> Tested:
-    # Steps of one kind, so that unequal noise is not taken for another law.
-    kinds = steps.seen.scenario[steps.live]
-    rows = steps.alone[kinds == (_SINGLE if _SINGLE in kinds else kinds[0])]
-    samples = rows.ravel()[:_NORMAL_SAMPLES]
-    p_value = NoiseLog.of(samples).normal_p_value() if samples.any() else 1.0
-    return Tested(
-        "the noise is normal",
-        p_value,
-        f"the noise is not normal (test of Kolmogorov and Smirnov on {samples.size} draws): the "
-        "guarantee is that of Gaussian noise",
-    )
+def _quiet_shares(steps: Steps) -> list[Share]:
+    """Returns the shares of coordinates that no image pulls at.
+
+    Factors of single steps are taken out beforehand, so that there only parameters are compared.
+    """
+    seen, live = steps.seen, steps.live
+    kinds, counts = seen.scenario[live], seen.count[live]
+    named = [_BATCHES[name] for name in SCENARIOS]
+    batches = {named[index]: kinds == index for index in np.unique(kinds)}
+    each = [f"a step on {named[k]} ({n} images)" for k, n in zip(kinds, counts, strict=True)]
+    if steps.scale.kind in ("norm", "time"):
+        batches, each = {}, []
+    names = [str(name) for name in seen.names]
+    return shares_of(steps.quiet[live], seen.layer[seen.quiet], names, batches, each)
+
+
+def _pulled_shares(steps: Steps) -> list[Share]:
+    """Returns the shares of coordinates that images pull at, after their contribution is taken off.
+
+    Contributions are fitted for each kind of batch, parameter and size apart, which takes a degree
+    of freedom each. More noise than elsewhere is not odd here: contributions may differ, which is
+    the affair of `clipping`.
+    """
+    seen = steps.seen
+    scenario = seen.scenario[seen.pull_step]
+    exact = SCENARIOS.index("ladder")
+    groups: dict[tuple[int, int, int, float], list[tuple[int, int]]] = {}
+    known = (seen.pull_at >= 0) & np.isin(seen.layer[seen.pull_at], steps.noised)
+    known &= steps.live[seen.pull_step][:, None]
+    for i, j in zip(*np.nonzero(known), strict=True):
+        size = float(seen.pull_size[i]) if scenario[i] == exact else 0.0
+        key = (int(scenario[i]), int(seen.layer[seen.pull_at[i, j]]), int(seen.degree[i]), size)
+        groups.setdefault(key, []).append((i, j))
+    totals: dict[tuple[str, str], Array] = {}
+    for (kind, layer, *_), members in groups.items():
+        left = _left(steps, np.array(members))
+        for owner in (("batch", _BATCHES[SCENARIOS[kind]]), ("parameter", str(seen.names[layer]))):
+            totals[owner] = totals.get(owner, np.zeros(2)) + left
+    found = []
+    for (family, name), (left, free) in totals.items():
+        if free > 0:
+            ratio = left / free / steps.noise**2
+            p_value = float(fdtr(free, steps.freedom, ratio))
+            words = f"what images pull at in {name}"
+            found.append(Share(family, words, p_value, math.sqrt(ratio), int(free)))
+    return found or [Share("batch", "nothing", 1.0, 1.0, 1)]
+
+
+def _left(steps: Steps, members: NDArray[np.int64]) -> Array:
+    """Returns the sum of squares that a group's common contribution leaves, and its freedom."""
+    seen = steps.seen
+    pull, column = members.T
+    values = steps.mean[seen.pull_step[pull], seen.pull_at[pull, column]]
+    images = seen.pull_images[pull].astype(np.float64)
+    weight = float(np.sum(images**2))
+    if len(values) < 2 or weight == 0:
+        return np.zeros(2)
+    each = images * float(np.sum(images * values)) / weight
+    if steps.scale.error * float(np.abs(each).max()) > _NEAR * steps.noise:
+        return np.zeros(2)
+    left = values - each
+    # What rounding in float32 leaves of a contribution is no noise.
+    left[np.abs(left) < _EXACT * np.abs(values)] = 0.0
+    return np.array([np.sum(left**2), len(values) - 1.0])
+
+
+def _claim(sigma: float | None) -> str:
+    return say("open") if sigma is None else say("claimed", sigma=sigma)
 
 
 def _evidence(steps: Steps, claimed: PipelineClaim) -> str:
-    found, sigma = _multiplier(steps), claimed.noise_multiplier
-    claim = "none is claimed" if sigma is None else f"{sigma:g} is claimed"
-    words = f"delivered noise multiplier {found:.4g} ({claim}), read from {steps.source}"
+    kind, scale = steps.scale.kind, steps.scale.words
+    claim = _claim(claimed.noise_multiplier)
+    words = [say("seen", found=_multiplier(steps), claim=claim, source=steps.source)]
     if steps.seen.empties_refused:
-        words += "; empty batches raise, so their noise was not seen"
+        words.append(say("seen.refused"))
     elif not bool((steps.seen.count == 0).any()):
-        words += "; no empty batches, as the claimed sampler draws none"
-    if steps.scale.kind == "count":
-        words += f"; sum and noise are {steps.scale.words}: batches of a public size show nothing"
-    elif steps.scale.kind != "none":
-        words += f"; sum and noise are multiplied alike, {steps.scale.words}: post-processing, "
-        words += "behind which the noise of different batches cannot be compared"
-    return words
+        words.append(say("seen.no empty"))
+    if kind != "none":
+        words.append(say("seen.count" if kind == "count" else "seen.scale", scale=scale))
+    return joined(words)
 
 
-def _power(steps: Steps) -> str:
+def _power(steps: Steps, shares: list[Share]) -> str:
     stack = steps.contribution("both", "stack")
     if steps.noise == 0 or stack.value <= 0:
-        return "noise of none is found for sure"
+        return say("power.off")
     relative = math.hypot(
         steps.noise / (stack.value * math.sqrt(stack.weight)), 1 / math.sqrt(2 * steps.freedom)
     )
-    shares = quiet_shares(steps)
-    least = min(s.size for s in shares if s.family == shares[-1].family or s.family == "batch")
-    group = 1 / math.sqrt(least)
-    return (
-        f"a multiplier off by {100 * _REACH * relative:.2g} %, noise that differs by "
-        f"{100 * _REACH * group:.2g} % in one step or parameter, and steps whose noise correlates "
-        f"by {(_REACH + 2) / math.sqrt(steps.quiet.shape[1]):.2g} are found in 99 of 100 probes; "
-        "not seen: noise that depends on names, sizes or kinds of parameters that the net has "
-        f"not ({', '.join(steps.seen.names)}), on labels, or on the step's number beyond "
-        f"{len(steps.seen)}"
+    least = min(s.size for s in shares if s.family in (shares[-1].family, "batch"))
+    return say(
+        "power",
+        size=100 * REACH * relative,
+        group=100 * REACH / math.sqrt(least),
+        related=(REACH + 2) / math.sqrt(steps.quiet.shape[1]),
+        names=", ".join(steps.seen.names),
+        steps=len(steps.seen),
     )
+
+
+# A whole training.
+
+
+def _of_training(training: Training, claimed: PipelineClaim, seen: Observations) -> Outcome:
+    """Tests size, sameness, normality and freshness of the noise of real steps."""
+    found, sigma = noise_in_units(training), claimed.noise_multiplier
+    if found is None:
+        return _unseen(training, sigma)
+    delivered = math.sqrt(float(np.mean(found**2)))
+    if sigma is None and delivered <= _NOTHING:
+        return Outcome(undecided=say("silent"))
+    others = int((~np.isfinite(training.noise_multiplier)).sum())
+    tests = [_bare_test(training)]
+    if sigma is not None:
+        tests += [_size_test(found, delivered, sigma), _setting_test(training, sigma)]
+    if delivered > _NOTHING:
+        names, each = (
+            [str(name) for name in training.names],
+            [f"step {t}" for t in range(len(found))],
+        )
+        shares = shares_of(found, training.tensor, names, {}, each)
+        tests += law_tests(found, training.tensor, found, shares)
+    low, high = np.nanmin(training.noise_multiplier), np.nanmax(training.noise_multiplier)
+    whole, one = math.sqrt(2 * found.size), math.sqrt(2 * found.shape[1])
+    return Outcome(
+        tests=tuple(tests),
+        evidence=say(
+            "training.seen",
+            found=delivered,
+            claim=_claim(sigma),
+            steps=len(found),
+            weights=found.shape[1],
+            private=training.private,
+            low=low,
+            high="" if low == high else f" to {high:g}",
+        ),
+        power=say(
+            "training.power", size=100 * (_FLOAT + REACH / whole), step=100 * (REACH + 2) / one
+        ),
+        undecided=say("partly", others=others, steps=len(training)) if others else "",
+        differs=_more_in_training(found, delivered, sigma),
+        figures={"delivered noise multiplier": delivered, "noisy steps": float(len(found))},
+    )
+
+
+def noise_in_units(training: Training) -> Array | None:
+    """Returns the noise of the first steps in units of C, (R, P); none if it was not seen."""
+    rows = training.noise
+    norms = training.max_grad_norm[: len(rows)]
+    if not rows.size or len(norms) < len(rows) or not (norms > 0).all():
+        return None
+    found: Array = rows / norms[:, None]
+    return found if bool(np.isfinite(found).all()) else None
+
+
+def _size_test(found: Array, delivered: float, sigma: float) -> Tested:
+    p_value = 1.0
+    if sigma > 0:
+        total = float(np.sum((found / (sigma * (1 - _FLOAT))) ** 2))
+        p_value = 0.0 if delivered <= _NOTHING else float(chdtr(found.size, total))
+    return say.test("size", p_value, found=delivered, sigma=sigma, steps=len(found))
+
+
+def _setting_test(training: Training, sigma: float) -> Tested:
+    read = training.noise_multiplier
+    low = float(np.nanmin(read)) if np.isfinite(read).any() else math.nan
+    below = int((read < sigma * (1 - 1e-9)).sum())
+    known: dict[str, Any] = {"low": low, "below": below, "steps": len(read), "sigma": sigma}
+    return say.test("setting", float(not below), **known)
+
+
+def _bare_test(training: Training) -> Tested:
+    others = ~np.isfinite(training.noise_multiplier)[: len(training.handed)]
+    silent = others & ~training.handed.any(axis=1) if training.handed.size else others & False
+    return say.test("bare", float(not silent.any()), silent=int(silent.sum()), steps=len(training))
+
+
+def _unseen(training: Training, sigma: float | None) -> Outcome:
+    """Says what is known where there is no Opacus optimiser to take the noise from."""
+    handed = training.handed
+    if sigma and handed.size and not np.abs(handed).max():
+        return Outcome(tests=(say.test("unpulled", 0.0, steps=len(handed), sigma=sigma),))
+    why = say("no opacus")
+    if training.private:
+        why = say("no sum", private=training.private) if training.finite else say("not finite")
+    return Outcome(unmeasured=say("unseen", why=why))
+
+
+def _more_in_training(found: Array, delivered: float, sigma: float | None) -> str:
+    if not sigma or delivered <= sigma:
+        return ""
+    total = float(np.sum((found / (sigma * (1 + _FLOAT))) ** 2))
+    if float(chdtrc(found.size, total)) > _MORE:
+        return ""
+    return say("more", how=say("more.training", found=delivered, sigma=sigma))
+
+
+check = Check("noise", say, {"updates": _of_steps, "training": _of_training})

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc
 
+from cropaudit.conformance.check import Words
 from cropaudit.conformance.observations.updates import SIZES, Updates
 
 __all__ = ["Scale", "rms", "saturated", "scale_of"]
@@ -27,6 +28,15 @@ _EQUAL_NORMS = 3
 # Of all values of the noise, that are the largest value of all: noise of any law has next to none.
 _SATURATED = 2e-3
 _LIMIT = 1e-6
+
+say = Words("""
+norm: cut to a norm of {norm:.3g} after the noise
+time: changing slowly, {fold:.3g}-fold in all
+own: divided by the number of images that came
+sizes: {ratio:.3g} times as large for batches of {high:g} as for batches of {low:g}{passes}
+passes: , as Opacus divides by the number of backward passes since the last step: call
+  signal_skip_step() and step() after each, as BatchMemoryManager does
+""")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +97,7 @@ def scale_of(seen: Updates, mean: Array, batch: int | None) -> Scale:
     # Noise alone has no two norms alike: such a limit shows even where it hardly varies.
     norms = np.linalg.norm(mean, axis=1)
     if np.sum(norms >= norms.max() * (1 - _SAME_NORM)) >= _EQUAL_NORMS:
-        words = f"cut to a norm of {norms.max():.3g} after the noise"
+        words = say("norm", norm=norms.max())
         return Scale("norm", sizes / sizes[0], error, words=words)
     if _same(logs, np.zeros(len(logs)), variance) > _PLAINLY:
         return none
@@ -101,7 +111,7 @@ def scale_of(seen: Updates, mean: Array, batch: int | None) -> Scale:
         return _shared(seen, mean, scale) or none
     bends = logs[1:-1] - (logs[:-2] + logs[2:]) / 2
     if len(bends) and chdtrc(len(bends), float(np.sum(bends**2)) / (3 * variance)) > _PLAINLY:
-        words = f"changing slowly, {sizes.max() / sizes.min():.3g}-fold in all"
+        words = say("time", fold=sizes.max() / sizes.min())
         return _shared(seen, mean, Scale("time", sizes / sizes[0], error, words=words)) or none
     return none
 
@@ -109,19 +119,17 @@ def scale_of(seen: Updates, mean: Array, batch: int | None) -> Scale:
 def _count_words(found: dict[float, float]) -> str:
     counts = np.array(sorted(found))
     sizes = np.array([found[c] for c in counts])
-    per_image = sizes * np.maximum(counts, 1)
-    if np.ptp(np.log(per_image)) < 0.1:
-        return "divided by the number of images that came"
-    low, high = counts[np.argmin(sizes)], counts[np.argmax(sizes)]
-    ratio = sizes.max() / sizes.min()
-    words = f"{ratio:.3g} times as large for batches of {high:g} as for batches of {low:g}"
+    if np.ptp(np.log(sizes * np.maximum(counts, 1))) < 0.1:
+        return say("own")
     few = sizes[counts <= 1]
-    if few.size and np.allclose(sizes[counts > 1], few.mean() / 2, rtol=0.1):
-        words += (
-            ", as Opacus divides by the number of backward passes since the last step: call "
-            "signal_skip_step() and step() after each, as BatchMemoryManager does"
-        )
-    return words
+    by_pass = few.size and np.allclose(sizes[counts > 1], few.mean() / 2, rtol=0.1)
+    return say(
+        "sizes",
+        ratio=sizes.max() / sizes.min(),
+        high=counts[np.argmax(sizes)],
+        low=counts[np.argmin(sizes)],
+        passes=say("passes") if by_pass else "",
+    )
 
 
 def _same(logs: Array, groups: Array, variance: float) -> float:

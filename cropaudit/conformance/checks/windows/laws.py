@@ -13,8 +13,8 @@ from cropaudit.accounting.geometry.crop_laws import CropLaw, ResizedCrop, WholeI
 from cropaudit.accounting.geometry.shapes import Borders, Crop, Size
 from cropaudit.accounting.inclusion.window_sizes import size_law
 from cropaudit.accounting.names import PadMode
+from cropaudit.conformance.check import PipelineClaim, Words
 from cropaudit.conformance.observations.draws import PADDING_MODES, Draws
-from cropaudit.conformance.pipeline_claim import PipelineClaim
 
 __all__ = ["DEPENDENT", "MOVING", "Law", "law_of", "mean_size", "reach", "short_of", "well_read"]
 
@@ -23,6 +23,19 @@ DEPENDENT = "windows are not independent (see independence)"
 MOVING = "what is shown moves the window (see non-interference)"
 _READ = 0.98  # of the windows, at least, for their law to be that of all
 _UNSEEN = 10  # of R origins the outermost 10 R / n are all missed by n draws with exp(-10)
+
+
+say = Words("""
+window: windows of {size}{padding} ({origin})
+padding: , {mode} padding {borders}
+resized: windows of random size and shape ({origin})
+whole: the whole image ({origin})
+varying: windows of varying size, of which nothing was claimed
+claimed: claimed
+read: read off, for no crop was claimed
+short: {seen} of {wanted} windows were drawn before the time was up: let it run on a machine that is
+  less busy, or make the transform faster
+""")
 
 
 @dataclass(frozen=True)
@@ -42,17 +55,18 @@ class Law:
     @property
     def words(self) -> str:
         """The law in words."""
-        origin = "claimed" if self.claimed else "read off, for no crop was claimed"
+        origin = say("claimed" if self.claimed else "read")
         match self.crop:
             case Crop(size=size, mode=mode):
-                padding = "" if str(self.borders) == "0" else f", {mode} padding {self.borders}"
-                return f"windows of {size}{padding} ({origin})"
+                wide = str(self.borders) != "0"
+                padding = say("padding", mode=mode, borders=self.borders) if wide else ""
+                return say("window", size=size, padding=padding, origin=origin)
             case ResizedCrop():
-                return f"windows of random size and shape ({origin})"
+                return say("resized", origin=origin)
             case WholeImage():
-                return f"the whole image ({origin})"
+                return say("whole", origin=origin)
             case None:
-                return "windows of varying size, of which nothing was claimed"
+                return say("varying")
 
 
 def law_of(draws: Draws, near: Draws | None, claimed: PipelineClaim) -> Law:
@@ -77,12 +91,7 @@ def well_read(draws: Draws) -> bool:
 
 def short_of(draws: Draws) -> str:
     """Returns how many windows are missing of those that were to be drawn; "" if none is."""
-    if len(draws) >= draws.wanted:
-        return ""
-    return (
-        f"{len(draws)} of {draws.wanted} windows were drawn before the time was up: let it run on "
-        "a machine that is less busy, or make the transform faster"
-    )
+    return "" if len(draws) >= draws.wanted else say("short", seen=len(draws), wanted=draws.wanted)
 
 
 def mean_size(image: Size, crop: ResizedCrop) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cropaudit.conformance.check import Words
 from cropaudit.conformance.observations.draws import Draws
 
 __all__ = ["Relation", "relations", "windows"]
@@ -13,22 +14,52 @@ Integers = NDArray[np.int64]
 
 _FIELDS = ("top", "left", "height", "width", "flipped_rows", "flipped_columns")
 
+# What the two have in common, to be read after "windows", and what makes them alike.
+say = Words("""
+calls?: of consecutive calls
+calls: a window is kept for the next call; draw one in each call
+image?: of the same image
+image: one window is drawn for all crops of an image; draw each on its own, or take one crop
+batch?: of neighbours in a batch
+batch: one window is drawn for the whole batch; crop each image in the data set, not the batch in
+  the loop or the collate function
+record?: of the same record in consecutive epochs
+record: crops are kept and used again (a cache, or crops made once); crop when the image is read, in
+  each epoch
+epoch?: at the same place of consecutive epochs
+epoch: the generator of the windows starts anew in each epoch; do not seed again, and in workers
+  seed from torch.initial_seed(), which changes
+worker?: at the same place of different workers
+worker: workers have equal generators, copied when they were started (as a numpy Generator that the
+  data set holds); seed it in worker_init_fn from torch.initial_seed()
+step?: at the same place of consecutive batches
+step: the generator of the windows starts anew in each batch; do not seed again
+""")
+
 
 @dataclass(frozen=True, eq=False)
 class Relation:
     """Pairs of draws.
 
     Attributes:
-        of: What the two have in common, to be read after "windows".
-        cause: What makes them alike, and how to mend it.
+        kind: calls, image, batch, record, epoch, worker or step.
         first: Index of one of each pair, shape (n,).
         second: Index of the other.
     """
 
-    of: str
-    cause: str
+    kind: str
     first: Integers
     second: Integers
+
+    @property
+    def of(self) -> str:
+        """What the two have in common."""
+        return say(f"{self.kind}?")
+
+    @property
+    def cause(self) -> str:
+        """What makes them alike, and how to mend it."""
+        return say(self.kind)
 
 
 def windows(draws: Draws) -> Integers:
@@ -42,72 +73,29 @@ def relations(draws: Draws) -> tuple[Relation, ...]:
     """Returns the relations that these draws have pairs of; calls only follow one another."""
     if not len(draws):
         return ()
-    of_loader = bool((draws.step >= 0).any())
-    found = _of_loader(draws) if of_loader else _of_calls(draws)
-    return tuple(item for item in found if len(item.first))
+    pairs = _of_loader(draws) if (draws.step >= 0).any() else _of_calls(draws)
+    return tuple(Relation(kind, *two) for kind, two in pairs.items() if len(two[0]))
 
 
-def _of_calls(draws: Draws) -> tuple[Relation, ...]:
+def _of_calls(draws: Draws) -> dict[str, tuple[Integers, Integers]]:
     several = int(draws.slot.max()) + 1 or 1  # crops of an image in each call
     order = np.arange(len(draws))
-    after = order[several:]
-    neighbours = order[1:][draws.slot[1:] > 0]
-    return (
-        Relation(
-            "of consecutive calls",
-            "a window is kept for the next call; draw one in each call",
-            after - several,
-            after,
-        ),
-        Relation(
-            "of the same image",
-            "one window is drawn for all crops of an image; draw each on its own, or take one crop",
-            neighbours - 1,
-            neighbours,
-        ),
-    )
+    after, neighbours = order[several:], order[1:][draws.slot[1:] > 0]
+    return {"calls": (after - several, after), "image": (neighbours - 1, neighbours)}
 
 
-def _of_loader(draws: Draws) -> tuple[Relation, ...]:
-    workers = int(draws.worker.max()) + 1
+def _of_loader(draws: Draws) -> dict[str, tuple[Integers, Integers]]:
+    workers = max(int(draws.worker.max()) + 1, 1)
     ordinal = _ordinal(draws.epoch, draws.worker)
-    return (
-        Relation(
-            "of neighbours in a batch",
-            "one window is drawn for the whole batch; crop each image in the data set, not the "
-            "batch in the loop or the collate function",
-            *_following((draws.step,), draws.slot),
-        ),
-        Relation(
-            "of the same record in consecutive epochs",
-            "crops are kept and used again (a cache, or crops made once); crop when the image is "
-            "read, in each epoch",
-            *_following((draws.record,), draws.epoch, draws.record >= 0),
-        ),
-        Relation(
-            "at the same place of consecutive epochs",
-            "the generator of the windows starts anew in each epoch; do not seed again, and in "
-            "workers seed from torch.initial_seed(), which changes",
-            *_following((draws.worker, ordinal), draws.epoch),
-        ),
-        Relation(
-            "at the same place of different workers",
-            "workers have equal generators, copied when they were started (as a numpy Generator "
-            "that the data set holds); seed it in worker_init_fn from torch.initial_seed()",
-            *_following((draws.epoch, ordinal), draws.worker, draws.worker >= 0),
-        ),
-        Relation(
-            "at the same place of consecutive batches",
-            "the generator of the windows starts anew in each batch; do not seed again",
-            *_following((draws.slot,), draws.step // max(workers, 1), _first(draws, workers)),
-        ),
-    )
-
-
-def _first(draws: Draws, workers: int) -> NDArray[np.bool_]:
-    """Picks the batches of one worker: those of different ones have their own relation."""
-    everyone = np.ones(len(draws), dtype=np.bool_)
-    return draws.worker == 0 if workers > 1 else everyone
+    # Batches of one worker: those of different ones have their own relation.
+    first = draws.worker == 0 if workers > 1 else np.ones(len(draws), dtype=np.bool_)
+    return {
+        "batch": _following((draws.step,), draws.slot),
+        "record": _following((draws.record,), draws.epoch, draws.record >= 0),
+        "epoch": _following((draws.worker, ordinal), draws.epoch),
+        "worker": _following((draws.epoch, ordinal), draws.worker, draws.worker >= 0),
+        "step": _following((draws.slot,), draws.step // workers, first),
+    }
 
 
 def _ordinal(*keys: Integers) -> Integers:

@@ -6,16 +6,17 @@ was shrunk or magnified by nearest-neighbour sampling.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cropaudit.conformance.observations.draws import PADDING_MODES
+from cropaudit.conformance.observations.draws import PADDING_MODES, Draws
 
-__all__ = ["Axis", "beside", "read_axis"]
+__all__ = ["Axis", "beside", "padded", "read_axis", "settled"]
 
 Integers = NDArray[np.int64]
+_REFLECT, _SYMMETRIC = PADDING_MODES.index("reflect"), PADDING_MODES.index("symmetric")
 _BENT = 1.5  # pixels by which nearest sampling may stray from a straight line
 
 
@@ -55,13 +56,7 @@ def read_axis(source: Integers, length: int) -> Axis | None:
 
 
 def beside(axis: Axis, other: Axis, source: Integers) -> Axis:
-    """Returns a side, given the other one: rows 0, 0, 1, 2 are resized or padded by one.
-
-    Args:
-        axis: The side as it reads alone.
-        other: The other side; where it is resized, so is this one.
-        source: What `read_axis` was given for this side.
-    """
+    """Returns a side, given the other one: rows 0, 0, 1, 2 are resized or padded by one."""
     copied = axis.padding > PADDING_MODES.index("constant")
     found = _scaled(source) if copied and other.scaled else None
     return axis if found is None else found
@@ -101,12 +96,12 @@ def _padding(line: Integers, start: int, length: int) -> int | None:
         return PADDING_MODES.index("none")
     outside, shown = place[~inside], line[~inside]
     for mode in ("constant", "edge", "reflect", "symmetric"):
-        if np.array_equal(shown, _padded(outside, mode, length)):
+        if np.array_equal(shown, padded(outside, mode, length)):
             return PADDING_MODES.index(mode)
     return PADDING_MODES.index("other")
 
 
-def _padded(place: Integers, mode: str, length: int) -> Integers:
+def padded(place: Integers, mode: str, length: int) -> Integers:
     """Returns the source index that a mode shows at places outside the image."""
     if mode == "constant":
         return np.full_like(place, -1)
@@ -133,3 +128,36 @@ def _scaled(source: Integers) -> Axis | None:
     slack = max(math.ceil((high - low + 1) / int(seen[-1] - seen[0])) - 1, 0)
     index = PADDING_MODES.index(padding)
     return Axis(low, high - low + 1, slack, bool(scale < 0), index, scaled=True)
+
+
+def settled(draws: Draws) -> Draws:
+    """Returns the windows with each side in mirrored padding read the likelier way round.
+
+    The window of rows s to s + L that leaves an image of n rows by a mirrored border shows the same
+    pixels as another one that is flipped: that of rows n - 1 - (s + L - n) and on, if the outermost
+    pixel is not repeated. Where windows within the image are never flipped these are not either.
+    Where some are, the one of the two is taken that leaves the image by less: the true one, unless
+    padding is wider than half the window.
+    """
+    top, upside = _side(draws, draws.top, draws.height, draws.image_height, draws.flipped_rows)
+    left, mirrored = _side(draws, draws.left, draws.width, draws.image_width, draws.flipped_columns)
+    return replace(draws, top=top, flipped_rows=upside, left=left, flipped_columns=mirrored)
+
+
+def _side(
+    draws: Draws, start: Integers, length: Integers, side: int, flipped: NDArray[np.bool_]
+) -> tuple[Integers, NDArray[np.bool_]]:
+    before, after = -start, start + length - side
+    exact = draws.decoded & ~draws.skewed & (draws.slack == 0)
+    inside = exact & (before <= 0) & (after <= 0)
+    if not flipped[inside].any():
+        return start, flipped
+    repeated = np.where(draws.padding == _SYMMETRIC, 1, 0)
+    low = 1 - repeated - start - length
+    high = 2 * (side - 1) + repeated - (start + length - 1)
+    twin = np.where(before > 0, low, high)
+    reach = np.maximum(-twin, twin + length - side)
+    mirrored = exact & np.isin(draws.padding, (_REFLECT, _SYMMETRIC))
+    mirrored &= (before > 0) != (after > 0)
+    chosen = mirrored & (reach < np.maximum(before, after))
+    return np.where(chosen, twin, start), np.where(chosen, ~flipped, flipped)

@@ -147,15 +147,12 @@ DIGITS = Labels(_digits, _joined, np.uint8)
 FEW = Labels(lambda size: (plain_mask(size),), _first, np.uint8)
 
 
-def read_image(
-    pixels: NDArray[np.generic], size: Size, *, negative: bool = False, factor: int = 1
-) -> Sources:
+def read_image(pixels: NDArray[np.generic], size: Size, *, factor: int = 1) -> Sources:
     """Reads an output image (h, w, 3) of bytes, or of floats that are bytes / 255 or bytes.
 
     Args:
         pixels: The output.
         size: Of the coded image.
-        negative: Whether the negative of the code, 255 less each byte, was handed in.
         factor: What each byte was multiplied by, modulo 256, before it was handed in; odd.
     """
     values = np.asarray(pixels, dtype=np.float64)
@@ -164,8 +161,6 @@ def read_image(
         return _unreadable(values.shape[:2])
     if not np.issubdtype(np.asarray(pixels).dtype, np.integer) and _top(values) <= 1 + _NEAR:
         values = values * 255
-    if negative:
-        values = 255 - values
     codes = np.rint(values)
     exact = (np.abs(values - codes) <= 255 * _NEAR) & (codes >= 0) & (codes <= 255)
     whole = np.where(exact, codes, 0).astype(np.int64)

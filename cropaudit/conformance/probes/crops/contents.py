@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.training.datasets.folder import FOLDER
-from cropaudit.training.datasets.folder_pictures import read_image
+from cropaudit.training.datasets.pictures import read_image
 from cropaudit.training.scenes.streets import street_scenes
 
 __all__ = ["ALL_IDS", "GROUNDS", "Contents", "Scene", "with_patch"]
@@ -68,15 +68,7 @@ class Contents:
         ids: Sequence[int] = ALL_IDS,
         dtype: Any = np.int32,
     ) -> None:
-        """Draws or reads the pictures.
-
-        Args:
-            size: Of every scene.
-            folder: Of photographs with masks, besides what is drawn.
-            rng: Of what is drawn.
-            ids: Labels that the transform takes.
-            dtype: Of masks.
-        """
+        """Draws or reads the pictures."""
         self._size, self._dtype = size, dtype
         self.photographs = folder is not None
         self._seed = int(rng.integers(2**31))
@@ -100,12 +92,7 @@ class Contents:
         return index % _CYCLE in (3, 7) and bool(self._pictures)
 
     def around(self, index: int, window: Box | None) -> Scene:
-        """Returns scene number ``index``, laid around a window (top, left, height, width).
-
-        Args:
-            index: Of the scene; kinds come again after `_CYCLE`, contents do not.
-            window: None for one that is drawn.
-        """
+        """Returns scene number ``index``, laid around a window (top, left, height, width)."""
         rng = np.random.default_rng([self._seed, index])
         inside = self._inside(window, rng)
         kind, turn = index % _CYCLE, index // _CYCLE

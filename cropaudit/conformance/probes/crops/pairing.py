@@ -12,7 +12,7 @@ process, or by putting generators back, of which every finding is put to the tes
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,18 +24,16 @@ from cropaudit.accounting.inclusion.footprints import source_indices
 from cropaudit.conformance.observations.draws import PADDING_MODES
 from cropaudit.conformance.observations.replays import Pairs
 from cropaudit.conformance.probes.crops.blocks import block_scene, label_fit
-from cropaudit.conformance.probes.crops.codes import WIDE, Labels, image_code
 from cropaudit.conformance.probes.crops.contents import GROUNDS, Contents, Scene, with_patch
-from cropaudit.conformance.probes.crops.reading import Window, read_both
-from cropaudit.conformance.probes.crops.replay import Replay, forked, replay_of
-from cropaudit.conformance.probes.crops.styles import Pair, Style
-from cropaudit.conformance.probes.crops.windows import replayed
-from cropaudit.conformance.probes.guard import Guard, UserError
+from cropaudit.conformance.probes.crops.reading import Window
+from cropaudit.conformance.probes.crops.replay import forked
+from cropaudit.conformance.probes.crops.styles import Pair
+from cropaudit.conformance.probes.crops.transform import Transform, Windows
+from cropaudit.conformance.probes.guard import UserError
 
 __all__ = ["PairMaker"]
 
 Array = NDArray[Any]
-Windows = tuple[Window | None, Window | None]
 _ALIGNED = 4  # of so many states one shows whether labels fit their pixels
 _REPLAYED = 6  # states in which equal inputs are replayed
 _SHOWN = 2  # counter-examples with pictures
@@ -83,56 +81,25 @@ class PairMaker:
 
     def __init__(
         self,
-        transform: Any,
-        style: Style,
-        guard: Guard,
-        size: Size,
+        transform: Transform,
         patch: Size,
         crop: CropLaw | None,
         contents: Contents,
         rng: np.random.Generator,
         *,
-        trust_image: bool,
-        replay: Replay | None = None,
-        labels: Labels = WIDE,
+        sure: bool = False,
     ) -> None:
-        """Holds what all replays share.
-
-        Args:
-            transform: The user's.
-            style: How it is called.
-            guard: That calls it.
-            size: Of the images.
-            patch: Of the patch.
-            crop: The claimed law: what its padding copies counts as part of the window.
-            contents: The scenes.
-            rng: Of the places of patches.
-            trust_image: Whether codes in images survive the transform, if they are seen at all.
-            replay: Runs a call in the present random state and leaves that state as it is; found
-                by trial if none.
-            labels: How masks say where their pixels are.
-        """
-        self._trust = trust_image
-        self._transform, self._style, self._guard = transform, style, guard
-        self._size, self._patch, self._crop = size, patch, crop
+        """Holds what all replays share."""
+        self._transform, self._patch, self._crop = transform, patch, crop
+        self._size = transform.size
         self._contents, self._seed = contents, int(rng.integers(2**31))
-        self._code, self._labels = image_code(size), labels
-        self._masks = labels.masks(size)
-        blocks = block_scene(size, rng)
-        self._blocks = Scene(blocks.image, blocks.mask.astype(labels.dtype))
+        blocks = block_scene(self._size, rng)
+        self._blocks = Scene(blocks.image, blocks.mask.astype(transform.labels.dtype))
         self._states: list[_State] = []
         self._refused: list[UserError] = []
-        self._confirmed = _CONFIRMED if replay is not None else 0
-        self._replay = replay or self._found_replay()
+        self._confirmed = _CONFIRMED if sure else 0
 
-    def _found_replay(self) -> Replay:
-        def run() -> dict[str, Array | None]:
-            crops = self._style.crops(self._transform, self._code, self._masks[0], self._guard)
-            return {str(k): image for k, (image, _) in enumerate(crops)}
-
-        return replay_of(self._transform, run, self._guard)
-
-    def run(self, count: int, seconds: float, where: str) -> Pairs:
+    def run(self, count: int, seconds: float) -> Pairs:
         """Makes ``count`` replays, fewer of copies, and begins none after ``seconds``."""
         end = time.monotonic() + seconds
         index = 0
@@ -141,27 +108,28 @@ class PairMaker:
             if state is not None:
                 self._states.append(state)
             index += 1
-        return self._pairs(where, self._wanted(count))
+        return self._pairs(self._wanted(count))
 
     def _wanted(self, count: int) -> int:
-        return count if self._replay is not forked else min(count, max(count // _COPIES, _LEAST))
+        copies = self._transform.replay is forked
+        return min(count, max(count // _COPIES, _LEAST)) if copies else count
 
     def _one(self, index: int) -> _State | None:
         """Returns one state's replays, confirmed by copies, and goes on to the next state."""
         found = self._tried(index)
         odd = found is not None and (bool(found.findings) or not found.steady)
         if odd and found is not None and self._confirmed < _CONFIRMED:
-            kept, self._replay = self._replay, forked
+            kept, self._transform = self._transform, replace(self._transform, replay=forked)
             again = self._tried(index)
             if again is not None and again.findings == found.findings:
                 self._confirmed += 1
-                self._replay = kept
+                self._transform = kept
             found = again
-        self._style.crops(self._transform, self._code, self._masks[0], self._guard)
+        self._transform.go_on()
         return found
 
     def _tried(self, index: int) -> _State | None:
-        coded = self._read(self._code, None)
+        coded = self._transform.windows(self._transform.image)
         crop = index % len(coded)  # the scene is laid around one of several
         first = next((window for window in coded[crop] if window is not None), None)
         scene = self._contents.around(index, None if first is None else _box(first))
@@ -179,8 +147,9 @@ class PairMaker:
     def _shown_in(
         self, scene: Scene, coded: list[Windows], first: Window | None, index: int
     ) -> _State:
-        under_labels = [found[0] for found in self._read(self._code, scene.mask)]
-        under_image = [found[1] for found in self._read(scene.image, None)]
+        windows = self._transform.windows
+        under_labels = [found[0] for found in windows(self._transform.image, scene.mask)]
+        under_image = [found[1] for found in windows(scene.image)]
         rng = np.random.default_rng([self._seed, index])
         place = self._place(first, index, rng)
         other = with_patch(scene, place, self._patch, index, self._contents.ids)
@@ -191,9 +160,9 @@ class PairMaker:
         )
         fitted = self._replayed(self._blocks) if index % _ALIGNED == 0 else None
         entries = []
-        for k, windows in enumerate(coded):
-            moved = _moved(windows[0], under_labels[k]) or _moved(windows[1], under_image[k])
-            seen = [*windows, under_labels[k], under_image[k]] if moved else [*windows]
+        for k, both in enumerate(coded):
+            moved = _moved(both[0], under_labels[k]) or _moved(both[1], under_image[k])
+            seen = [*both, under_labels[k], under_image[k]] if moved else [*both]
             known = [window for window in seen if window is not None]
             numbers = self._numbers(known, place, moved)
             features = np.stack([_features(before[k]), _features(after[k])])
@@ -208,52 +177,26 @@ class PairMaker:
         return _State(entries, steady, scene.filled)
 
     def _replayed(self, scene: Scene) -> list[Pair]:
-        return replayed(
-            self._transform, self._style, self._guard, scene.image, scene.mask, self._replay
-        )
-
-    def _read(self, image: Array, mask: Array | None) -> list[Windows]:
-        """Returns the windows of each crop of an image, with the coded masks unless given one."""
-        masks = self._masks if mask is None else (mask,)
-        found = [self._replayed(Scene(image, each)) for each in masks]
-        if len({len(crops) for crops in found}) != 1:
-            raise self._guard.fail("type", "returns a number of crops that varies")
-        return [
-            read_both(
-                crops[0][0],
-                self._labels.joined([labels for _, labels in crops], self._size),
-                self._size,
-                trust_image=self._trust,
-            )
-            for crops in zip(*found, strict=True)
-        ]
+        return self._transform.replayed(scene.image, scene.mask)
 
     def _place(
         self, window: Window | None, index: int, rng: np.random.Generator
     ) -> tuple[int, int]:
         """Picks where the patch stands: right beside the window, or anywhere, mostly out of it."""
-        rows, columns = (
-            self._size.height - self._patch.height,
-            self._size.width - self._patch.width,
-        )
+        rows = self._size.height - self._patch.height
+        columns = self._size.width - self._patch.width
         row, column = self._anywhere(window, rows, columns, index, rng)
         # Of each kind of scene some are beside.
         if window is None or index % 4 in (1, 2) or index % _MET == 0:
             return row, column
         gap = window.slack + int(rng.integers(_BESIDE))  # nearer by, nothing is judged
         top, left = window.rows.start, window.columns.start
-        beside = (
-            (top - self._patch.height - gap, None),
-            (top + window.rows.length + gap, None),
-            (None, left - self._patch.width - gap),
-            (None, left + window.columns.length + gap),
-        )
-        wanted = beside[int(rng.integers(4))]
-        if wanted[0] is not None and 0 <= wanted[0] <= rows:
-            return wanted[0], min(max(left, 0), columns)
-        if wanted[1] is not None and 0 <= wanted[1] <= columns:
-            return min(max(top, 0), rows), wanted[1]
-        return row, column
+        level = min(max(top, 0), rows), min(max(left, 0), columns)
+        above, below = top - self._patch.height - gap, top + window.rows.length + gap
+        before, after = left - self._patch.width - gap, left + window.columns.length + gap
+        beside = ((above, level[1]), (below, level[1]), (level[0], before), (level[0], after))
+        down, across = beside[int(rng.integers(4))]
+        return (down, across) if 0 <= down <= rows and 0 <= across <= columns else (row, column)
 
     def _anywhere(
         self,
@@ -327,7 +270,7 @@ class PairMaker:
             words += f" (it raised on {len(self._refused)} more of them: {trouble.words})"
         return words
 
-    def _pairs(self, where: str, wanted: int) -> Pairs:
+    def _pairs(self, wanted: int) -> Pairs:
         entries = [entry for state in self._states for entry in state.entries]
         several = len(entries) // len(self._states)
         names = ("decoded", "moved", "meets", "copied")
@@ -345,7 +288,7 @@ class PairMaker:
             features=np.stack([e.features for e in entries]),
             fit=np.array([e.fit for e in entries]),
             shown=np.array(shown, dtype=np.int64),
-            where=where,
+            where=self._transform.where,
             wanted=(wanted - len(self._refused)) * several,
             contents=self._said(),
             **numbers,

@@ -8,16 +8,17 @@ or warped the box around the pixels that they show is read, and said to be *skew
 interpolation reads some more, which is their slack.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.conformance.observations.draws import Draws
-from cropaudit.conformance.probes.crops.axes import Axis, beside, read_axis
+from cropaudit.conformance.probes.crops.axes import Axis, beside, read_axis, settled
 from cropaudit.conformance.probes.crops.codes import Sources, read_image, read_mask
-from cropaudit.conformance.probes.crops.mirrors import settled
 
 __all__ = ["Axis", "Reader", "Window", "credible", "read_both", "read_window"]
 
@@ -88,14 +89,7 @@ def credible(sources: Sources, size: Size) -> Window | None:
     return read_window(sources, size)
 
 
-_COLUMNS = (
-    *("decoded", "skewed", "blank", "top", "left", "height", "width", "slack"),
-    *("flipped_rows", "flipped_columns", "padding"),
-    *("label_decoded", "label_aligned", "label_shift"),
-    *("record", "epoch", "step", "slot", "worker"),
-)
-_FLAGS = {"decoded", "skewed", "blank", "flipped_rows", "flipped_columns"}
-_FLAGS |= {"label_decoded", "label_aligned"}
+_ORIGIN = {"record": -1, "epoch": 0, "step": -1, "slot": -1, "worker": -1}
 
 
 def read_both(
@@ -118,12 +112,7 @@ class Reader:
     """Reads windows off outputs, one by one, and gathers them."""
 
     def __init__(self, size: Size, *, trust_image: bool = True) -> None:
-        """Starts with none.
-
-        Args:
-            size: Of the coded images.
-            trust_image: Whether codes in images are to be believed: not so where colours change.
-        """
+        """Starts with none."""
         self._size = size
         self._trust = trust_image
         self._rows: list[_Row] = []
@@ -133,38 +122,25 @@ class Reader:
         return len(self._rows)
 
     def add(
-        self,
-        image: NDArray[np.generic],
-        mask: NDArray[np.generic] | None,
-        *,
-        record: int = -1,
-        epoch: int = 0,
-        step: int = -1,
-        slot: int = -1,
-        worker: int = -1,
-    ) -> Window | None:
-        """Reads one output and returns its window, if it has one.
+        self, image: NDArray[np.generic], mask: NDArray[np.generic] | None, **origin: int
+    ) -> None:
+        """Reads one output.
 
         Args:
             image: Shape (h, w, 3), of the coded image or of any other one.
             mask: Shape (h, w), of the coded mask or any other; none if there is none.
-            record: Index of the record; likewise the rest, as in `Draws`.
-            epoch: Of a loader.
-            step: Batch.
-            slot: Place in it.
-            worker: That loaded it.
+            **origin: Its record, epoch, step, slot and worker, as far as known: see `Draws`.
         """
         of_image, of_mask = read_both(image, mask, self._size, trust_image=self._trust)
         # Colours that changed are no codes either, but the output then is not of one colour.
         # Nor are labels that were all mapped to one.
         blank = _plain(image) and (mask is None or _plain(mask))
         self._doubtful |= _doubtful(of_image, of_mask) and not _plain(image)
-        self._rows.append(_Row(of_image, of_mask, blank, (record, epoch, step, slot, worker)))
-        return of_image if of_image is not None else of_mask
+        self._rows.append(_Row(of_image, of_mask, blank, origin))
 
-    def note(self, window: Window | None, *, record: int, epoch: int, step: int, slot: int) -> None:
+    def note(self, window: Window | None, **origin: int) -> None:
         """Takes a window that was read off elsewhere, of an image that is not coded."""
-        self._rows.append(_Row(window, None, False, (record, epoch, step, slot, -1)))
+        self._rows.append(_Row(window, None, False, origin))
 
     def draws(self, where: str, wanted: int = 0) -> Draws:
         """Returns all windows so far, of so many as were wanted.
@@ -174,10 +150,9 @@ class Reader:
         """
         trusted = self._trust and not self._doubtful
         rows = [row.numbers(trusted) for row in self._rows]
-        table = np.asarray(rows, dtype=np.int64).reshape(-1, len(_COLUMNS))
-        arrays = {
-            name: table[:, i].astype(np.bool_) if name in _FLAGS else table[:, i]
-            for i, name in enumerate(_COLUMNS)
+        arrays: dict[str, Any] = {
+            name: np.array([row[name] for row in rows], dtype=type(value))
+            for name, value in _NO_ROW.numbers(trusted).items()
         }
         images = sum(row.of_image is not None for row in self._rows)
         found = Draws(
@@ -186,29 +161,47 @@ class Reader:
             from_image=trusted and 2 * images >= len(self._rows),
             where=where,
             wanted=wanted,
-            **arrays,  # type: ignore[arg-type]
+            **arrays,
         )
         return settled(found)
 
 
 @dataclass(frozen=True)
 class _Row:
-    """What was read off one output, and of which record, epoch, step, slot and worker it is."""
+    """What was read off one output, and where it comes from."""
 
     of_image: Window | None
     of_mask: Window | None
     blank: bool
-    origin: tuple[int, ...]
+    origin: Mapping[str, int]
 
-    def numbers(self, trusted: bool) -> tuple[int, ...]:
-        """Returns the columns, with the window of the image or without."""
+    def numbers(self, trusted: bool) -> dict[str, int]:
+        """Returns the entries of `Draws`, with the window of the image or without."""
         of_image = self.of_image if trusted else None
         found = of_image if of_image is not None else self.of_mask
-        window = (0,) * 8 if found is None else _numbers(found)
         shift = _shift(of_image, self.of_mask)
-        label = (self.of_mask is not None, shift == 0, shift)
-        kind = (found is not None, found is not None and found.skewed, found is None and self.blank)
-        return (*kind, *window, *label, *self.origin)
+        window = _NOWHERE if found is None else found
+        return {
+            "decoded": found is not None,
+            "skewed": window.skewed,
+            "blank": found is None and self.blank,
+            "top": window.rows.start,
+            "left": window.columns.start,
+            "height": window.rows.length,
+            "width": window.columns.length,
+            "slack": window.slack,
+            "flipped_rows": window.rows.flipped,
+            "flipped_columns": window.columns.flipped,
+            "padding": window.padding,
+            "label_decoded": self.of_mask is not None,
+            "label_shift": shift,
+            **_ORIGIN,
+            **self.origin,
+        }
+
+
+_NOWHERE = Window(Axis(0, 0, 0, False, 0), Axis(0, 0, 0, False, 0))
+_NO_ROW = _Row(None, None, False, {})
 
 
 def _doubtful(of_image: Window | None, of_mask: Window | None) -> bool:
@@ -219,12 +212,6 @@ def _doubtful(of_image: Window | None, of_mask: Window | None) -> bool:
 def _plain(values: NDArray[np.generic]) -> bool:
     """Returns whether all pixels are alike, as where a window lies in constant padding."""
     return bool((values == values[:1, :1]).all())
-
-
-def _numbers(window: Window) -> tuple[int, ...]:
-    rows, columns = window.rows, window.columns
-    place = (rows.start, columns.start, rows.length, columns.length, window.slack)
-    return (*place, rows.flipped, columns.flipped, window.padding)
 
 
 def _shift(one: Window | None, other: Window | None) -> int:

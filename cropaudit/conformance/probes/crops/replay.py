@@ -15,6 +15,7 @@ import io
 import json
 import os
 import random
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -39,13 +40,7 @@ _GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, torch.
 
 
 def replay_of(found: Any, run: Callable[[], _Named], guard: Guard) -> Replay:
-    """Returns the cheaper replay, if it tells what copies of the process tell; else these.
-
-    Args:
-        found: The user's object or function.
-        run: Calls it.
-        guard: That does.
-    """
+    """Returns the cheaper replay, if it tells what copies of the process tell; else these."""
     cheap = restoring(found)
     for _ in range(_TRIED):
         copies = forked(run, guard)
@@ -66,9 +61,6 @@ def restoring(found: Any) -> Replay:
 
     What else a call changes (a counter, a kept window) stays changed, so that it is to be believed
     only where copies of the process tell the same.
-
-    Args:
-        found: The user's object or function.
     """
     held = _generators(found)
 
@@ -129,15 +121,7 @@ def _put_back(item: Any, state: Any) -> None:
 
 
 def forked(function: Callable[[], _Named], guard: Guard) -> Arrays:
-    """Returns what ``function`` returns in a copy of this process; nothing here changes.
-
-    Args:
-        function: Returns named arrays of numbers; those that are none are left out.
-        guard: Troubles of the copy that do not end it are noted here too.
-
-    Raises:
-        UserError: If the user's code raised there, or the copy died.
-    """
+    """Returns what ``function`` returns in a copy of this process; nothing here changes."""
     reading, writing = os.pipe()
     state = random.getstate()
     sys.stdout.flush()
@@ -153,7 +137,9 @@ def forked(function: Callable[[], _Named], guard: Guard) -> Arrays:
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         data = pipe.read()
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
+        signal.raise_signal(signal.SIGALRM)  # its time was up, and so is ours
     if not data:
         raise guard.fail("raised", "the process that ran it died without a word")
     return _read(data, guard)

@@ -24,8 +24,7 @@ __all__ = ["Pair", "Style", "find_style", "styles_named"]
 
 Array = NDArray[Any]
 Pair = tuple[Array, Array | None]
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-
+Arguments = tuple[Any, ...] | dict[str, Any]
 
 _NUMBERS = "biuf"  # numpy's kinds: yes or no, whole numbers, floats
 
@@ -41,7 +40,7 @@ class Style:
     Attributes:
         name: As users name it.
         detail: What goes in, in words.
-        wrap: From arrays to positional and named arguments.
+        wrap: From arrays to positional arguments, or to named ones.
         unwrap: From what came back to an image and a mask, either as the libraries hold them.
         after: What is done to the image's array then.
     """
@@ -52,22 +51,9 @@ class Style:
     unwrap: Callable[[Any], tuple[Any, Any]]
     after: Callable[[Array], Array] = np.asarray
 
-    def call(self, transform: Any, image: Array, mask: Array, guard: Guard) -> Pair:
-        """Calls the transform on copies of the arrays, and returns the first crop.
-
-        Raises:
-            UserError: If it raises, or returns no image with its mask.
-        """
-        return self.crops(transform, image, mask, guard)[0]
-
     def crops(self, transform: Any, image: Array, mask: Array, guard: Guard) -> list[Pair]:
-        """Calls the transform on copies of the arrays, and returns all crops of the image.
-
-        Raises:
-            UserError: If it raises, or returns no image with its mask.
-        """
-        arguments, named = self.wrap(image.copy(), mask.copy())
-        found = guard.call(transform, *arguments, **named)
+        """Calls the transform on copies of the arrays, and returns all crops of the image."""
+        found = _called(transform, self.wrap(image.copy(), mask.copy()), guard)
         try:
             crops = [_arrays(*self.unwrap(found))]
         except _WrongType as error:
@@ -78,19 +64,21 @@ class Style:
 
     def leaves_alone(self, transform: Any, image: Array, mask: Array, guard: Guard) -> bool:
         """Returns whether a call leaves its arguments as they were."""
-        arguments, named = self.wrap(image.copy(), mask.copy())
-        before = [_copy(item) for item in (*arguments, *named.values())]
-        guard.call(transform, *arguments, **named)
-        after = [_copy(item) for item in (*arguments, *named.values())]
-        return all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+        arguments = self.wrap(image.copy(), mask.copy())
+        items = arguments.values() if isinstance(arguments, dict) else arguments
+        before = [np.array(_plain(item)) for item in items]
+        _called(transform, arguments, guard)
+        return all(np.array_equal(a, _plain(b)) for a, b in zip(before, items, strict=True))
+
+
+def _called(transform: Any, arguments: Arguments, guard: Guard) -> Any:
+    if isinstance(arguments, dict):
+        return guard.call(transform, **arguments)
+    return guard.call(transform, *arguments)
 
 
 def find_style(transform: Any, name: str, guard: Guard, image: Array, mask: Array) -> Style:
-    """Returns the habit of this name, or the first that works.
-
-    Raises:
-        UserError: If none works: what the likeliest one met.
-    """
+    """Returns the habit of this name, or the first that works."""
     candidates = styles_named(name) if name else _likely(transform)
     faults: list[UserError] = []
     for style in candidates:
@@ -198,10 +186,6 @@ def _plain(value: Any) -> Array:
     raise _WrongType(f"returned {type(value).__name__}, not an image with its mask")
 
 
-def _copy(value: Any) -> Array:
-    return np.array(_plain(value), copy=True)
-
-
 def _two(found: Any) -> tuple[Any, Any]:
     if isinstance(found, tuple | list) and len(found) == 2:
         return found[0], found[1]
@@ -221,53 +205,38 @@ def _named(found: Any) -> tuple[Any, Any]:
     raise _WrongType(f"returned {type(found).__name__}, not a dict with image and mask")
 
 
-def _v2(*, floats: bool) -> Callable[[Array, Array], Arguments]:
-    def wrap(image: Array, mask: Array) -> Arguments:
-        pixels = torch.from_numpy(image).permute(2, 0, 1).contiguous()
-        picture = tv_tensors.Image(pixels.float() / 255 if floats else pixels)
-        return (picture, tv_tensors.Mask(torch.from_numpy(mask).long())), {}
-
-    return wrap
+def _image(image: Array, *, floats: bool = False) -> Any:
+    pixels = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    return tv_tensors.Image(pixels.float() / 255 if floats else pixels)
 
 
-def _v2_image(image: Array, mask: Array) -> tuple[Any]:
-    pixels, _ = _v2(floats=False)(image, mask)[0]
-    return (pixels,)
+def _mask(mask: Array) -> Any:
+    return tv_tensors.Mask(torch.from_numpy(mask).long())
 
 
-def _kornia(image: Array, mask: Array) -> tuple[Any, Any]:
-    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-    return pixels, torch.from_numpy(mask)[None, None].float()
+def _floats(array: Array) -> torch.Tensor:
+    """Returns an image (1, 3, H, W) in [0, 1], or a mask (1, 1, H, W)."""
+    pixels = torch.from_numpy(array)
+    return pixels[None, None].float() if array.ndim == 2 else pixels.permute(2, 0, 1)[None] / 255
 
 
+_pixels = Image.fromarray
+_TENSORS = "float tensors (1, 3, H, W) and (1, 1, H, W)"
 _ALL = (
-    Style("v2", "tv_tensors, image of bytes", _v2(floats=False), _two),
-    Style("v2", "tv_tensors, image of floats in [0, 1]", _v2(floats=True), _two),
+    Style("v2", "tv_tensors, image of bytes", lambda i, m: (_image(i), _mask(m)), _two),
     Style(
-        "pil",
-        "PIL images, mask in mode I",
-        lambda i, m: ((Image.fromarray(i), Image.fromarray(m)), {}),
+        "v2",
+        "tv_tensors, image of floats in [0, 1]",
+        lambda i, m: (_image(i, floats=True), _mask(m)),
         _two,
     ),
-    Style("numpy", "arrays (H, W, 3) and (H, W)", lambda i, m: ((i, m), {}), _two),
+    Style("pil", "PIL images, mask in mode I", lambda i, m: (_pixels(i), _pixels(m)), _two),
+    Style("numpy", "arrays (H, W, 3) and (H, W)", lambda i, m: (i, m), _two),
     Style(
-        "albumentations",
-        "image= and mask= arrays",
-        lambda i, m: ((), {"image": i, "mask": m}),
-        _named,
+        "albumentations", "image= and mask= arrays", lambda i, m: {"image": i, "mask": m}, _named
     ),
-    Style(
-        "kornia",
-        "float tensors (1, 3, H, W) and (1, 1, H, W)",
-        lambda i, m: (_kornia(i, m), {}),
-        _two,
-    ),
-    Style(
-        "kornia",
-        "a float tensor (1, 3, H, W), no mask",
-        lambda i, m: (_kornia(i, m)[:1], {}),
-        _one,
-    ),
-    Style("v2", "a tv_tensor of bytes, no mask", lambda i, m: (_v2_image(i, m), {}), _one),
-    Style("v1", "a PIL image, no mask", lambda i, m: ((Image.fromarray(i),), {}), _one),
+    Style("kornia", _TENSORS, lambda i, m: (_floats(i), _floats(m)), _two),
+    Style("kornia", "a float tensor (1, 3, H, W), no mask", lambda i, m: (_floats(i),), _one),
+    Style("v2", "a tv_tensor of bytes, no mask", lambda i, m: (_image(i),), _one),
+    Style("v1", "a PIL image, no mask", lambda i, m: (_pixels(i),), _one),
 )

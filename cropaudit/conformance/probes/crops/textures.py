@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from cropaudit.accounting.geometry.shapes import Size
+from cropaudit.conformance.probes.crops.axes import padded
 from cropaudit.conformance.probes.crops.codes import Sources
 from cropaudit.conformance.probes.crops.reading import Window, read_window
 
@@ -58,12 +59,7 @@ class Textures:
     """The textures of all records of one data set."""
 
     def __init__(self, size: Size, records: int) -> None:
-        """Draws the bits, the same ones for the same size and number.
-
-        Args:
-            size: Of the images.
-            records: How many there are.
-        """
+        """Draws the bits, the same ones for the same size and number."""
         rng = np.random.default_rng([_SEED, size.height, size.width, records])
         self.size = size
         self._rows = rng.integers(0, 2, (records, size.height)).astype(np.bool_)
@@ -104,13 +100,7 @@ class Textures:
     def _axis(
         changes: Flags, beside: Flags, sequences: "_Sequences"
     ) -> tuple[int, Integers] | None:
-        """Returns the sequence and the source index of each line of an output.
-
-        Args:
-            changes: Whether a pixel differs from the next one along the axis, (lines - 1, pixels).
-            beside: Whether it differs from the next one in its line, (lines, pixels - 1).
-            sequences: Bits of all records.
-        """
+        """Returns the sequence and the source index of each line of an output."""
         full = np.flatnonzero(beside.any(axis=1))  # lines of one colour are constant padding
         across = np.flatnonzero(changes.any(axis=0))
         if len(full) < 2 or not len(across):
@@ -193,10 +183,10 @@ class _Sequences:
             return float((_changed(bits, lines) == changes).mean()), lines
         best = 0.0, np.where(inside, lines, -1)
         for mode in _MODES:
-            padded = _padded(lines, len(bits), mode)
-            score = float((_changed(bits, padded) == changes).mean())
+            shown = padded(lines, mode, len(bits))
+            score = float((_changed(bits, shown) == changes).mean())
             if score > best[0]:
-                best = score, padded
+                best = score, shown
         return best
 
 
@@ -210,14 +200,3 @@ def _codes(bits: Flags) -> Integers:
     weights = 1 << np.arange(bits.shape[1], dtype=np.int64)
     codes: Integers = bits.astype(np.int64) @ weights
     return codes
-
-
-def _padded(lines: Integers, length: int, mode: str) -> Integers:
-    """Returns which line of the source each line shows, if padding is made in this mode."""
-    if mode == "edge":
-        return np.clip(lines, 0, length - 1)
-    period = 2 * length - (2 if mode == "reflect" else 0)
-    turned = lines % period
-    last = length - 1
-    over = turned - last if mode == "reflect" else turned - last - 1
-    return np.where(turned > last, last - over, turned)

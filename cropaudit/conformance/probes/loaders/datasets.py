@@ -38,13 +38,7 @@ class CodedImages(Dataset[Any]):
     """
 
     def __init__(self, size: Size, records: int, *, plain: bool = False) -> None:
-        """Holds one image and one mask.
-
-        Args:
-            size: Of the images.
-            records: How many there are.
-            plain: Whether masks hold two labels and code nothing, for code that takes few labels.
-        """
+        """Holds one image and one mask."""
         self._image = torch.from_numpy(image_code(size)).permute(2, 0, 1).contiguous()
         mask = plain_mask(size) if plain else mask_code(size)
         # Beyond 32 bits, which the code of one record would not stand.

@@ -26,17 +26,7 @@ class UserLoss:
     """
 
     def __init__(self, loss: Any | None, guard: Guard, outputs: Any, masks: Tensor) -> None:
-        """Finds the reduction from one image and the same image twice.
-
-        Args:
-            loss: The user's, of (outputs, masks); the pixels' cross-entropy if none.
-            guard: Watches its calls.
-            outputs: The model's, for one image or more; only the first is used.
-            masks: Theirs.
-
-        Raises:
-            UserError: If the loss raises, or returns neither a scalar nor one number an image.
-        """
+        """Finds the reduction from one image and the same image twice."""
         self._loss: Callable[..., Any] = cross_entropy if loss is None else loss
         if isinstance(self._loss, nn.Module):
             self._loss = self._loss.to(main_output(outputs).dtype)

@@ -7,8 +7,8 @@ batch, so that physical pieces of a batch count as one. After each step the weig
 """
 
 import gc
+import hashlib
 import sys
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,8 +23,8 @@ from torch.optim.optimizer import Optimizer
 
 from cropaudit.conformance.observations.training import Training
 from cropaudit.conformance.probes.crops.textures import Place
-from cropaudit.conformance.probes.loaders.sampling_parts import stated_rate
-from cropaudit.conformance.probes.training.second_optimiser import Twin
+from cropaudit.conformance.probes.loaders.loader import stated_rate
+from cropaudit.conformance.probes.training.optimisers import SecondOptimiser, flat, gradients_of
 from cropaudit.conformance.probes.training.watched_net import (
     CHANNELS,
     QUIET,
@@ -57,7 +57,7 @@ class Shown:
 
     colour: Array
     place: Place | None
-    digest: int
+    digest: bytes
     pull: tuple[float, float] | None
 
 
@@ -88,6 +88,9 @@ class TrainingDiary:
     Attributes:
         data: The images that are shown.
         beat: Called for each batch.
+        measured: Whether gradients, noise and weights are measured; else only what was shown is
+            noted, to be held against another run.
+        places: Of images by their digest, as far as they are known from other runs.
         steps: Images of each step so far, those of the next one last.
         rows: Real optimiser steps.
         told: Whether torch told of them; else the weights moved between batches.
@@ -100,6 +103,8 @@ class TrainingDiary:
 
     data: TexturedImages
     beat: Callable[[], None]
+    measured: bool = True
+    places: dict[bytes, Place | None] = field(default_factory=dict)
     steps: list[list[Shown]] = field(default_factory=lambda: [[]])
     rows: list[_Row] = field(default_factory=list)
     told: bool = False
@@ -115,7 +120,7 @@ class TrainingDiary:
         self._weights: dict[str, nn.Parameter] = {}
         self._start: dict[str, Tensor] = {}
         self._own: WatchedNet | None = None
-        self._twin: Twin | None = None
+        self._second: SecondOptimiser | None = None
         self._now = _Row()
         self._privates: dict[int, Any] = {}
         self._labels: NDArray[np.int64] | None = None
@@ -179,26 +184,26 @@ class TrainingDiary:
         rate = float(optimizer.param_groups[0].get("lr", np.nan))
         row.settings = (*_settings(private), rate)
         whole = len(held) == len(self._start) and self._own is not None
-        if whole:
-            handed = _flat([_gradient(p) for p in held.values()])
+        if whole and self.measured:
+            handed = gradients_of(list(held.values()))
             self.finite &= bool(np.isfinite(handed).all())
             self._read_sum(row, handed, private)
             if len(self.rows) < _ROWS:
                 row.handed = handed[self._tensor() == list(held).index(QUIET)]
-            if self._twin is None:
-                self._twin = Twin(optimizer, list(held.values()))
-            self._twin.step(optimizer, list(held.values()))
+            if self._second is None:
+                self._second = SecondOptimiser(optimizer, list(held.values()))
+            self._second.step(optimizer, list(held.values()))
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Notes the step, and puts the weights back."""
         held = self._held(optimizer)
         if not held:
             return
-        if self._twin is not None and self._twin.usable and len(held) == len(self._start):
-            change = _flat([held[name].detach() - self._start[name] for name in held])
+        if self._second is not None and self._second.usable and len(held) == len(self._start):
+            change = flat([held[name].detach() - self._start[name] for name in held])
             self.finite &= bool(np.isfinite(change).all())
             size = max(float(np.abs(change).max()), 1e-30)
-            self._now.beside = float(np.abs(change - self._twin.change).max()) / size
+            self._now.beside = float(np.abs(change - self._second.change).max()) / size
         self._end_step(self._now, held)
 
     def close(self) -> None:
@@ -225,7 +230,7 @@ class TrainingDiary:
         width = sum(value.numel() for value in self._start.values())
         return Training(
             private="" if self.private is None else type(self.private).__name__,
-            optimiser="" if self._twin is None else self._twin.words,
+            optimiser="" if self._second is None else self._second.words,
             noise_multiplier=settings[:, 0],
             max_grad_norm=settings[:, 1],
             expected_batch=settings[:, 2],
@@ -280,7 +285,7 @@ class TrainingDiary:
             return
         mean = getattr(private, "loss_reduction", "mean") == "mean"
         pieces = int(getattr(private, "accumulated_iterations", 1) or 1) if mean else 1
-        total = _flat([part for part in summed if part is not None])
+        total = flat([part for part in summed if part is not None])
         if len(self.rows) < _ROWS and (not mean or np.isfinite(batch)):
             row.noise = handed * (batch * pieces if mean else 1) - total
         gradients = self._image_gradients()
@@ -338,11 +343,14 @@ class TrainingDiary:
         colours = pixels.median(dim=2).values.numpy()
         found = []
         for i, image in enumerate(images.cpu().double().permute(0, 2, 3, 1).numpy()):
-            digest = zlib.crc32(np.ascontiguousarray(image).tobytes())
-            place, pull = self.data.textures.locate(image), None
+            digest = hashlib.blake2b(np.ascontiguousarray(image).tobytes()).digest()
+            if digest not in self.places:
+                self.places[digest] = self.data.textures.locate(image)
+            place, pull = self.places[digest], None
             if batch.pull is not None:
                 pull = _projected(batch.pull[i])
-                self._note_labels(place, batch.pull[i])
+                if self.measured:
+                    self._note_labels(place, batch.pull[i])
             found.append(Shown(colours[i], place, digest, pull))
         return found
 
@@ -393,15 +401,6 @@ def _settings(private: Any) -> tuple[float, float, float]:
     found = [getattr(private, name, None) for name in names]
     sigma, norm, batch = (np.nan if value is None else float(value) for value in found)
     return sigma, norm, batch
-
-
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-
-
-def _flat(parts: list[Tensor]) -> Array:
-    rows: Array = torch.cat([p.detach().flatten() for p in parts]).cpu().double().numpy()
-    return rows
 
 
 def _transformed(net: WatchedNet) -> bool:

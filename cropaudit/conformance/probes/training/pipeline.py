@@ -6,9 +6,11 @@ the loss must pull at it alike. Where windows moved the training runs again to t
 move without reason.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -24,10 +26,11 @@ from cropaudit.conformance.observations.draws import Draws
 from cropaudit.conformance.observations.training import Replayed, Training
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.probes.crops.reading import Reader
+from cropaudit.conformance.probes.crops.textures import Place
 from cropaudit.conformance.probes.guard import Guard, UserError
 from cropaudit.conformance.probes.loaders.datasets import records_of
 from cropaudit.conformance.probes.loaders.loader import records_for
-from cropaudit.conformance.probes.seeding import seed_all
+from cropaudit.conformance.probes.state import seed_all
 from cropaudit.conformance.probes.training.diary import Shown, TrainingDiary
 from cropaudit.conformance.probes.training.watched_net import CHANNELS, WatchedNet
 from cropaudit.conformance.probes.training.worlds import LABELS, TexturedImages, World, pieces_of
@@ -44,6 +47,7 @@ _TRIALS: tuple[tuple[int, bool], ...] = (
 )
 _ALIKE = 1e-4  # relative distance of two pulls that rounding may make
 _MOST_WINDOWS = 4_096
+_COUNTED = ("images", "missed", "moved", "differs", "pulled", "losses", "hit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +95,7 @@ class _Runs:
         self._size, self.patch = claimed.image, claimed.patch.size
         self.records = records_for(claimed)
         self._classes, self._world = _TRIALS[0][0], World()
+        self._places: dict[bytes, Place | None] = {}
         folder = subjects.data
         self._pieces = [] if folder is None else pieces_of(folder, self.patch, self.records + 1)
 
@@ -101,7 +106,7 @@ class _Runs:
             self._classes = classes
             self._world = World(classes=min(classes, LABELS), ignored=ignored)
             try:
-                return self.again()
+                return self._run(self.dataset(), measured=True)
             except UserError as error:
                 refusal = refusal or error
                 if error.trouble.kind != "raised":
@@ -109,11 +114,15 @@ class _Runs:
         raise refusal or self._guard.fail("type", "the training takes no images")
 
     def again(self, **changed: bool) -> TrainingDiary:
-        """Runs it in another world."""
+        """Runs it in another world, to be held against a run."""
+        return self._run(self.dataset(**changed), measured=False)
+
+    def _run(self, dataset: TexturedImages, *, measured: bool) -> TrainingDiary:
         seed_all(self._seed)
-        dataset = self.dataset(**changed)
         model = WatchedNet(self._classes)
-        diary = TrainingDiary(dataset, lambda: self._guard.call(_nothing))
+        diary = TrainingDiary(
+            dataset, lambda: self._guard.call(_nothing), measured, places=self._places
+        )
         diary.adopt(model)
         with _watched(diary):
             self._guard.call(self._train, model, dataset)
@@ -209,62 +218,41 @@ def _draws(diary: TrainingDiary, where: str) -> Draws:
     return reader.draws(where)
 
 
-@dataclass(frozen=True)
-class _Comparison:
-    """How two runs of the same random state differ."""
-
-    images: int = 0
-    missed: int = 0
-    moved: int = 0
-    differs: int = 0
-    pulled: int = 0
-    losses: int = 0
-    hit: int = 0
-
-
 def _replayed(first: TrainingDiary, runs: _Runs, where: str) -> Replayed:
     """Runs the training in the other world, and again where its windows moved."""
     data = runs.dataset()
     found = _compared(first, runs.again(other=True), data, runs.patch)
-    replayable = seeded = False
-    if not found.moved:
-        replayable = True
-    else:
-        seeded = True
+    seeded = bool(found["moved"])
+    replayable = not seeded
+    if seeded:
         plain = runs.again(seeded=True)
-        replayable = not _compared(plain, runs.again(seeded=True), data, runs.patch).moved
+        replayable = not _compared(plain, runs.again(seeded=True), data, runs.patch)["moved"]
         found = _compared(plain, runs.again(seeded=True, other=True), data, runs.patch)
-    return Replayed(replayable=replayable, seeded=seeded, where=where, **vars(found))
+    counts = {name: found[name] for name in _COUNTED}
+    return Replayed(replayable=replayable, seeded=seeded, where=where, **counts)
 
 
 def _compared(
     one: TrainingDiary, other: TrainingDiary, data: TexturedImages, patch: Size
-) -> _Comparison:
-    found = dict.fromkeys(vars(_Comparison()), 0)
-    pairs = zip(
-        (image for part in one.steps for image in part),
-        (image for part in other.steps for image in part),
-        strict=False,
-    )
-    for a, b in pairs:
+) -> Counter[str]:
+    """Counts how two runs of the same random state differ, in the words of `Replayed`."""
+    found: Counter[str] = Counter()
+    for a, b in zip(chain(*one.steps), chain(*other.steps), strict=False):
         if a.place is None or b.place is None:
             continue
         found["images"] += 1
-        same = a.place.record == b.place.record and a.place.window == b.place.window
-        if not same:
+        if a.place.record != b.place.record or a.place.window != b.place.window:
             found["moved"] += 1
-            continue
-        corner = data.place(a.place.record)
-        if a.place.shows(*corner, patch.height, patch.width):
+        elif a.place.shows(*data.place(a.place.record), patch.height, patch.width):
             found["hit"] += 1
-            continue
-        found["missed"] += 1
-        if a.digest != b.digest:
-            found["differs"] += 1
-        elif a.pull is not None and b.pull is not None:
-            found["losses"] += 1
-            found["pulled"] += not _alike(a.pull, b.pull)
-    return _Comparison(**found)
+        else:
+            found["missed"] += 1
+            if a.digest != b.digest:
+                found["differs"] += 1
+            elif a.pull is not None and b.pull is not None:
+                found["losses"] += 1
+                found["pulled"] += not _alike(a.pull, b.pull)
+    return found
 
 
 def _alike(one: tuple[float, float], other: tuple[float, float]) -> bool:

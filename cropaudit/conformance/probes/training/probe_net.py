@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from cropaudit.conformance.observations.updates import SCENARIOS, SIZES
 
 __all__ = [
+    "COARSE",
+    "NORMS",
     "SIDE",
     "TENSORS",
     "WIDE",
@@ -27,9 +29,23 @@ __all__ = [
     "ProbeNet",
     "Pull",
     "all_weights_finite",
+    "images_of",
     "plan_round",
     "unread",
 ]
+
+# The loss has an unknown slope, so a coarse ladder is walked first; where contributions still grow
+# with the size, the slope is theirs. The fine ladder then stands about C.
+# Raw norms in units of C: 12 % apart up to 4 C, half as much again up to 100 C, then decades.
+NORMS = (
+    *(0.5 * 1.12**k for k in range(19)),
+    *(4 * 1.5**k for k in range(9)),
+    *(10.0**k for k in (3, 4, 6)),
+)
+# Sizes in units of C.
+COARSE = tuple(4.0**k for k in range(-6, 9))
+_IMAGES = 16
+_LEAST, _MOST = 12, 64
 
 SIDE = 32
 _WIDTH = 1152
@@ -317,3 +333,8 @@ def plan_round(
 def all_weights_finite(model: nn.Module) -> bool:
     """Returns whether no weight is NaN or infinite."""
     return all(bool(torch.isfinite(p).all()) for p in model.parameters())
+
+
+def images_of(sigma: float) -> int:
+    """Returns how many equal images tell a contribution to about 6 % of C."""
+    return min(max(math.ceil(_IMAGES * sigma), _LEAST), _MOST)

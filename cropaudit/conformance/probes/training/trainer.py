@@ -17,16 +17,18 @@ from torch import Tensor
 from cropaudit.conformance.observations.updates import SCENARIOS, SIZES, Updates, slope_of
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.probes.guard import Guard, UserError
-from cropaudit.conformance.probes.paired_runs import moved, seeded, state_of
-from cropaudit.conformance.probes.training.handed import Listener
-from cropaudit.conformance.probes.training.norm_ladder import COARSE, NORMS, images_of
+from cropaudit.conformance.probes.state import moved, seed_all, state_of
+from cropaudit.conformance.probes.training.optimisers import Listener
 from cropaudit.conformance.probes.training.probe_net import (
+    COARSE,
+    NORMS,
     TENSORS,
     WIDE,
     Plan,
     ProbeNet,
     Pull,
     all_weights_finite,
+    images_of,
     plan_round,
     unread,
 )
@@ -198,11 +200,9 @@ class _Run:
             broken=np.array(sorted(set(self._broken)), dtype=np.str_),
             void=self._void,
             kept=np.array(list(self._kept), dtype=np.str_),
-            kept_change=np.array(list(self._kept.values()), dtype=np.float64),
             state=np.array(self._state, dtype=np.str_),
             state_known=self._state_known,
             empties_refused=self._refused,
-            seconds=time.monotonic() - self._start,
             where=self._where,
         )
 
@@ -284,7 +284,7 @@ class _Run:
         self, seed: int, base: int, kind: str
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Returns weights and state after a few steps on images of one kind."""
-        seeded(seed)
+        seed_all(seed)
         model, step = self._make()
         scenario = SCENARIOS.index("hard" if kind == "hard" else "distinct")
         for turn in range(_TWIN_STEPS):

@@ -23,7 +23,7 @@ from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.conformance.probes.crops.textures import Place, Textures
 from cropaudit.conformance.probes.loaders.datasets import colours_of, index_of
 from cropaudit.training.data.images import IGNORE
-from cropaudit.training.datasets.folders import load_folder
+from cropaudit.training.datasets.registry import load_dataset
 
 __all__ = ["LABELS", "TexturedImages", "World", "pieces_of"]
 
@@ -70,15 +70,7 @@ class TexturedImages(Dataset[Any]):
         world: World,
         pieces: Sequence[tuple[Integers, Integers]] = (),
     ) -> None:
-        """Draws nothing yet: each image is made when it is read.
-
-        Args:
-            size: Of the images.
-            records: How many there are.
-            patch: Its size.
-            world: Which contents.
-            pieces: Of photographs, images (3, h, w) and masks (h, w) of the size of the patch.
-        """
+        """Draws nothing yet: each image is made when it is read."""
         self.textures = Textures(size, records)
         self._colours, self._amplitude = colours_of(records)
         self._patch, self._world, self._read = patch, world, 0
@@ -144,7 +136,8 @@ class TexturedImages(Dataset[Any]):
 
 def pieces_of(folder: Path, patch: Size, count: int) -> list[tuple[Integers, Integers]]:
     """Returns pieces of photographs and their masks, of the size of a patch, from random places."""
-    rng, data = np.random.default_rng(_SEED), load_folder(folder, limit=_PHOTOGRAPHS).train
+    rng = np.random.default_rng(_SEED)
+    data = load_dataset("folder", folder, limit=_PHOTOGRAPHS).train
     found = []
     for i in range(count):
         image, mask = (part[i % len(data)].numpy() for part in (data.images, data.masks))
