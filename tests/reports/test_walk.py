@@ -4,19 +4,19 @@ Values are grouped into few audits; the last test says which values no audit too
 a value that is new must be added here.
 """
 
-from collections.abc import Iterator, Mapping
-from functools import reduce
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import pytest
 import torch
 import yaml
-from pydantic import BaseModel
 from safetensors.torch import save_file
 from torchvision.models import mobilenet_v2
 
+from cropaudit.attacks.registry import ATTACKS
 from cropaudit.audit.config.audit_config import AuditConfig, load_config
+from cropaudit.audit.config.choices import chosen_values, enumerated_keys
 from cropaudit.audit.experiment import own_pipeline
 from cropaudit.audit.runs import run
 from cropaudit.audit.runs.run import run_audit
@@ -25,8 +25,8 @@ from cropaudit.reports.render.summary import summary_lines
 from cropaudit.reports.store import canonical_json
 from cropaudit.stages import silent
 
-ALL = ["probe", "white-box", "black-box", "two-world", "reference"]
-ONE_RUN = ALL[:3]
+ALL = list(ATTACKS)
+ONE_RUN = ["probe", "white-box", "black-box"]
 TINY: dict[str, Any] = {
     "patch": "8x8",
     "data.images": 6,
@@ -58,6 +58,8 @@ RUNS: dict[str, dict[str, Any]] = {
         "training.grad_sample_mode": "hooks",
         "training.twins": ["no-noise", "no-crop"],
         "game.attacks": ALL,
+        "crop.law": "uniform",
+        "crop.clipped": "together",
         "crop.mode": "constant",
         "canary.records": "added",
         "canary.positions": "worst",
@@ -71,7 +73,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "training.sampler": "fixed",
         "training.grad_sample_mode": "functorch",
         "training.schedule": "poly",
-        "game.attacks": ALL,
+        "game.attacks": [*ONE_RUN, "two-world", "reference"],
         "crop.mode": "reflect",
         "crop.padding": 2,
         "canary.background": "natural",
@@ -125,11 +127,15 @@ RUNS: dict[str, dict[str, Any]] = {
         "training.grad_sample_mode": "auto",
         "training.precision": "float32",
         "canary.design": "face",
+        "crop.law": "resized",
+        "crop.interpolation": "bilinear",
         "game.attacks": ["probe", "reference"],
         "references.attack": "learned",
     },
     "plate": {
         "canary.design": "plate",
+        "crop.law": "resized",
+        "crop.interpolation": "nearest",
         "game.attacks": ["probe", "reference"],
         "references.attack": "quantile",
     },
@@ -147,32 +153,13 @@ RUNS: dict[str, dict[str, Any]] = {
         "training.model": "pspnet:mobilenet_v2",
         "training.norm": "frozen-batch",
         "training.precision": "bf16",
+        "crop.law": "resized",
+        "crop.interpolation": "bicubic",
+        "crop.per_image": 2,
+        "crop.clipped": "apart",
         "game.attacks": ["probe"],
     },
 }
-
-
-def values_of(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, object]]:
-    """Yields every enumerated key with each of its values."""
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from values_of(kind, f"{path}{name}.")
-        yield from ((path + name, value) for value in literals(kind))
-
-
-def literals(kind: object) -> Iterator[object]:
-    if get_origin(kind) is Literal:
-        yield from get_args(kind)
-    else:
-        for part in get_args(kind):
-            yield from literals(part)
-
-
-def taken(config: AuditConfig) -> Iterator[tuple[str, object]]:
-    for key, _ in values_of(AuditConfig):
-        value = reduce(getattr, key.split("."), config)
-        yield from ((key, item) for item in (value if isinstance(value, tuple) else (value,)))
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +206,6 @@ def test_no_value_is_left_out(tmp_path: Path) -> None:
     walked = {
         pair
         for name in RUNS
-        for pair in taken(config_of(name, tmp_path, tmp_path if name == "frozen" else None))
+        for pair in chosen_values(config_of(name, tmp_path, tmp_path if name == "frozen" else None))
     }
-    assert set(values_of(AuditConfig)) - walked == set()
+    assert set(enumerated_keys(AuditConfig)) - walked == set()

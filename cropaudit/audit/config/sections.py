@@ -3,54 +3,38 @@
 Each section is frozen and closed to unknown keys. What a key means in full is said where it acts.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
-from cropaudit.accounting.geometry.shapes import Size
-from cropaudit.accounting.names import PadMode, SamplerName
-from cropaudit.training.canaries.registry import DESIGNS
+from cropaudit.accounting.names import SAMPLERS, SamplerName
+from cropaudit.audit.config.choices import Named, Section, SizeText
 
 __all__ = [
     "AttackName",
-    "CanaryConfig",
     "ClaimConfig",
-    "CropConfig",
     "DataConfig",
     "GameConfig",
     "ReferencesConfig",
-    "Section",
-    "SizeText",
     "TrainingConfig",
     "TwoWorldConfig",
 ]
 
-AttackName = Literal["probe", "white-box", "black-box", "two-world", "reference"]
+
+def _attacks() -> tuple[str, ...]:
+    from cropaudit.attacks.registry import ATTACKS
+
+    return tuple(ATTACKS)
+
+
+def _queries() -> tuple[str, ...]:
+    from cropaudit.attacks.registry import querying
+
+    return tuple(querying())
+
+
+AttackName = Annotated[str, Named(_attacks)]
 _SLOTS = 10  # canaries of one run, at least, for attacks that guess their coins
-
-SizeText = Annotated[str, BeforeValidator(lambda value: str(Size.parse(value)))]
-
-
-class Section(BaseModel):
-    """One section."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_switch(cls, value: Any) -> Any:
-        """No key is a switch, yet pydantic would read YAML's ``yes`` as the number 1."""
-        if isinstance(value, bool):
-            raise ValueError(f"must be a number or text, got {value}")
-        return value
 
 
 class DataConfig(Section):
@@ -69,31 +53,17 @@ class DataConfig(Section):
     )
 
 
-class CropConfig(Section):
-    """The random crop; see `Crop` for what its keys mean."""
-
-    size: SizeText = "64x64"
-    padding: int = Field(default=0, ge=0)
-    mode: PadMode = Field(default="constant", description="What padding shows")
-    pad_if_needed: StrictBool = False
-    horizontal_flip: float = Field(default=0.0, ge=0, le=1, description="Before the crop")
-    vertical_flip: float = Field(default=0.0, ge=0, le=1, description="Before the crop")
-
-    # Overrides the section's own check, which is of all keys: pad_if_needed is a switch.
-    @field_validator("size", "padding", "mode", "horizontal_flip", "vertical_flip", mode="before")
-    @classmethod
-    def _no_switch(cls, value: Any) -> Any:
-        return super()._no_switch(value)
-
-
 class TrainingConfig(Section):
     """DP-SGD; see `DpSgdSpec` for what the keys mean."""
 
-    model: str = "small-unet"
+    model: str = Field(
+        default="small-unet", description="Or your own, path/to/file.py:function of the classes"
+    )
+    model_sha256: str | None = Field(default=None, description="Of the file of your own model")
     norm: Literal["group", "frozen-batch"] = "group"
     weights: str | None = Field(default=None, description="File of initial weights")
     weights_sha256: str | None = None
-    sampler: SamplerName = "poisson"
+    sampler: Annotated[SamplerName, Named(lambda: SAMPLERS)] = "poisson"
     batch: int = Field(default=32, ge=1)
     steps: int | None = Field(default=None, ge=1)
     epochs: int | None = Field(default=None, ge=1)
@@ -118,53 +88,13 @@ class TrainingConfig(Section):
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("exactly one of steps and epochs must be given")
+        if self.model_sha256 is not None and ".py" not in self.model:
+            raise ValueError("model_sha256 needs a model of a file")
         if self.weights is None and self.weights_sha256 is not None:
             raise ValueError("weights_sha256 needs weights")
         if (self.schedule == "steps") != (self.schedule_every is not None):
             raise ValueError("schedule_every must be given for schedule steps, and for no other")
         return self
-
-
-class CanaryConfig(Section):
-    """What stands in the slots; see `cropaudit.training.canaries.designs`."""
-
-    design: str = "opposed"
-    background: Literal["ignore", "sparse", "natural"] | None = None
-    texture: Literal["blocks", "flat", "natural", "periodic"] | None = None
-    positions: Literal["worst", "random", "stratified"] = "worst"
-    per_image: int = Field(default=1, ge=1)
-    records: Literal["added", "replaced"] | None = Field(
-        default=None,
-        description="Whether canaries stand in copies of images, which are further records, or "
-        "replace a patch of the images themselves; added unless given, replaced for real-object",
-    )
-    craft_steps: int = Field(default=0, ge=0, description="Steps of fitting slots to the model")
-    objects: tuple[str, ...] = Field(default=(), description="Of real-object: names or classes")
-    objects_file: str | None = Field(default=None, description="Of real-object: boxes")
-
-    @model_validator(mode="after")
-    def _fitting(self) -> Self:
-        if self.design not in DESIGNS:
-            raise ValueError(f"design must be one of {', '.join(DESIGNS)}, got {self.design}")
-        known = DESIGNS[self.design]
-        for name in ("background", "texture"):
-            if getattr(self, name) is not None and name not in known.takes:
-                raise ValueError(f"{name} must be left out for {self.design}")
-        real = known.make is None
-        if real and not self.objects:
-            raise ValueError("objects must name at least one kind for real-object")
-        if not real and (self.objects or self.objects_file is not None):
-            raise ValueError("objects belong to design real-object")
-        if real and self.craft_steps:
-            raise ValueError("craft_steps must be 0 for real-object")
-        if real and self.records == "added":
-            raise ValueError("records must be replaced for real-object, got added")
-        return self
-
-    @property
-    def added(self) -> bool:
-        """Whether canaries stand in records of their own."""
-        return self.design != "real-object" and self.records != "replaced"
 
 
 class ClaimConfig(Section):
@@ -211,7 +141,8 @@ class GameConfig(Section):
 
     @model_validator(mode="after")
     def _enough_slots(self) -> Self:
-        if self.canary_slots < _SLOTS and {"white-box", "black-box"} & set(self.attacks):
+        games = {"probe", "two-world", "reference"}
+        if self.canary_slots < _SLOTS and set(self.attacks) - games:
             given = self.canary_slots
             raise ValueError(f"canary_slots must be at least {_SLOTS} to guess, got {given}")
         return self
@@ -235,9 +166,7 @@ class TwoWorldConfig(Section):
 class ReferencesConfig(Section):
     """The black-box game with reference models trained through the same pipeline."""
 
-    attack: Literal[
-        "loss", "lira-online", "lira-offline", "rmia", "calibrated", "learned", "joint", "quantile"
-    ] = "lira-online"
+    attack: Annotated[str, Named(_queries)] = "lira-online"
     targets: int = Field(default=20, ge=1, description="Runs that are attacked")
     models: int = Field(default=64, ge=0, description="Reference runs")
     windows: int = Field(default=16, ge=1, description="Crops shown of each slot")

@@ -19,6 +19,7 @@ import numpy as np
 
 from cropaudit.accounting.bounds.accountant import bracket
 from cropaudit.accounting.bounds.shortcuts import shortcut_epsilons
+from cropaudit.accounting.counts import averaged
 from cropaudit.accounting.digits import format_lower, format_upper
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.accounting.inclusion.probability import inclusion
@@ -296,7 +297,7 @@ def _stated(seen: Observations, claimed: PipelineClaim) -> _Stated:
         noise_multiplier=claimed.noise_multiplier or 0.0,
         batch=claimed.batch or 1,
         records=claimed.records or 1,
-        inclusion=rho,
+        inclusion=averaged(rho, claimed.averaged),
         steps=claimed.steps or 1,
         epochs=claimed.epochs,
         crops=claimed.crops,
@@ -375,7 +376,20 @@ def _log(seen: Observations, claimed: PipelineClaim, stated: _Stated) -> Inclusi
     draws = seen.windows
     known = draws is not None and well_read(draws)
     windows = worst_place(draws, claimed, stated.place) if draws is not None and known else None
+    windows = _together(windows, claimed.averaged)
     return None if records is None and windows is None else InclusionLog(records, windows)
+
+
+def _together(windows: Tally | None, crops: int) -> Tally | None:
+    """Returns how often some of so many crops of an image meets the patch.
+
+    All windows tell the rate, as many trials as there are whole groups of them are claimed: limits
+    are as wide as if groups had been counted, and their centre scatters less.
+    """
+    if windows is None or crops == 1:
+        return windows
+    groups = max(1, windows.trials // crops)
+    return Tally(round(averaged(windows.count / windows.trials, crops) * groups), groups)
 
 
 def _records(batches: Batches | None) -> Tally | None:

@@ -21,7 +21,7 @@ from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.dpsgd.distributed import World, current_world
 from cropaudit.training.dpsgd.divergence import Diverged, all_finite
 from cropaudit.training.dpsgd.private_step import Part, part_size
-from cropaudit.training.dpsgd.run_setup import chosen_mode, private_step, run_facts
+from cropaudit.training.dpsgd.run_setup import mode_choice, private_step, run_facts
 from cropaudit.training.dpsgd.run_spec import DpSgdSpec
 from cropaudit.training.models.build import GradSampleMode, build_model
 from cropaudit.training.models.losses import prepare
@@ -52,6 +52,7 @@ class StepView:
             the update changes it once the observer returns.
         noise_seed: Seed of this step's noise; see `Transcript.noise`.
         learning_rate: Of this step.
+        clipped_sum: Returns the sum without its noise, as the optimiser has it.
     """
 
     step: int
@@ -61,6 +62,7 @@ class StepView:
     model: nn.Module
     noise_seed: int = 0
     learning_rate: float = math.nan
+    clipped_sum: Callable[[], Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +164,8 @@ class _Run:
         model = build_model(
             spec.model, len(data.classes), seeds.weights, norm=spec.norm, weights=spec.weights
         ).to(device)
-        self.mode = chosen_mode(spec, model, shown, len(data.classes), self.facts.expected_batch)
+        expected = self.facts.expected_batch
+        self.mode = mode_choice(spec, model, shown, len(data.classes), expected).mode
         self.plain = copy.deepcopy(model)
         for theirs, ours in zip(self.plain.parameters(), model.parameters(), strict=True):
             theirs.data = ours.data
@@ -195,7 +198,8 @@ class _Run:
             def show(total: Tensor) -> None:
                 self._require(all_finite([total]), "the noisy sum is", step)
                 drawn = step, tuple(indices), windows
-                observe(StepView(*drawn, total, self.plain, noise_seed, rate))
+                clean = self.update.clipped_sum
+                observe(StepView(*drawn, total, self.plain, noise_seed, rate, clean))
 
             loss = self.update.run(parts, show)
         self._require(not indices or math.isfinite(loss), "the loss is", step)
