@@ -49,9 +49,7 @@ def judge(
     hypothesis = replace(hypothesis_of(subject, "one-run", games=1), seed=seed)
     found = estimate(tables, hypothesis)
     entries = tuple(
-        attack_entry(
-            Words(known.name, f"{known.adversary}; {known.beside}", ONE_RUN), table, item, 0.0, None
-        )
+        attack_entry(_words(known), table, item, 0.0, None)
         for known, table, item in zip(attacks, tables, found.attacks, strict=True)
     )
     claim = state_claim(config.claim, subject.mechanism, config.game.delta)
