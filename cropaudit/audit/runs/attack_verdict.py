@@ -55,3 +55,7 @@ def judge(
     resolution = config.game.resolution
     verdict = decide(subject.claim, found.attacks, hypothesis.level, (), None, resolution)
     return Judged(subject.claim, entries, found, verdict.detail if found.contradicted else "")
+
+
+def _words(known: OneRun) -> Words:
+    return Words(known.name, f"{known.adversary}; {known.beside}", ONE_RUN)
