@@ -100,9 +100,10 @@ def test_a_whole_audit_claims_what_the_accountant_bounds(
 
 
 def played(subject: Subject) -> tuple[Any, ProbeScores]:
-    game, result, _ = probe_game(subject, None)
+    game, result = probe_game(subject, None)
     claim = state_claim(subject.config.claim, subject.mechanism, subject.config.game.delta)
-    return decide(claim, [game.evidence], (), claim.epsilon, 2.0), result
+    level = 1 - subject.config.game.confidence
+    return decide(claim, game.shown, level, (), claim.epsilon, 2.0), result
 
 
 def halved(spec: Probe, progress: Any = None) -> ProbeScores:

@@ -34,7 +34,8 @@ def config_bytes(config: AuditConfig) -> bytes:
 def inclusion_bytes(subject: Subject) -> bytes:
     """Returns the inclusion map of the worst image, by the patch's top left, as an npz of rho."""
     buffer = io.BytesIO()
-    rho = inclusion_map(subject.worst_image, subject.crop, subject.patch)
+    one = inclusion_map(subject.worst_image, subject.crop, subject.patch)
+    rho = subject.pipeline.shown(one)
     np.savez_compressed(buffer, rho=rho)
     return buffer.getvalue()
 
