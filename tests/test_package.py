@@ -25,7 +25,7 @@ ROOMS = (
     *("accounting.geometry", "accounting.inclusion", "accounting.privacy_loss"),
     *("accounting.mechanisms", "accounting.bounds"),
     *("estimators", "estimators.trials", "estimators.one_run", "estimators.sequential"),
-    "estimators.policies",
+    *("estimators.hypothesis", "estimators.policies", "estimators.registry"),
     *("training.streams", "training.data", "training.scenes", "training.crops"),
     *("training.datasets", "training.models", "training.sampling", "training.transcript"),
     *("training.dpsgd", "training.objects", "training.canaries", "training.ensembles"),

@@ -12,8 +12,9 @@ from cropaudit.audit.config.audit_config import load_config
 from cropaudit.audit.experiment.declared import declare
 from cropaudit.audit.experiment.subject import prepare_subject
 from cropaudit.audit.games.reference_models import References
-from cropaudit.audit.runs.attack_run import mechanism_text, scores_csv
+from cropaudit.audit.runs.attack_run import mechanism_text
 from cropaudit.audit.runs.attack_verdict import judge
+from cropaudit.audit.runs.run_files import scores_csv
 from cropaudit.audit.scores.tables import ScoreTable, read_table
 from cropaudit.errors import InputError
 
@@ -37,11 +38,11 @@ def test_scores_that_tell_every_coin_contradict_a_small_claim() -> None:
     silent_one = ScoreTable("rmia", np.zeros(60), subject.member)
     attacks = one_run_named(["loss", "rmia"])
     found = judge(subject, attacks, [told, silent_one])
-    assert found.contradicted
-    assert found.headline.attack == "loss"
-    assert found.headline.epsilon_lower > 0.3
+    assert found.found.contradicted
+    assert found.found.headline.attack == "loss"
+    assert found.found.headline.epsilon_lower > 0.3
     again = judge(subject, attacks, [silent_one, silent_one])
-    assert not again.contradicted
+    assert not again.found.contradicted
     assert again.headline.epsilon_lower == 0
 
 

@@ -130,10 +130,10 @@ def test_every_attack_scores_every_canary(saved: SavedRun) -> None:
         assert np.isfinite(table.values).all(), table.attack
         np.testing.assert_array_equal(table.member, saved.subject.member)
     found = judge(saved.subject, attacks, tables)
-    assert not found.contradicted  # ten canaries could not
+    assert not found.found.contradicted  # ten canaries could not
     assert found.claim.epsilon == pytest.approx(saved.subject.bound.epsilon, rel=1e-3)
     assert [item.name for item in found.attacks] == [item.name for item in attacks]
-    assert found.headline.correction == f"Bonferroni over {len(attacks)} attacks"
+    assert found.found.headline.correction == f"corrected for {len(attacks)} attacks"
 
 
 def test_attacks_repeat_by_their_seed(saved: SavedRun) -> None:

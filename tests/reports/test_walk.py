@@ -25,6 +25,7 @@ from cropaudit.reports.render.html import render_html
 from cropaudit.reports.render.summary import summary_lines
 from cropaudit.reports.store import canonical_json
 from cropaudit.stages import silent
+from cropaudit.training.canaries.registry import DESIGNS
 
 ALL = list(ATTACKS)
 ONE_RUN = ["probe", "white-box", "black-box"]
@@ -173,6 +174,8 @@ def values_of(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, obj
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from values_of(kind, f"{path}{name}.")
         yield from ((path + name, value) for value in literals(kind))
+    if not path:  # keys whose values are a registry's
+        yield from (("canary.design", name) for name in DESIGNS)
 
 
 def literals(kind: object) -> Iterator[object]:

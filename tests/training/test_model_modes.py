@@ -29,7 +29,7 @@ REFUSED = {
     "segformer:mit_b0": {"ew"},
 }
 # With the smallest encoder that each has. Torchvision's are large whatever it is: their backward
-# passes by every mode are in test_torchvision_gradients, their steps in the study.
+# passes by every mode are in test_model_gradients, their steps in the study.
 NAMES = [
     *(f"{name}:{TINY}" if found.encoder == "resnet18" else name for name, found in MODELS.items()),
     "segformer:mit_b0",

@@ -28,7 +28,13 @@ from cropaudit.estimators.trials.rank_sum import RankSum
 from cropaudit.estimators.trials.rate_test import likely_hits, p_value
 from cropaudit.estimators.trials.thresholds import Ranks
 
-__all__ = ["NOISE_FACTORS", "detectable_epsilon", "game_estimates", "scoring_pairs"]
+__all__ = [
+    "NOISE_FACTORS",
+    "detectable_epsilon",
+    "game_estimates",
+    "game_hypotheses",
+    "scoring_pairs",
+]
 
 NOISE_FACTORS = (1.0, 0.6, 0.3, 0.05)  # of the configured noise
 _QUIET = 0.15  # share of the level for all scores that expect less noise
@@ -51,14 +57,28 @@ def game_estimates(
         tables: The scores that expect the configured noise, then those that expect less, if any.
         hypothesis: What is held against them.
     """
-    own, *quiet = tables
-    if not quiet:
-        return (attack_estimate(own, hypothesis, "audit"),)
-    scores = own.scores
-    each = _quiet(hypothesis, (len(scores.member), len(scores.nonmember)), len(quiet))
+    scores = tables[0].scores
+    sizes = len(scores.member), len(scores.nonmember)
+    own, *quiet = game_hypotheses(hypothesis, sizes, len(tables))
+    others = zip(tables[1:], quiet, strict=True)
+    return (
+        attack_estimate(tables[0], own, "audit"),
+        *(attack_estimate(table, each, "deciding") for table, each in others),
+    )
+
+
+def game_hypotheses(hypothesis: Hypothesis, sizes: Sizes, count: int) -> tuple[Hypothesis, ...]:
+    """Returns what is held against each adversary's scores, each at its share of the level.
+
+    Args:
+        hypothesis: What is held against the game.
+        sizes: Numbers of members and of nonmembers.
+        count: Of adversaries, the one that expects the configured noise first.
+    """
+    if count == 1:
+        return (hypothesis,)
     first = replace(hypothesis, share=hypothesis.share * (1 - _QUIET), seed=hypothesis.seed)
-    others = (attack_estimate(table, each, "deciding") for table in quiet)
-    return attack_estimate(own, first, "audit"), *others
+    return first, *[_quiet(hypothesis, sizes, count - 1)] * (count - 1)
 
 
 def detectable_epsilon(hypothesis: Hypothesis, sizes: Sizes) -> float | None:

@@ -7,7 +7,6 @@ phi_0 + q rho phi_+1 against the same with phi_-1, which is easier to see in pra
 in theory.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -26,44 +25,29 @@ from cropaudit.training.data.images import IGNORE
 
 __all__ = ["BACKGROUNDS", "Background", "Ignore", "Natural", "Sparse", "empty_mask"]
 
+Around = tuple[Sequence[CanarySlot], CropLaw, np.random.Generator]
 
-class Background(ABC):
-    """One kind of background.
+
+class Background:
+    """One kind of background; the plain one keeps the record's own labels.
 
     Attributes:
         miss_gradient: What a missing window ideally gives, as `CanarySlot.miss_gradient` has it.
     """
 
-    miss_gradient: ClassVar[float | None]
+    miss_gradient: ClassVar[float | None] = None
 
-    @abstractmethod
-    def labels(
-        self,
-        mask: Tensor,
-        slots: Sequence[CanarySlot],
-        crop: CropLaw,
-        generator: np.random.Generator,
-    ) -> Tensor:
+    def labels(self, mask: Tensor, around: Around) -> Tensor:
         """Returns the record's labels, uint8 (H, W), given its own; those of patches are unused."""
+        return mask.clone()
 
 
 @dataclass(frozen=True)
 class Natural(Background):
     """The record keeps its own labels, which dilute the patch and make windows differ."""
 
-    miss_gradient: ClassVar[float | None] = None
-
     def __str__(self) -> str:
         return "own labels"
-
-    def labels(  # noqa: D102
-        self,
-        mask: Tensor,
-        slots: Sequence[CanarySlot],
-        crop: CropLaw,
-        generator: np.random.Generator,
-    ) -> Tensor:
-        return mask.clone()
 
 
 @dataclass(frozen=True)
@@ -79,13 +63,7 @@ class Ignore(Background):
     def __str__(self) -> str:
         return "ignored background"
 
-    def labels(  # noqa: D102
-        self,
-        mask: Tensor,
-        slots: Sequence[CanarySlot],
-        crop: CropLaw,
-        generator: np.random.Generator,
-    ) -> Tensor:
+    def labels(self, mask: Tensor, around: Around) -> Tensor:  # noqa: D102
         return torch.full_like(mask, IGNORE)
 
 
@@ -105,13 +83,8 @@ class Sparse(Background):
     def __str__(self) -> str:
         return "sparse background"
 
-    def labels(  # noqa: D102
-        self,
-        mask: Tensor,
-        slots: Sequence[CanarySlot],
-        crop: CropLaw,
-        generator: np.random.Generator,
-    ) -> Tensor:
+    def labels(self, mask: Tensor, around: Around) -> Tensor:  # noqa: D102
+        slots, crop, generator = around
         if not isinstance(crop, Crop):
             words = "a crop of one size, for sparse labels are as far apart as it is wide"
             raise InputError(f"crop must be {words}, got {crop}")
@@ -151,7 +124,7 @@ def empty_mask(
         crop: The crop, for the spacing of sparse labels.
         generator: Of the sparse labels.
     """
-    empty = background.labels(mask, slots, crop, generator)
+    empty = background.labels(mask, (slots, crop, generator))
     for slot in slots:
         empty[footprint(slot, mask)] = IGNORE
     return empty

@@ -91,21 +91,7 @@ def plant(
 def add_slots(
     data: SegmentationData, count: int, crop: CropLaw, patch: Patch, seed: int
 ) -> Planted:
-    """Plants `Opposed` slots, one an image, near the worst place on an ignored background.
-
-    Args:
-        data: Images to copy.
-        count: Number of slots.
-        crop: The crop, for the places where its windows meet the patch most often.
-        patch: Shape of the canary.
-        seed: Of places, textures and labels.
-
-    Returns:
-        The larger data set, its slots empty, and the slots.
-
-    Raises:
-        InputError: As `plant`.
-    """
+    """Plants `Opposed` slots, one an image, near the worst place on an ignored background."""
     return plant(data, Opposed(), count, crop, patch, seed)
 
 
@@ -176,11 +162,7 @@ def _plant_objects(
     patch: Patch,
     per_image: int,
 ) -> Planted:
-    """Makes slots of the first ``count`` objects that fit into the patch and do not overlap.
-
-    Raises:
-        InputError: If no object fits, or taking one away changes what is not in its pixels.
-    """
+    """Makes slots of the first ``count`` objects that fit into the patch and do not overlap."""
     slots: list[CanarySlot] = []
     for found in design.objects if count else ():
         if len(slots) == count:

@@ -14,20 +14,24 @@ import torch
 from torch import nn
 
 from cropaudit.errors import InputError, require
-from cropaudit.training.models.any_size import AnySize, pad_to_multiple
-from cropaudit.training.models.libraries import smp, torchvision
 from cropaudit.training.models.mending import mend_layers
+from cropaudit.training.models.networks import (
+    AnySize,
+    GradSampleMode,
+    ModelRecipe,
+    SmallUnet,
+    TinyNet,
+    pad_to_multiple,
+    smp,
+    torchvision,
+)
 from cropaudit.training.models.normalisation import (
     FrozenBatchNorm2d,
     Norm,
     replace_batch_norms,
 )
 from cropaudit.training.models.plugin import is_plugin, make_plugin
-from cropaudit.training.models.pretrained import WeightsReport, start_from
-from cropaudit.training.models.recipe import GradSampleMode, ModelRecipe
-from cropaudit.training.models.small_unet import SmallUnet, small_unet
-from cropaudit.training.models.tiny_net import tiny_net
-from cropaudit.training.models.weights import WeightsFile
+from cropaudit.training.models.weights import WeightsFile, WeightsReport, start_from
 
 __all__ = [
     "MODELS",
@@ -48,38 +52,30 @@ __all__ = [
     "recipe",
 ]
 
-_RESNETS = ("resnet50", "resnet101")
-_MOBILE = ("mobilenet_v3_large",)
-_SMP = "with segmentation_models_pytorch's encoders, resnet18 unless given"
-_TV = "torchvision's, resnet50 unless given"
+_RESNETS, _MOBILE = ("resnet50", "resnet101"), ("mobilenet_v3_large",)
+# Of segmentation_models_pytorch: our name, its class, the mode for resnet18, and the multiple.
+_SMP: tuple[tuple[str, str, GradSampleMode, int], ...] = (
+    ("pspnet", "PSPNet", "ew", 8),
+    ("deeplabv3plus", "DeepLabV3Plus", "ew", 16),
+    ("unet", "Unet", "ew", 32),
+    ("unetplusplus", "UnetPlusPlus", "ew", 32),
+    ("linknet", "Linknet", "hooks", 32),
+    ("fpn", "FPN", "ew", 32),
+    ("manet", "MAnet", "hooks", 32),
+    ("upernet", "UPerNet", "ew", 32),
+    ("segformer", "Segformer", "ew", 32),
+)
 
 MODELS: Mapping[str, ModelRecipe] = MappingProxyType(
     {
-        "tiny-net": ModelRecipe(tiny_net, "hooks", 1, "2,700 parameters; for thousands of runs"),
-        "small-unet": ModelRecipe(small_unet, "hooks", 1, "41,000 parameters; for audits"),
-        "pspnet": ModelRecipe(smp("PSPNet"), "ew", 8, f"PSPNet {_SMP}", "resnet18"),
-        "deeplabv3plus": ModelRecipe(
-            smp("DeepLabV3Plus"), "ew", 16, f"DeepLabV3+ {_SMP}", "resnet18"
-        ),
-        "unet": ModelRecipe(smp("Unet"), "ew", 32, f"U-Net {_SMP}", "resnet18"),
-        "unetplusplus": ModelRecipe(smp("UnetPlusPlus"), "ew", 32, f"U-Net++ {_SMP}", "resnet18"),
-        "linknet": ModelRecipe(smp("Linknet"), "hooks", 32, f"LinkNet {_SMP}", "resnet18"),
-        "fpn": ModelRecipe(smp("FPN"), "ew", 32, f"FPN {_SMP}", "resnet18"),
-        "manet": ModelRecipe(smp("MAnet"), "hooks", 32, f"MA-Net {_SMP}", "resnet18"),
-        "upernet": ModelRecipe(smp("UPerNet"), "ew", 32, f"UPerNet {_SMP}", "resnet18"),
-        "segformer": ModelRecipe(smp("Segformer"), "ew", 32, f"SegFormer {_SMP}", "resnet18"),
+        "tiny-net": ModelRecipe(lambda classes, _: TinyNet(classes), "hooks", 1),
+        "small-unet": ModelRecipe(lambda classes, _: SmallUnet(classes), "hooks", 1),
+        **{name: ModelRecipe(smp(kind), mode, by, "resnet18") for name, kind, mode, by in _SMP},
         "deeplabv3": ModelRecipe(
-            torchvision("deeplabv3"),
-            "hooks",
-            1,
-            f"DeepLabV3, {_TV}",
-            _RESNETS[0],
-            _RESNETS + _MOBILE,
+            torchvision("deeplabv3"), "hooks", 1, _RESNETS[0], _RESNETS + _MOBILE
         ),
-        "fcn": ModelRecipe(torchvision("fcn"), "hooks", 1, f"FCN, {_TV}", _RESNETS[0], _RESNETS),
-        "lraspp": ModelRecipe(
-            torchvision("lraspp"), "ew", 1, "LR-ASPP, torchvision's", _MOBILE[0], _MOBILE
-        ),
+        "fcn": ModelRecipe(torchvision("fcn"), "hooks", 1, _RESNETS[0], _RESNETS),
+        "lraspp": ModelRecipe(torchvision("lraspp"), "ew", 1, _MOBILE[0], _MOBILE),
     }
 )
 
