@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cropaudit.audit.config.attack_names import checked_names
 from typer.testing import CliRunner
 
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism, PoissonPatch
-from cropaudit.audit.config.attack_names import checked_names
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.subject import Subject, prepare_subject
 from cropaudit.audit.games.game_entry import Words
