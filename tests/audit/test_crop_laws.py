@@ -126,8 +126,8 @@ def test_lost_noise_is_refuted_and_the_rate_is_as_accounted(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"crop.law": "tenfold"}, "crop.law must be uniform or resized, got tenfold"),
-        ({"crop.per_image": 0}, "crop.per_image must be"),
+        ({"crop.law": "tenfold"}, "crop.law: must be 'uniform' or 'resized', got tenfold"),
+        ({"crop.per_image": 0}, "crop.per_image: must be greater than or equal to 1"),
         ({"crop.law": "resized", "crop.padding": 2}, "crop.padding must be left out for law res"),
         ({"crop.scale": [0.2, 0.4]}, "crop.scale must be left out for law uniform"),
         ({"crop.law": "resized", "crop.scale": [0.5, 0.2]}, "scale must be two numbers"),
