@@ -39,7 +39,7 @@ from cropaudit.accounting.mechanisms.descriptions import (
     PoissonPatch,
 )
 from cropaudit.attacks.probe import Probe, run_probe
-from cropaudit.training.crops.joint import JointRandomCrop
+from cropaudit.training.crops.cutting import random_crop
 from cropaudit.training.dpsgd.loop import DpSgdSpec, StepView, train
 from cropaudit.training.models.build import build_model
 from cropaudit.training.models.losses import pixel_losses, prepare
@@ -322,8 +322,8 @@ def crop_row() -> Row:
     """Times one joint crop of an image and its mask beside torchvision's."""
     image = torch.zeros(3, STREET.height, STREET.width, dtype=torch.uint8)
     mask = torch.zeros(STREET.height, STREET.width, dtype=torch.uint8)
-    crop, generator = JointRandomCrop(WINDOW), torch.Generator().manual_seed(0)
-    ours = _repeated(lambda: crop(image, mask, generator))
+    generator = torch.Generator().manual_seed(0)
+    ours = _repeated(lambda: random_crop(image, mask, WINDOW, generator))
     from torchvision import tv_tensors
     from torchvision.transforms import v2
 
@@ -370,10 +370,10 @@ def _plain_step(
         model = model.cuda()
     device = next(model.parameters()).device
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    crop, generator = JointRandomCrop(SMALL), torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
 
     def step() -> None:
-        cuts = [crop(x, y, generator) for x, y in zip(images, masks, strict=True)]
+        cuts = [random_crop(x, y, SMALL, generator) for x, y in zip(images, masks, strict=True)]
         pixels = prepare(torch.stack([item[0] for item in cuts]).to(device))
         labels = torch.stack([item[1] for item in cuts]).to(device)
         optimizer.zero_grad(set_to_none=True)

@@ -40,7 +40,7 @@ def draws_of(image: Size, top: Any, left: Any, height: Any, width: Any, **change
     n = len(top)
     no, whole = np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.int64)
     flags = dict.fromkeys(("skewed", "blank", "flipped_rows", "flipped_columns"), no)
-    flags |= dict.fromkeys(("decoded", "label_decoded", "label_aligned"), ~no)
+    flags |= dict.fromkeys(("decoded", "label_decoded"), ~no)
     numbers = dict.fromkeys(("slack", "padding", "label_shift", "epoch"), whole)
     numbers |= dict.fromkeys(("record", "step", "slot", "worker"), whole - 1)
     sides = {"top": top, "left": left, "height": height, "width": width}

@@ -3,7 +3,6 @@
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cropaudit.audit.config.attack_names import KnownAttack, checked_names, known_attacks
+from cropaudit.attacks.registry import OneRun, one_run_attacks, one_run_named
+from cropaudit.audit.games.reference_models import vectorised
 from cropaudit.audit.runs.attack_run import Settings, mechanism_text, play
 from cropaudit.audit.runs.attack_verdict import Judged, judge
-from cropaudit.audit.runs.reference_models import vectorised
 from cropaudit.audit.runs.run_files import scores_csv
 from cropaudit.audit.runs.saved_run import SavedRun, load_run
 from cropaudit.errors import InputError, require
@@ -32,9 +31,9 @@ _NAME = "attacks.csv"
 def list_attacks(*, as_json: bool) -> None:
     """Prints the attacks with what each sees, knows and needs."""
     if as_json:
-        typer.echo(json.dumps([_described(item) for item in known_attacks()], indent=2))
+        typer.echo(json.dumps([_described(item) for item in one_run_attacks()], indent=2))
         return
-    print_known(known_attacks(), Console())
+    print_known(one_run_attacks(), Console())
 
 
 def run_attacks(given: Mapping[str, Any]) -> bool:
@@ -52,7 +51,7 @@ def run_attacks(given: Mapping[str, Any]) -> bool:
     folder = given["run"]
     if folder is None:
         raise InputError("run must be a folder of cropaudit train or of an audit, got none")
-    attacks = checked_names(given["attacks"] or [])
+    attacks = one_run_named(given["attacks"] or [])
     require(given["seed"] >= 0, "seed", "at least 0", given["seed"])
     path = _path(folder, given["out"])
     with progress_stages() as stage:
@@ -83,7 +82,7 @@ def _settings(run: SavedRun, given: Mapping[str, Any]) -> Settings:
     return Settings(windows, count, given["seed"])
 
 
-def _warn(run: SavedRun, attacks: Sequence[KnownAttack], settings: Settings) -> None:
+def _warn(run: SavedRun, attacks: Sequence[OneRun], settings: Settings) -> None:
     """Says beforehand what will take long, and what could not be checked."""
     if not run.sealed:
         typer.echo(
@@ -99,7 +98,9 @@ def _warn(run: SavedRun, attacks: Sequence[KnownAttack], settings: Settings) -> 
             "who take several times that",
             err=True,
         )
-    if any(item.references for item in attacks) and not vectorised(run):
+    if any(item.references for item in attacks) and not vectorised(
+        run.subject, run.model(run.final)
+    ):
         whole = "" if took is None else f", {format_duration(took * settings.references)} in all"
         typer.echo(
             f"cropaudit: {settings.references} reference models are trained one after the other, "
@@ -136,9 +137,7 @@ def _estimate_command(run: SavedRun, path: Path) -> str:
     return shlex.join(words + ([] if claim is None else ["--claim", repr(claim)]))
 
 
-def _document(
-    found: Judged, attacks: Sequence[KnownAttack], path: Path, command: str
-) -> dict[str, Any]:
+def _document(found: Judged, attacks: Sequence[OneRun], path: Path, command: str) -> dict[str, Any]:
     return {
         "claim": {
             "statement": found.claim.statement,
@@ -157,11 +156,12 @@ def _document(
     }
 
 
-def _described(item: KnownAttack) -> dict[str, Any]:
-    return {**asdict(item), "adversary": item.adversary}
+def _described(item: OneRun) -> dict[str, Any]:
+    names = ("name", "access", "adversary", "beside", "references", "source")
+    return {name: getattr(item, name) for name in names}
 
 
-def _print(found: Judged, attacks: Sequence[KnownAttack], path: Path, command: str) -> None:
+def _print(found: Judged, attacks: Sequence[OneRun], path: Path, command: str) -> None:
     console = Console()
     print_attacks(found, attacks, console)
     console.print(Text(f"Scores: {path}"), soft_wrap=True)

@@ -1,7 +1,7 @@
 """What `cropaudit conform` does with its options: reads, probes, prints, writes."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from cropaudit.conformance.subjects import Subjects
 from cropaudit.conformance.suite import SuiteResult, run_suite
 from cropaudit.errors import InputError, require
 from cropaudit.reports.outputs import check_output, write_output
+from cropaudit.reports.pictures.leaks import leak_png
 from cropaudit.reports.progress import progress_stages
 from cropaudit.reports.render.conform_summary import (
     print_catalogue,
@@ -27,25 +28,12 @@ from cropaudit.training.datasets.registry import load_dataset
 
 __all__ = ["list_all", "run_conform"]
 
-_CODE = ("transform", "style", "loader", "pipeline", "model", "loss", "trainer", "data", "seed")
 _CROP = (
     *("crop", "crop_law", "padding", "padding_mode", "pad_if_needed", "flip"),
     *("scale", "ratio"),
 )
-_SAID = {
-    "rho": "inclusion",
-    "sampler": "sampler",
-    "batch": "batch",
-    "records": "records",
-    "steps": "steps",
-    "epochs": "epochs",
-    "noise": "noise_multiplier",
-    "max_grad_norm": "max_grad_norm",
-    "learning_rate": "learning_rate",
-    "delta": "delta",
-    "claim_epsilon": "epsilon",
-    "crops_per_image": "crops",
-}
+_SIZES = ("image", "patch", "crop")  # of the claim, read from text
+_WITH_MUTANTS = ("seed", "call_limit")
 
 
 def list_all(*, as_json: bool) -> None:
@@ -64,11 +52,12 @@ def list_all(*, as_json: bool) -> None:
         print_catalogue(known, sound, Console())
 
 
-def run_conform(given: dict[str, Any]) -> int:
+def run_conform(given: dict[str, Any], flags: dict[str, str]) -> int:
     """Probes the user's code, prints what was found, and returns the exit code.
 
     Args:
-        given: The options that were given, by their names in Python.
+        given: The options that were given, by the field that each sets.
+        flags: What the user calls them.
     """
     out, junit, force = given.get("out"), given.get("junit"), given["force"]
     if junit is not None:
@@ -77,7 +66,7 @@ def run_conform(given: dict[str, Any]) -> int:
         require(force or not out.exists(), "out", "a new folder, or give --force", out)
         require(out.is_dir() or not out.exists(), "out", "a folder, not a file", out)
     require(0 < given["level"] < 1, "level", "in (0, 1)", given["level"])
-    subjects, claimed = _asked(given)
+    subjects, claimed = _asked(given, flags)
     with progress_stages() as stage:
         stage("Probing the code in a process of its own", 0)
         suite = run_suite(subjects, claimed, given["level"])
@@ -93,33 +82,25 @@ def run_conform(given: dict[str, Any]) -> int:
     return 3 if given["strict"] and suite.verdict != "pass" else 0
 
 
-def _asked(given: dict[str, Any]) -> tuple[Subjects, PipelineClaim]:
+def _asked(given: dict[str, Any], flags: dict[str, str]) -> tuple[Subjects, PipelineClaim]:
     """Returns whose code to probe, and what is said of it."""
     if "mutant" in given:
         from cropaudit.conformance.mutants.registry import mutant
 
-        own = (*_CODE[:-1], *_CROP, *_SAID, "image", "patch")
-        idle = [key for key in own if key in given]
-        idle += ["channels_last"] if given["channels_last"] else []
+        own = ({*_names(Subjects), *_names(PipelineClaim), *_CROP}) - {*_WITH_MUTANTS}
+        idle = [key for key, value in given.items() if key in own and value is not False]
         if idle:
-            name = idle[0].replace("_", "-")
-            raise InputError(f"{name} must be left out with mutant: a fault brings its own claim")
+            words = "must be left out with mutant: a fault brings its own claim"
+            raise InputError(f"{flags[idle[0]]} {words}")
         fault = mutant(given["mutant"])
-        changed = {"seed": given["seed"], "call_limit": given["time_limit"]}
-        return replace(fault.subjects, **changed), fault.claimed
-    code = {key: given[key] for key in _CODE if key in given}
-    subjects = Subjects(
-        **code, channels_last=given["channels_last"], call_limit=given["time_limit"]
-    )
+        return replace(fault.subjects, **{key: given[key] for key in _WITH_MUTANTS}), fault.claimed
+    # The epochs that are claimed are none to iterate.
+    code = {key: given[key] for key in _names(Subjects) if key in given and key != "epochs"}
+    subjects = Subjects(**code)
     if subjects.data is not None:
-        load_dataset(
-            "folder", subjects.data, limit=1
-        )  # refuses it here, and not in the other process
-    return subjects, _claimed(given)
-
-
-def _claimed(given: dict[str, Any]) -> PipelineClaim:
-    said = {_SAID[key]: given[key] for key in _SAID if key in given}
+        # Refuses it here, and not in the other process.
+        load_dataset("folder", subjects.data, limit=1)
+    said = {key: given[key] for key in _names(PipelineClaim) if key in given and key not in _SIZES}
     if "image" in given:
         said["image"] = Size.parse(given["image"], "image")
     if "patch" in given:
@@ -127,21 +108,25 @@ def _claimed(given: dict[str, Any]) -> PipelineClaim:
     crop = {key: given[key] for key in _CROP if key in given}
     if crop:
         said["crop"] = load_request(None, crop).crop_of(crop.get("crop"))
-    return PipelineClaim(**said)
+    return subjects, PipelineClaim(**said)
+
+
+def _names(kind: Any) -> list[str]:
+    return [item.name for item in fields(kind)]
 
 
 def _write(suite: SuiteResult, out: Path | None) -> dict[str, str]:
     """Writes the counter-examples and returns their captions by path."""
-    pictures = [picture for item in suite.findings for picture in item.outcome.pictures]
-    if out is None or not pictures:
+    leaks = [leak for item in suite.findings for leak in item.outcome.leaks]
+    if out is None or not leaks:
         return {}
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}") from error
     found = {}
-    for picture in pictures:
-        path = out / f"{picture.name}.png"
-        write_output(path, picture.png)
-        found[str(path)] = picture.caption
+    for number, leak in enumerate(leaks, 1):
+        path = out / f"leak-{number}.png"
+        write_output(path, leak_png(leak))
+        found[str(path)] = leak.caption
     return found

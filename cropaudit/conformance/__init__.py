@@ -6,6 +6,18 @@ check on the user's own code, which runs in a process of its own (`worker`, `pro
 plain arrays (`observe`); the checks (`checks`) are functions of these, and share one level.
 """
 
-from cropaudit.conformance.asserting import assert_conforms
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cropaudit.conformance.asserting import assert_conforms
 
 __all__ = ["assert_conforms"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for: the process of the user's code needs none of the checks."""
+    if name == "assert_conforms":
+        from cropaudit.conformance import asserting
+
+        return asserting.assert_conforms
+    raise AttributeError(name)

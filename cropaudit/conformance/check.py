@@ -1,7 +1,8 @@
 """A check: what it asks, of which observations, and how each of these answers.
 
 The checks on a part (a crop, a loader, a model, a trainer's step) and on a whole training are one:
-a check has a reading of each kind of observation, and joins what they say.
+a check has a reading of each kind of observation, and joins what they say. What it is written with
+is at hand here.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cropaudit.conformance.observed import SUBJECTS, Observations
-from cropaudit.conformance.outcome import Outcome, merged
+from cropaudit.conformance.outcome import Outcome, Tested, merged
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.words import Words, named
 
-__all__ = ["Check", "Reading"]
+__all__ = ["Check", "Observations", "Outcome", "PipelineClaim", "Tested", "Words"]
 
 Reading = Callable[[Any, PipelineClaim, Observations], Outcome]
 

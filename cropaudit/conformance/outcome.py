@@ -5,9 +5,12 @@ happen at all under the null). The suite corrects all tests of all checks togeth
 that a sound pipeline fails anywhere with a probability of at most the level.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cropaudit.errors import require
 from cropaudit.estimators.holm import holm
@@ -15,8 +18,8 @@ from cropaudit.estimators.holm import holm
 __all__ = [
     "SURE",
     "Finding",
+    "Leak",
     "Outcome",
-    "Picture",
     "Status",
     "Tested",
     "decide",
@@ -27,6 +30,7 @@ __all__ = [
 
 SURE = 1e-6  # corrected p-values up to here are beyond doubt
 
+Image = NDArray[np.uint8]
 Status = Literal["pass", "fail", "differs", "inconclusive", "not measured", "skipped"]
 
 
@@ -53,23 +57,39 @@ class Tested:
     chance: bool = False
     __test__: ClassVar[bool] = False  # pytest takes it for a test by its name
 
+    @property
+    def code(self) -> str:
+        """What was found, for machines; "" where a sentence has none."""
+        return getattr(self.words, "code", "")
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """What was measured, by name."""
+        return getattr(self.words, "fields", {})
+
     def __post_init__(self) -> None:
         require(0 <= self.p_value <= 1, "p-value", "in [0, 1]", self.p_value)
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A counter-example.
+@dataclass(frozen=True, eq=False)
+class Leak:
+    """A counter-example: a crop that misses the patch and changes with it. Images are (H, W, 3).
 
     Attributes:
-        name: File name stem.
-        caption: What to look at, in words; also the alternative text.
-        png: The picture.
+        caption: What to look at, in words; also the alternative text of its picture.
+        window: First row and column, rows and columns of the window.
+        patch: Of the patch.
+        sources: Both images.
+        crops: What came out of them.
+        leaked: Pixels of these that differ, (h, w).
     """
 
-    name: str
     caption: str
-    png: bytes = field(repr=False)
+    window: tuple[int, int, int, int]
+    patch: tuple[int, int, int, int]
+    sources: tuple[Image, Image]
+    crops: tuple[Image, Image]
+    leaked: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -87,7 +107,7 @@ class Outcome:
         differs: What is not as claimed but loses no privacy, as more noise, if anything.
         where: File and line of the user's code that it is about, if not the observation's own.
         figures: Measured numbers by name.
-        pictures: Counter-examples.
+        leaks: Counter-examples.
     """
 
     check: str = ""
@@ -100,7 +120,7 @@ class Outcome:
     differs: str = ""
     where: str = ""
     figures: dict[str, float] = field(default_factory=dict)
-    pictures: tuple[Picture, ...] = ()
+    leaks: tuple[Leak, ...] = ()
 
 
 def merged(outcomes: Sequence[Outcome]) -> Outcome:
@@ -110,22 +130,19 @@ def merged(outcomes: Sequence[Outcome]) -> Outcome:
     'c'
     """
     asked = [item for item in outcomes if not item.skipped or item.tests] or outcomes[:1]
+    texts = ("power", "skipped", "unmeasured", "undecided", "differs")
 
-    def joined(values: Iterable[str]) -> str:
-        return "; ".join(dict.fromkeys(value for value in values if value))
+    def joined(items: Sequence[Outcome], name: str) -> str:
+        return "; ".join(dict.fromkeys(text for item in items if (text := getattr(item, name))))
 
     return Outcome(
-        check=asked[0].check,
-        tests=tuple(test for item in asked for test in item.tests),
-        evidence=joined(item.evidence for item in outcomes),
-        power=joined(item.power for item in asked),
-        skipped=joined(item.skipped for item in asked),
-        unmeasured=joined(item.unmeasured for item in asked),
-        undecided=joined(item.undecided for item in asked),
-        differs=joined(item.differs for item in asked),
+        asked[0].check,
+        tuple(test for item in asked for test in item.tests),
+        joined(outcomes, "evidence"),
+        **{name: joined(asked, name) for name in texts},
         where=next((item.where for item in asked if item.where), ""),
         figures={name: value for item in asked for name, value in item.figures.items()},
-        pictures=tuple(picture for item in asked for picture in item.pictures),
+        leaks=tuple(leak for item in asked for leak in item.leaks),
     )
 
 
@@ -258,23 +275,19 @@ def _without(outcome: Outcome, chance: set[int]) -> Outcome:
 
 def _found(outcome: Outcome, tests: Sequence[Tested], level: float, known: set[str]) -> Finding:
     unjudged = [words for test in tests for words in test.void_if if words in known]
-    refuted = [
-        test.words for test in tests if test.p_value <= level and not known & {*test.void_if}
-    ]
-    status: Status = "pass"
-    detail = outcome.evidence
-    if refuted:
-        status, detail = "fail", "; ".join(dict.fromkeys(refuted))
-    elif unjudged:
-        status, detail = "inconclusive", f"cannot be judged while {unjudged[0]}"
-    elif outcome.skipped:
-        status, detail = "skipped", outcome.skipped
-    elif outcome.unmeasured:
-        status, detail = "not measured", outcome.unmeasured
-    elif outcome.undecided or not tests:
-        status, detail = "inconclusive", outcome.undecided or "nothing could be tested"
-    elif outcome.differs:
-        status, detail = "differs", outcome.differs
+    refuted = [t.words for t in tests if t.p_value <= level and not known & {*t.void_if}]
+    few = outcome.undecided or ("" if tests else "nothing could be tested")
+    # In order of what matters: the first that is so.
+    states: tuple[tuple[Status, object, str], ...] = (
+        ("fail", refuted, "; ".join(dict.fromkeys(refuted))),
+        ("inconclusive", unjudged, f"cannot be judged while {''.join(unjudged[:1])}"),
+        ("skipped", outcome.skipped, outcome.skipped),
+        ("not measured", outcome.unmeasured, outcome.unmeasured),
+        ("inconclusive", few, few),
+        ("differs", outcome.differs, outcome.differs),
+        ("pass", True, outcome.evidence),
+    )
+    status, detail = next((status, words) for status, so, words in states if so)
     return Finding(
         check=outcome.check,
         status=status,

@@ -26,9 +26,10 @@ class PipelineClaim:
         image: Size of the images that the pipeline is probed with.
         patch: The patch.
         crop: The law of the windows; none to take the one that is seen.
-        inclusion: The inclusion probability rho that the accountant was given; the exact one of
-            ``crop`` where none is.
-        crops: Crops of one image in one step.
+        inclusion: The inclusion probability rho of one crop that the accountant was given; the
+            exact one of ``crop`` where none is.
+        crops: Crops of one image in one step, each clipped on its own.
+        averaged: Crops of one image whose gradients are averaged before they are clipped.
         sampler: How batches are drawn.
         batch: Batch size, expected under Poisson sampling: the divisor of the noisy sum.
         records: Images in the data set.
@@ -46,6 +47,7 @@ class PipelineClaim:
     crop: CropLaw | None = None
     inclusion: float | None = None
     crops: int = 1
+    averaged: int = 1
     sampler: SamplerName = "poisson"
     batch: int | None = None
     records: int | None = None
@@ -63,7 +65,7 @@ class PipelineClaim:
         require(fits, "patch", f"at most the image {image}", patch)
         if isinstance(self.crop, Crop):
             self.crop.origins(image)  # raises where the window does not fit
-        for name in ("batch", "records", "steps", "epochs", "crops"):
+        for name in ("batch", "records", "steps", "epochs", "crops", "averaged"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, "at least 1", value)
         for name in ("max_grad_norm", "learning_rate"):

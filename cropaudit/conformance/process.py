@@ -29,6 +29,7 @@ from cropaudit.conformance.observations.training import Replayed, Training
 from cropaudit.conformance.observations.updates import Updates
 from cropaudit.conformance.observed import Observations
 from cropaudit.conformance.pipeline_claim import PipelineClaim
+from cropaudit.conformance.probes.guard import is_user
 from cropaudit.conformance.subjects import Subjects
 from cropaudit.conformance.worker.request import written_request
 
@@ -142,19 +143,26 @@ def _watched(process: int, folder: Path, limit: float, tick: Callable[[], None])
         while not found:
             tick()
             time.sleep(_POLL)
-            found, status = os.waitpid(process, os.WNOHANG)
+            found, status = _ended(process, os.WNOHANG)
         if os.waitstatus_to_exitcode(status) == -signal.SIGALRM:
             return _hung(process, folder, limit)
     finally:
         _signalled(process, signal.SIGKILL)
         if not found:
-            os.waitpid(process, 0)
+            _ended(process, 0)
     if (folder / "done").exists():
         return None
     words = (folder / "output.txt").read_text("utf-8", "replace").strip().splitlines()
     code = os.waitstatus_to_exitcode(status)
     last = words[-1][:300] if words else f"ended with code {code}"
     return Trouble("raised", f"the process died: {last}")
+
+
+def _ended(process: int, how: int) -> tuple[int, int]:
+    try:
+        return os.waitpid(process, how)
+    except ChildProcessError:  # whoever reaps every child here has taken its status
+        return process, 0
 
 
 def _hung(process: int, folder: Path, limit: float) -> Trouble:
@@ -178,11 +186,7 @@ def _line(stacks: Path) -> str:
     """Returns the innermost line of a stack that is in none of the libraries."""
     for text in stacks.read_text("utf-8", "replace").splitlines():
         name, _, rest = text.strip().removeprefix('File "').partition('", line ')
-        ours = str(Path(__file__).resolve().parents[1])
-        library = "site-packages" in name or name.startswith(
-            (ours, os.path.realpath(sys.base_prefix))
-        )
-        if rest and not library and not name.startswith("<"):
+        if rest and is_user(name, None):
             return f"{name}:{rest.split()[0]}"
     return ""
 

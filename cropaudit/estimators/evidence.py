@@ -67,16 +67,6 @@ class Counts:
         """Returns the exact upper limit of the false negative rate."""
         return upper_limit(self.members - self.hits, self.members, level)
 
-    def swapped(self) -> "Counts":
-        """Returns the same test told from the other world: its hits are what was not alarmed.
-
-        Raises:
-            InputError: If the test is ranked: a rank among one world is none among the other.
-        """
-        require(not self.ranked, "counts", "of a fixed threshold to be swapped", "a ranked test")
-        misses, rest = self.members - self.hits, self.nonmembers - self.alarms
-        return Counts(self.nonmembers, self.members, rest, misses)
-
 
 @dataclass(frozen=True)
 class Guesses:

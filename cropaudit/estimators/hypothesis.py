@@ -7,7 +7,7 @@ of scores, and games that are followed.
 import math
 import secrets
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from cropaudit.accounting.bounds.accountant import epsilon_at, privacy_curve
@@ -22,11 +22,12 @@ from cropaudit.estimators.trials.thresholds import Given, Policy, Ranks
 __all__ = ["Hypothesis", "Trials"]
 
 Trials = Literal["independent", "one-run"]
+_family = lru_cache(maxsize=32)(Family)  # whose curves take time
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What is held against scores.
+    """What is held against scores; equal by what plans depend on.
 
     Attributes:
         delta: Of all epsilons.
@@ -52,15 +53,15 @@ class Hypothesis:
 
     delta: float = 1e-5
     confidence: float = 0.95
-    share: float = 1.0
+    share: float = field(default=1.0, compare=False)
     mechanism: PatchMechanism | None = None
     order: Order | None = None
     claim: float | None = None
     policy: Policy | None = None
     trials: Trials = "independent"
     two_sided: bool = False
-    free_null: Null | None = None
-    game_null: Null | None = None
+    free_null: Null | None = field(default=None, compare=False)
+    game_null: Null | None = field(default=None, compare=False)
     seed: int = field(default_factory=lambda: secrets.randbits(31), compare=False)
 
     def __post_init__(self) -> None:
@@ -120,7 +121,7 @@ class Hypothesis:
         # A rank among the lowest scores tells the game from world B, where P and Q change places.
         low = isinstance(self.policy, Ranks) and self.policy.sides != "high"
         order = "either" if low and self.order != "adaptive" else self.order
-        return Family(self.mechanism, self.delta, axis, order)
+        return _family(self.mechanism, self.delta, axis, order)
 
     @cached_property
     def epsilon(self) -> float | None:

@@ -52,12 +52,6 @@ class Scores:
             raise InputError(f"member must be 0 or 1, got {given.flat[other[0]]}")
         return cls.of(values[bits], values[~bits])
 
-    @property
-    def alike(self) -> bool:
-        """Whether all scores are one value, so that they tell nothing."""
-        first = self.member[0]
-        return bool((self.member == first).all() and (self.nonmember == first).all())
-
     def auc(self) -> float:
         """Returns the probability that a member scores above a nonmember, ties counted half."""
         ordered = np.sort(self.nonmember)

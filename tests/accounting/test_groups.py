@@ -219,6 +219,4 @@ def test_group_step_says_what_it_is() -> None:
     assert "each of 3 images" in step.adjacency
     assert step.compositions == 7
     assert step.record_rate == pytest.approx(1 - 0.97**3)
-    assert step.with_noise(2.0).base.noise_multiplier == 2.0
-    assert step.with_steps(9).compositions == 9
     assert GroupStep(FullBatchPatch(1.0, 1.0, 1.0, 1), 2, 5).record_rate == 1.0

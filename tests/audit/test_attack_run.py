@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from cropaudit.accounting.mechanisms.registry import parse_mechanism
-from cropaudit.audit.config.attack_names import checked_names
+from cropaudit.attacks.registry import one_run_named
 from cropaudit.audit.config.audit_config import load_config
 from cropaudit.audit.experiment.declared import declare
 from cropaudit.audit.experiment.subject import prepare_subject
-from cropaudit.audit.runs.attack_run import mechanism_text, scores_csv
+from cropaudit.audit.games.reference_models import References
+from cropaudit.audit.runs.attack_run import mechanism_text
 from cropaudit.audit.runs.attack_verdict import judge
-from cropaudit.audit.runs.reference_models import References
+from cropaudit.audit.runs.run_files import scores_csv
 from cropaudit.audit.scores.tables import ScoreTable, read_table
 from cropaudit.errors import InputError
 
@@ -35,13 +36,13 @@ def test_scores_that_tell_every_coin_contradict_a_small_claim() -> None:
     subject = prepare_subject(load_config("quickstart", small))
     told = ScoreTable("loss", subject.member.astype(float), subject.member)
     silent_one = ScoreTable("rmia", np.zeros(60), subject.member)
-    attacks = checked_names(["loss", "rmia"])
+    attacks = one_run_named(["loss", "rmia"])
     found = judge(subject, attacks, [told, silent_one])
-    assert found.contradicted
-    assert found.headline.attack == "loss"
-    assert found.headline.epsilon_lower > 0.3
+    assert found.found.contradicted
+    assert found.found.headline.attack == "loss"
+    assert found.found.headline.epsilon_lower > 0.3
     again = judge(subject, attacks, [silent_one, silent_one])
-    assert not again.contradicted
+    assert not again.found.contradicted
     assert again.headline.epsilon_lower == 0
 
 
@@ -71,7 +72,7 @@ def test_scores_are_written_for_estimate(tmp_path: Path) -> None:
 )
 def test_unknown_attacks_are_refused(names: list[str], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        checked_names(names)
+        one_run_named(names)
 
 
 def test_too_few_references_are_refused() -> None:

@@ -86,7 +86,7 @@ def test_a_training_alone_has_no_games() -> None:
 
 def test_a_step_is_measured(one_thread: None) -> None:
     config = load_config("quickstart", SMALL)
-    cost = measure_step(config.training, Size(32, 32), 5, seconds=2.0)
+    cost = measure_step(config.training, Size(32, 32), 5)
     assert not cost.scaled
     assert cost.crop_seconds > 0
     assert cost.step_seconds(8) > cost.step_seconds(1) > 0
@@ -97,11 +97,11 @@ def test_a_step_is_measured(one_thread: None) -> None:
 
 def test_a_large_crop_is_scaled(one_thread: None) -> None:
     config = load_config("quickstart", SMALL)
-    cost = measure_step(config.training, Size(2048, 2048), 5, seconds=0.05)
+    cost = measure_step(config.training, Size(2048, 2048), 5)
     assert cost.scaled
     assert Size.parse(cost.crop).height < 2048
     assert cost.crop_bytes is None
-    small = measure_step(config.training, Size(64, 64), 5, seconds=2.0)
+    small = measure_step(config.training, Size(64, 64), 5)
     assert cost.crop_seconds > 10 * small.crop_seconds
 
 

@@ -4,12 +4,12 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from cropaudit.audit.games.independent_games import independent_game
 
 from cropaudit.accounting.bounds.accountant import epsilon_at
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.subject import Subject, prepare_subject
 from cropaudit.audit.games.game_entry import Words
+from cropaudit.audit.games.run_games import independent_game
 from cropaudit.estimators.trials.family import Family
 
 WORDS = Words("a", "b", "c")

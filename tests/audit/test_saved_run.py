@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import torch
 
+from cropaudit.attacks.registry import one_run_attacks, one_run_named
 from cropaudit.attacks.white_box.likelihood_ratio import WhiteBox
-from cropaudit.audit.config.attack_names import checked_names, known_attacks
 from cropaudit.audit.config.audit_config import AuditConfig, load_config
+from cropaudit.audit.experiment.adversaries import attacked_run
 from cropaudit.audit.experiment.canary_files import canary_bytes, same_canaries
+from cropaudit.audit.games.reference_models import Asking, References, ask_references, vectorised
 from cropaudit.audit.results.digests import MARKER_NAME, sha256
 from cropaudit.audit.runs.attack_run import Settings, play
 from cropaudit.audit.runs.attack_verdict import judge
-from cropaudit.audit.runs.reference_models import Asking, References, ask_references, vectorised
 from cropaudit.audit.runs.saved_run import SavedRun, load_run, replay
 from cropaudit.audit.runs.train_run import TrainedRun, train_run
 from cropaudit.errors import InputError
@@ -121,7 +122,7 @@ def test_a_replay_that_ends_elsewhere_is_refused(saved: SavedRun) -> None:
 
 
 def test_every_attack_scores_every_canary(saved: SavedRun) -> None:
-    attacks = known_attacks()
+    attacks = one_run_attacks()
     tables = play(saved, attacks, Settings(windows=2, references=8, seed=1), silent)
     assert [table.attack for table in tables] == [item.name for item in attacks]
     for table in tables:
@@ -129,14 +130,14 @@ def test_every_attack_scores_every_canary(saved: SavedRun) -> None:
         assert np.isfinite(table.values).all(), table.attack
         np.testing.assert_array_equal(table.member, saved.subject.member)
     found = judge(saved.subject, attacks, tables)
-    assert not found.contradicted  # ten canaries could not
+    assert not found.found.contradicted  # ten canaries could not
     assert found.claim.epsilon == pytest.approx(saved.subject.bound.epsilon, rel=1e-3)
     assert [item.name for item in found.attacks] == [item.name for item in attacks]
-    assert found.headline.correction == f"Bonferroni over {len(attacks)} attacks"
+    assert found.found.headline.correction == f"corrected for {len(attacks)} attacks"
 
 
 def test_attacks_repeat_by_their_seed(saved: SavedRun) -> None:
-    attacks = checked_names(["loss", "quantile", "last-iterate"])
+    attacks = one_run_named(["loss", "quantile", "last-iterate"])
     one, same, other = (
         play(saved, attacks, Settings(windows=2, references=8, seed=seed), silent)
         for seed in (1, 1, 2)
@@ -148,20 +149,11 @@ def test_attacks_repeat_by_their_seed(saved: SavedRun) -> None:
 
 def test_the_played_white_box_is_the_watching_one(saved: SavedRun) -> None:
     """Attached to a replay, the attack scores as one that had watched the training itself."""
-    table = play(saved, checked_names(["white-box"]), Settings(2, 8, seed=3), silent)[0]
+    table = play(saved, one_run_named(["white-box"]), Settings(2, 8, seed=3), silent)[0]
     from cropaudit.training.streams import spawn_seeds
 
     seed = spawn_seeds(np.random.SeedSequence([3, 0]), 2)[0]
-    subject, training = saved.subject, saved.subject.config.training
-    watcher = WhiteBox(
-        subject.empty,
-        subject.slots,
-        subject.crop,
-        sample_rate=subject.mechanism.sample_rate,
-        noise_multiplier=training.noise_multiplier,
-        max_grad_norm=training.max_grad_norm,
-        seed=seed,
-    )
+    watcher = WhiteBox(attacked_run(saved.subject), seed)
     replay(saved, [watcher])
     np.testing.assert_allclose(table.values, watcher.scores())
 
@@ -169,11 +161,12 @@ def test_the_played_white_box_is_the_watching_one(saved: SavedRun) -> None:
 def test_references_in_turn_are_those_of_an_ensemble_in_kind(saved: SavedRun) -> None:
     """The slow way keeps shapes and balanced coins; its answers are of the same size."""
     from cropaudit.audit.experiment.training_plan import training_spec
-    from cropaudit.audit.runs.reference_models import _in_turn
+    from cropaudit.audit.games.reference_models import _in_turn
 
-    assert vectorised(saved)
+    model = saved.model(saved.final)
+    assert vectorised(saved.subject, model)
     asking, wanted = Asking(2, 0, 4), References(4, 7)
-    fast, fast_coins = ask_references(saved, asking, wanted)
+    fast, fast_coins = ask_references(saved.subject, model, asking, wanted)
     spec = training_spec(saved.subject)
     slow, slow_coins = _in_turn(saved.subject, spec, asking, wanted, None)
     assert slow.losses.shape == fast.losses.shape == (4, 10, 2, 2, 2)

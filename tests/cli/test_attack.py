@@ -12,7 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cropaudit.audit.config.attack_names import known_attacks
+from cropaudit.attacks.registry import one_run_attacks
 from cropaudit.cli.app import app
 from cropaudit.errors import InputError
 
@@ -83,7 +83,7 @@ def test_json_goes_where_it_is_told(cropaudit: Run, run: Path, tmp_path: Path) -
 def test_attacks_are_listed() -> None:
     done = CliRunner().invoke(app, ["attack", "--attack", "list"])
     assert done.exit_code == 0
-    for item in known_attacks():
+    for item in one_run_attacks():
         assert f"  {item.name}: " in done.stdout
     assert "Carlini et al. 2022" in done.stdout
 

@@ -1,7 +1,7 @@
 """The accountant's check on simulated logs: sound ones never exceed the claim, short cuts are told.
 
 Its limits hold together with 99.99%: each of the sound runs here fails with a probability of at
-most 1e-4, all 120 of them together with at most 1.2%; seeds are fixed.
+most 1e-4, all 20 of them together with at most 0.2%; seeds are fixed.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ def said(**changes: Any) -> PipelineClaim:
 
 def noisy(rng: np.random.Generator, sigma: float = SIGMA) -> Updates:
     """300 updates with noise of this multiplier; images pull at the first half alone."""
-    steps, empty = 300, np.zeros(0)
+    steps = 300
     noise = rng.normal(0, sigma * NORM, (steps, P))
     # One pull a step, of as many images as a batch holds, along one coordinate in each layer.
     noise[:, :2] += BATCH * NORM / np.sqrt(2)
@@ -58,11 +58,9 @@ def noisy(rng: np.random.Generator, sigma: float = SIGMA) -> Updates:
         broken=np.zeros(0, dtype=str),
         void=False,
         kept=np.zeros(0, dtype=str),
-        kept_change=empty,
         state=np.zeros(0, dtype=str),
         state_known=True,
         empties_refused=False,
-        seconds=1.0,
     )
 
 
@@ -127,7 +125,7 @@ def test_several_crops_an_image_are_counted() -> None:
 
 
 def test_sound_logs_never_exceed_the_claim() -> None:
-    for seed in range(30):
+    for seed in range(5):
         rng = np.random.default_rng(seed)
         whole = seen(rng)
         for parts in (

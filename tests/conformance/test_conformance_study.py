@@ -13,7 +13,7 @@ from tests.study.conformance import PARTS, alarms_table, matrix
 from tests.study.forked_runs import Alarms
 from tests.study.guide import CASES, Case, _row, _source
 
-GUIDE = Path(__file__).parents[3] / "docs" / "conformance.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "conformance.md"
 
 
 def suite(*failing: str) -> SuiteResult:

@@ -95,7 +95,7 @@ def loaded(file: Path, name: str) -> SuiteResult:
 def test_a_schedule_inside_the_step_is_no_side_channel(file: Path) -> None:
     """One suite at 1%; the seed is fixed."""
     claimed = PipelineClaim(noise_multiplier=1.2, max_grad_norm=0.5, batch=8)
-    suite = run_suite(Subjects(trainer=f"{file}:scheduled"), claimed)
+    suite = run_suite(Subjects(trainer=f"{file}:scheduled", quick=True), claimed)
     assert suite.finding("update").status == "pass", suite.finding("update").detail
     assert suite.finding("noise").status == "pass"
 

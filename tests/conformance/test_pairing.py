@@ -4,6 +4,7 @@ The random state is that of one generator here, put back after each replay: no p
 """
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -249,12 +250,17 @@ def test_a_replay_in_a_hurry_still_makes_one() -> None:
 # Contents.
 
 
+@cache
+def scenes() -> Contents:
+    return Contents(SIZE, None, np.random.default_rng(0))
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 41), st.integers(0, 55), st.integers(0, 50), st.integers(0, 2))
 def test_a_patch_changes_each_of_its_pixels_and_no_other(
     top: int, left: int, turn: int, index: int
 ) -> None:
-    scene = Contents(SIZE, None, np.random.default_rng(0))[index]
+    scene = scenes()[index]
     other = with_patch(scene, (top, left), PATCH, turn)
     place = np.zeros((SIZE.height, SIZE.width), dtype=bool)
     place[top : top + PATCH.height, left : left + PATCH.width] = True

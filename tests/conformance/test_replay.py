@@ -16,7 +16,7 @@ from cropaudit.conformance.observed import Observations
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.probes.crops.replay import forked
 from cropaudit.conformance.probes.guard import Guard, UserError
-from tests.conformance.test_pairing import called, maker
+from tests.conformance.test_pairing import called, guard, maker
 from tests.conformance.test_styles import library
 
 # Newer Pythons warn of forks beside threads; the copies use none.
@@ -26,10 +26,6 @@ pytestmark = [
 ]
 Draw = Callable[[], float]
 SIZE, SIDE = Size(48, 60), 12
-
-
-def guard() -> Guard:
-    return Guard("transform", None, lambda: None)
 
 
 def albumentations_draw() -> Draw:

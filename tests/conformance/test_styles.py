@@ -20,8 +20,9 @@ from cropaudit.conformance.probes.crops.codes import (
 )
 from cropaudit.conformance.probes.crops.reading import read_window
 from cropaudit.conformance.probes.crops.styles import Style, find_style, styles_named
-from cropaudit.conformance.probes.guard import Guard, UserError
+from cropaudit.conformance.probes.guard import UserError
 from cropaudit.conformance.subjects import STYLES
+from tests.conformance.test_pairing import guard
 
 SIZE = Size(40, 50)
 IMAGE, MASK = image_code(SIZE), mask_code(SIZE)
@@ -36,17 +37,13 @@ def library(name: str) -> ModuleType:
     return pytest.importorskip(name, reason=reason, exc_type=ImportError)
 
 
-def guard() -> Guard:
-    return Guard("transform", None, lambda: None)
-
-
 def style_of(transform: Any, name: str = "") -> Style:
     return find_style(transform, name, guard(), IMAGE, MASK)
 
 
 def cut(transform: Any, style: Style) -> tuple[int, int]:
     """Returns the size of one window, after it was read off image and mask alike."""
-    image, mask = style.call(transform, IMAGE, MASK, guard())
+    image, mask = style.crops(transform, IMAGE, MASK, guard())[0]
     found = read_window(read_image(image, SIZE), SIZE)
     assert found is not None
     assert found.exact
@@ -124,7 +121,7 @@ def test_timm() -> None:
 
     made = create_transform(input_size=(3, 12, 20), is_training=True)
     style = style_of(made)
-    image, mask = style.call(made, IMAGE, MASK, guard())
+    image, mask = style.crops(made, IMAGE, MASK, guard())[0]
     assert (style.name, image.shape, mask) == ("v1", (12, 20, 3), None)
 
 
@@ -180,7 +177,7 @@ def test_any_kind_of_number_is_read_and_nothing_else() -> None:
     def halved(image: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return image.to(torch.bfloat16).requires_grad_(), mask
 
-    assert style_of(halved).call(halved, IMAGE, MASK, guard())[0].dtype == np.float32
+    assert style_of(halved).crops(halved, IMAGE, MASK, guard())[0][0].dtype == np.float32
     for kind in (object, complex, "U3"):
         with pytest.raises(UserError, match="not of real numbers"):
             style_of(lambda image, mask, kind=kind: (image.astype(kind), mask), "numpy")

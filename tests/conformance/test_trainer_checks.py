@@ -87,11 +87,9 @@ class Simulated:
             broken=np.array([], dtype=np.str_),
             void=False,
             kept=np.array([], dtype=np.str_),
-            kept_change=np.array([]),
             state=np.array([], dtype=np.str_),
             state_known=True,
             empties_refused=False,
-            seconds=1.0,
         )
 
 
@@ -106,32 +104,126 @@ def words(updates, claimed=CLAIMED, level=SURE):
 
 
 def test_sound_steps_raise_no_more_alarms_than_the_level():
-    # 40 probes; at 5 % a test alarms in 2 of them, in more than 11 with a chance of 2e-6.
+    # 12 probes; at 5 % a test alarms in more than 5 of them with a chance of 2e-4, at any of some
+    # 16 tests with 3e-3; the seeds are fixed. `make study` counts alarms of whole suites.
     counts, smallest = Counter(), 1.0
-    for seed in range(40):
+    for seed in range(12):
         updates = Simulated(seed, momentum=0.9 if seed % 4 == 0 else 0.0).run()
         for check in CHECKS:
             for test in check(Observations(updates=updates), CLAIMED).tests:
                 counts[test.null] += test.p_value <= 0.05
                 smallest = min(smallest, test.p_value)
-    assert max(counts.values()) <= 11, counts
-    # 40 probes of some 16 tests: a p-value below 1e-7 has a chance of 6e-5.
-    assert smallest > 1e-7
+    assert max(counts.values()) <= 5, counts
+    # 12 probes of some 16 tests: a p-value below 1e-6 has a chance of 2e-4.
+    assert smallest > 1e-6
 
 
-class Halved(Simulated):
-    def noise(self, plan, size):
-        return super().noise(plan, size) / 2
+def broken(**hooks):
+    """Steps of which ``noise``, ``total``, ``change`` or ``clipped`` are changed by functions.
+
+    Each is given the simulation, what a sound step has there, and the plan (or the pull).
+    """
+
+    def method(name, hook):
+        def changed(self, first, second=None):
+            sound = getattr(Simulated, name)(
+                self, *((first,) if second is None else (first, second))
+            )
+            return hook(self, sound, second if name == "change" else first)
+
+        return changed
+
+    return type("Broken", (Simulated,), {name: method(name, hook) for name, hook in hooks.items()})
 
 
-class Off(Simulated):
-    def noise(self, plan, size):
-        return np.zeros(size)
+LAYERS = ProbeNet.layers()
 
 
-class Doubled(Simulated):
-    def noise(self, plan, size):
-        return 2 * super().noise(plan, size)
+def without(*kinds):
+    """Noise for all parameters but those whose names hold one of these."""
+    bare = [k for k, name in enumerate(TENSORS) if any(kind in name for kind in kinds)]
+    return broken(noise=lambda s, noise, plan: noise * ~np.isin(LAYERS, bare))
+
+
+def equal_layers(s, noise, plan):
+    one, other = (np.flatnonzero(np.equal(LAYERS, layer)) for layer in WIDE[:2])
+    noise[other] = noise[one]
+    return noise
+
+
+def lingering(s, total, plan):
+    kept, s.kept = getattr(s, "kept", 0.0), total
+    return total + 0.2 * kept
+
+
+def kind_of(plan):
+    return SCENARIOS[plan.scenario]
+
+
+Halved = broken(noise=lambda s, noise, plan: noise / 2)
+Off = broken(noise=lambda s, noise, plan: 0 * noise)
+Doubled = broken(noise=lambda s, noise, plan: 2 * noise)
+Unclipped = broken(clipped=lambda s, part, pull: pull.size / 2)
+PerLayer = broken(clipped=lambda s, part, pull: min(len(pull.tensors) ** 0.5, pull.size))
+SumClipped = broken(total=lambda s, total, plan: total / max(1.0, np.linalg.norm(total)))
+ByOwnSize = broken(change=lambda s, change, plan: change * 8 / max(1, plan.count))
+BIAS = (TENSORS.index("encoder.conv.bias"),)
+# Name: the step, the check that must find it, and by which words; more are planted in real steps
+# (see test_trainers).
+FAULTS = {
+    "halved": (Halved, "noise", "half of it"),
+    "equal layers": (broken(noise=equal_layers), "noise", "the layers get related noise"),
+    "Laplace": (
+        broken(noise=lambda s, noise, plan: s.rng.laplace(scale=0.5**0.5, size=noise.size)),
+        "noise",
+        "not normal",
+    ),
+    "divided by its own size": (
+        ByOwnSize,
+        "noise",
+        "sum and noise are divided by the number of images that came",
+    ),
+    "not the norms": (
+        without("norm"),
+        "noise",
+        "encoder.norm.weight, encoder.norm.bias get 0 times",
+    ),
+    "scaled by the loss": (
+        broken(change=lambda s, change, plan: change * (3 if kind_of(plan) == "hard" else 1)),
+        "noise",
+        "batches whose loss is high get 2.99 times the noise",
+    ),
+    "too much from 1.2 to 2 C": (
+        broken(clipped=lambda s, part, pull: part * (1.6 if 1.2 < pull.size < 2 else 1)),
+        "clipping",
+        "to the sum (C = 1)",
+    ),
+    "a bias unclipped": (
+        broken(clipped=lambda s, part, pull: 3.0 if pull.tensors == BIAS else 1.0),
+        "clipping",
+        "an image that pulls at encoder.conv.bias adds 2.99 C",
+    ),
+    # Noised for one image: many images add no more than one.
+    "sign before the noise": (
+        broken(total=lambda s, total, plan: np.sign(total)),
+        "clipping",
+        "what is summed is not each image's clipped gradient",
+    ),
+    "mean before the noise": (
+        broken(total=lambda s, total, plan: 8 * total / max(1, plan.count)),
+        "clipping",
+        "divided by the number of images that came, before the noise",
+    ),
+    "unclipped": (Unclipped, "clipping", "not clipped"),
+    "lingering": (broken(total=lingering), "update", "comes back in the next step"),
+    "drifting": (broken(change=lambda s, change, plan: change + 0.01), "update", "drift"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults_are_found_by_their_check(name):
+    kind, check, said = FAULTS[name]
+    assert said in words(kind(seed=3).run())[check]
 
 
 def test_more_noise_than_claimed_is_told_and_is_no_failure():
@@ -143,192 +235,6 @@ def test_more_noise_than_claimed_is_told_and_is_no_failure():
     assert not noise.check(Observations(updates=Simulated(seed=3).run()), CLAIMED).differs
 
 
-class Skipped(Simulated):
-    def noise(self, plan, size):
-        return super().noise(plan, size) * (plan.count > 0)
-
-
-class ByMicrobatch(Simulated):
-    def noise(self, plan, size):
-        return super().noise(plan, size) * max(1, plan.count / 8) ** 0.5
-
-
-class Repeated(Simulated):
-    def noise(self, plan, size):
-        return np.random.default_rng(7).standard_normal(size)
-
-
-class EqualLayers(Simulated):
-    def noise(self, plan, size):
-        found = super().noise(plan, size)
-        layer = ProbeNet.layers()
-        found[layer == WIDE[1]] = found[layer == WIDE[0]]
-        return found
-
-
-class Laplace(Simulated):
-    def noise(self, plan, size):
-        return self.rng.laplace(scale=0.5**0.5, size=size)
-
-
-class Unclipped(Simulated):
-    def clipped(self, pull):
-        return pull.size / 2
-
-
-class PerLayer(Simulated):
-    def clipped(self, pull):
-        return min(len(pull.tensors) ** 0.5, pull.size)
-
-
-class SumClipped(Simulated):
-    def total(self, plan, size):
-        found = super().total(plan, size)
-        return found / max(1.0, np.linalg.norm(found))
-
-
-class ByOwnSize(Simulated):
-    def change(self, noisy, plan):
-        return 0.1 * noisy / max(1, plan.count)
-
-
-class ByPasses(Simulated):
-    def change(self, noisy, plan):
-        return super().change(noisy, plan) / (2 if plan.count > 1 else 1)
-
-
-class Weights(Simulated):
-    """No noise for parameters of one dimension."""
-
-    def noise(self, plan, size):
-        narrow = [k for k, name in enumerate(TENSORS) if "bias" in name or "norm" in name]
-        return super().noise(plan, size) * ~np.isin(ProbeNet.layers(), narrow)
-
-
-class Unnamed(Simulated):
-    """No noise for the normalisation."""
-
-    def noise(self, plan, size):
-        norm = [k for k, name in enumerate(TENSORS) if "norm" in name]
-        return super().noise(plan, size) * ~np.isin(ProbeNet.layers(), norm)
-
-
-class LargeOnly(Simulated):
-    """Noise for parameters of a thousand weights and more."""
-
-    def noise(self, plan, size):
-        return super().noise(plan, size) * (np.bincount(ProbeNet.layers())[ProbeNet.layers()] > 999)
-
-
-class Sparse(Simulated):
-    """The loudest coordinates leave without noise."""
-
-    def noise(self, plan, size):
-        total = np.abs(self.total(plan, size))
-        return super().noise(plan, size) * (total <= 0.1 * total.max())
-
-
-class LossGuard(Simulated):
-    def change(self, noisy, plan):
-        return super().change(noisy, plan) * (SCENARIOS[plan.scenario] != "hard")
-
-
-class LossScaled(Simulated):
-    """The learning rate follows the loss of the batch."""
-
-    def change(self, noisy, plan):
-        return super().change(noisy, plan) * (3 if SCENARIOS[plan.scenario] == "hard" else 1)
-
-
-class NormGuard(Simulated):
-    """A batch with an outlier in it is left out, noise and all."""
-
-    def change(self, noisy, plan):
-        return super().change(noisy, plan) * all(pull.size < 1e7 for pull in plan.pulls)
-
-
-class Late(Simulated):
-    """Clips to C what is beyond 10 C."""
-
-    def clipped(self, pull):
-        return 1.0 if pull.size > 10 else pull.size
-
-
-class Bump(Simulated):
-    """Weighs by a factor that is too large between 1.2 and 2 C."""
-
-    def clipped(self, pull):
-        return super().clipped(pull) * (1.6 if 1.2 < pull.size < 2 else 1)
-
-
-class BiasUnclipped(Simulated):
-    def clipped(self, pull):
-        return 3.0 if pull.tensors == (TENSORS.index("encoder.conv.bias"),) else 1.0
-
-
-class MeanBeforeNoise(Simulated):
-    def total(self, plan, size):
-        return 8 * super().total(plan, size) / max(1, plan.count)
-
-
-class SignBeforeNoise(Simulated):
-    """The sign of the clipped sum, noised for one image: many images add no more than one."""
-
-    def total(self, plan, size):
-        return np.sign(super().total(plan, size))
-
-
-class Lingering(Simulated):
-    kept = 0.0
-
-    def total(self, plan, size):
-        found = super().total(plan, size)
-        self.kept, kept = found, self.kept
-        return found + 0.2 * kept
-
-
-class Drifting(Simulated):
-    def change(self, noisy, plan):
-        return super().change(noisy, plan) + 0.01
-
-
-FAULTS = [
-    (Halved, "noise", "half of it"),
-    (Off, "noise", "no noise at all"),
-    (Skipped, "noise", "8 of 165 steps add no noise: those on empty batches (8 of 8)"),
-    (ByMicrobatch, "noise", "times the noise of the others"),
-    (Repeated, "noise", "seed the generator once"),
-    (EqualLayers, "noise", "the layers get related noise"),
-    (Laplace, "noise", "not normal"),
-    (ByOwnSize, "noise", "sum and noise are divided by the number of images that came"),
-    (ByPasses, "noise", "Opacus divides by the number of backward passes"),
-    (Weights, "noise", "encoder.conv.bias, encoder.norm.weight, encoder.norm.bias"),
-    (Unnamed, "noise", "encoder.norm.weight, encoder.norm.bias get 0 times"),
-    (LargeOnly, "noise", "get 0 times the noise of the others"),
-    (Sparse, "noise", "coordinates that images pull at need the same noise"),
-    (LossGuard, "noise", "batches whose loss is high (4 of 4)"),
-    (LossScaled, "noise", "batches whose loss is high get 2.99 times the noise"),
-    (NormGuard, "noise", "steps add no noise: those on"),
-    (Late, "clipping", "adds 8"),
-    (Bump, "clipping", "to the sum (C = 1)"),
-    (BiasUnclipped, "clipping", "an image that pulls at encoder.conv.bias adds 2.99 C"),
-    (SignBeforeNoise, "clipping", "what is summed is not each image's clipped gradient"),
-    (MeanBeforeNoise, "clipping", "divided by the number of images that came, before the noise"),
-    (Unclipped, "clipping", "not clipped"),
-    (PerLayer, "clipping", "each layer is clipped by itself"),
-    (SumClipped, "clipping", "clip before summing"),
-    (Lingering, "update", "comes back in the next step"),
-    (Drifting, "update", "drift"),
-]
-
-
-@pytest.mark.parametrize(
-    ("kind", "check", "said"), FAULTS, ids=lambda x: getattr(x, "__name__", "")
-)
-def test_faults_are_found_by_their_check(kind, check, said):
-    assert said in words(kind(seed=3).run())[check]
-
-
 @pytest.mark.parametrize("sigma", [0.3, 3.0])
 def test_halved_noise_is_found_at_other_multipliers(sigma):
     claimed = replace(CLAIMED, noise_multiplier=sigma)
@@ -337,11 +243,10 @@ def test_halved_noise_is_found_at_other_multipliers(sigma):
 
 
 def test_a_small_lack_of_noise_is_found_as_often_as_said():
-    # 10 % less; the stated 99 % reach of this small probe is below that. 20 probes: the chance of
-    # a miss is at most 1 in 5, the seeds are fixed.
-    claimed = replace(CLAIMED, noise_multiplier=1.0)
-    found = [words(Simulated(seed, sigma=0.9).run(), claimed)["noise"] for seed in range(20)]
-    assert sum(bool(item) for item in found) >= 19
+    # 10 % less; the stated 99 % reach of this small probe is below that. 8 probes: the chance of
+    # two misses is at most 1 in 300, the seeds are fixed.
+    found = [words(Simulated(seed, sigma=0.9).run())["noise"] for seed in range(8)]
+    assert sum(bool(item) for item in found) >= 7
 
 
 def test_momentum_by_hand_is_named_and_not_condemned():
@@ -351,11 +256,10 @@ def test_momentum_by_hand_is_named_and_not_condemned():
 
 
 def test_shares_of_c_for_each_layer_are_sound():
-    class Shares(Simulated):
-        def clipped(self, pull):
-            return min((len(pull.tensors) / len(TENSORS)) ** 0.5, pull.size)
-
-    assert not any(words(Shares().run()).values())
+    share = broken(
+        clipped=lambda s, part, pull: min((len(pull.tensors) / len(TENSORS)) ** 0.5, pull.size)
+    )
+    assert not any(words(share().run()).values())
 
 
 def test_noise_and_clipping_scaled_alike_are_told_but_not_condemned():
@@ -389,68 +293,41 @@ def test_claimed_absence_of_noise_is_exact():
     assert words(SumClipped(sigma=0).run(), claimed)["clipping"]
 
 
-class Dropped(Simulated):
-    """Leaves out images beyond C: adds C at most."""
-
-    def clipped(self, pull):
-        return pull.size if pull.size <= 1 else 0.0
-
-
-class AutoScaled(Simulated):
-    """AUTO-S: C / (norm + 0.01)."""
-
-    def clipped(self, pull):
-        return pull.size / (pull.size + 0.01)
+# Leaves out images beyond C: adds C at most.
+Dropped = broken(clipped=lambda s, part, pull: pull.size if pull.size <= 1 else 0.0)
+AutoScaled = broken(clipped=lambda s, part, pull: pull.size / (pull.size + 0.01))
+Normalised = broken(clipped=lambda s, part, pull: 1.0)
 
 
-class Normalised(Simulated):
-    def clipped(self, pull):
-        return 1.0
-
-
-class NormLimited(Simulated):
+def limited(s, change, plan):
     """clip_grad_norm_ on the noisy gradient."""
-
-    def change(self, noisy, plan):
-        return super().change(noisy * min(1, 20 / np.linalg.norm(noisy)), plan)
+    return change * min(1, 0.25 / np.linalg.norm(change))
 
 
-class Decaying(Simulated):
+def decaying(s, change, plan):
     """A schedule by hand: the rate falls tenfold."""
-
-    done = 0
-
-    def change(self, noisy, plan):
-        self.done += 1
-        return super().change(noisy, plan) * 0.99**self.done
+    s.done = getattr(s, "done", 0) + 1
+    return change * 0.99**s.done
 
 
-@pytest.mark.parametrize(
-    ("kind", "check", "said"),
-    [
-        (
-            Simulated,
-            clipping.check,
-            "times the one from which on it is cut (12 % apart from 0.5 to 4",
-        ),
-        (Simulated, clipping.check, "smaller ones grow with their size, larger ones are clipped"),
-        (Dropped, clipping.check, "gradients above C are left out, not clipped: bounded by C"),
-        (AutoScaled, clipping.check, "sizes of its gradient"),
-        (Normalised, clipping.check, "every gradient is scaled to one norm"),
-        (NormLimited, noise.check, "cut to a norm of 0.25 after the noise: post-processing"),
-        (Decaying, noise.check, "multiplied alike, changing slowly"),
-    ],
-)
-def test_other_rules_that_are_sound_pass_and_are_named(kind, check, said):
-    for seed in range(3):
+NormLimited = broken(change=limited)
+NAMED = [
+    (Simulated, clipping, "times the one from which on it is cut (12 % apart from 0.5 to 4"),
+    (Simulated, clipping, "smaller ones grow with their size, larger ones are clipped"),
+    (Dropped, clipping, "gradients above C are left out, not clipped: bounded by C"),
+    (AutoScaled, clipping, "sizes of its gradient"),
+    (Normalised, clipping, "every gradient is scaled to one norm"),
+    (NormLimited, noise, "cut to a norm of 0.25 after the noise: post-processing"),
+    (broken(change=decaying), noise, "multiplied alike, changing slowly"),
+]
+
+
+@pytest.mark.parametrize(("kind", "module", "said"), NAMED)
+def test_other_rules_that_are_sound_pass_and_are_named(kind, module, said):
+    for seed in range(2):
         found = kind(seed=seed).run()
         assert not any(words(found).values())
-        assert said in check(Observations(updates=found), CLAIMED).evidence
-
-
-class NormLimitedHalved(NormLimited):
-    def noise(self, plan, size):
-        return super().noise(plan, size) / 2
+        assert said in module.check(Observations(updates=found), CLAIMED).evidence
 
 
 def test_images_left_out_are_no_more_noise_where_the_scale_is_open():
@@ -461,16 +338,13 @@ def test_images_left_out_are_no_more_noise_where_the_scale_is_open():
 
 
 def test_too_little_noise_is_found_behind_a_limit_of_the_norm():
-    assert "half of it" in words(NormLimitedHalved(seed=3).run())["noise"]
+    halved = broken(change=limited, noise=lambda s, noise, plan: noise / 2)
+    assert "half of it" in words(halved(seed=3).run())["noise"]
 
 
 @pytest.mark.parametrize("cut", [np.sign, lambda noisy: np.clip(noisy, -1, 1)])
 def test_signs_and_values_cut_after_the_noise_are_unclear_by_name(cut):
-    class Cut(Simulated):
-        def change(self, noisy, plan):
-            return super().change(cut(noisy), plan)
-
-    found = Cut().run()
+    found = broken(change=lambda s, change, plan: 0.1 * cut(change * 80) / 8)().run()
     assert not any(words(found).values())
     for check in (noise.check, clipping.check):
         assert "post-processing" in check(Observations(updates=found), CLAIMED).undecided
@@ -489,7 +363,7 @@ def test_dividing_by_a_public_batch_size_is_sound():
 def test_what_a_poisson_batch_size_shows_costs_privacy():
     """The average divergence at b / N over b ~ Binomial(N, q) is above that at q: slow oracle."""
     records, rate, sigma = 100, 0.08, 1.2
-    x = np.linspace(-15, 15, 200_001)
+    x = np.linspace(-15, 15, 20_001)
 
     def divergence(r, gamma):
         up = (1 - r) * norm.pdf(x, 0, sigma) + r * norm.pdf(x, 1, sigma)
@@ -523,7 +397,7 @@ def test_a_deviation_for_a_multiplier_is_named_beside_what_else_it_may_be(bound,
 def test_state_that_holds_images_fails_by_its_name():
     found = Simulated().run()
     names = np.array(["bank"])
-    kept = replace(found, kept=names, kept_change=np.array([1e-9]), state=names)
+    kept = replace(found, kept=names, state=names)
     assert "keeps what images show in bank" in words(kept)["kept state"]
     assert not any(words(replace(found, state=names)).values())
     assert kept_state.check(
@@ -553,7 +427,7 @@ def test_without_a_trainer_the_checks_are_skipped():
 SOUND = Simulated(seed=11).run()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(factor=st.floats(1e-6, 1e6), sign=st.sampled_from([-1, 1]))
 def test_verdicts_do_not_depend_on_units(factor, sign):
     open_units = replace(CLAIMED, learning_rate=None)

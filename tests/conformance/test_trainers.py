@@ -59,7 +59,7 @@ NAMED = {
     "deviation-for-multiplier": "a deviation was passed as multiplier",
     "noise-skipped-on-empty": "those on empty batches (6 of 6)",
     "noise-repeated": "seed the generator once",
-    "noise-divided-twice": "divided by the batch size of 8 once too often",
+    "noise-divided-twice": "divided by the batch size of 16 once too often",
     "noise-per-microbatch": "times the noise of the others",
     "clip-off": "gradients are not clipped",
     "clip-of-mean": "clip before summing",
@@ -212,7 +212,7 @@ def test_noise_from_a_generator_of_its_own_leaves_the_state_unclear():
     class Secure(LoopStep):
         source = torch.Generator()
 
-        def noisy(self, total, count):
+        def noisy(self, total):
             return total + torch.randn(total.shape, generator=self.source)
 
     updates, _ = step_of(Secure)

@@ -25,16 +25,12 @@ from cropaudit.conformance.probes.crops.codes import DIGITS, WIDE, image_code, m
 from cropaudit.conformance.probes.crops.replay import forked, replay_of, restoring
 from cropaudit.conformance.probes.crops.styles import find_style
 from cropaudit.conformance.probes.crops.transform import probe_windows
-from cropaudit.conformance.probes.guard import Guard, UserError
+from cropaudit.conformance.probes.guard import UserError
 from cropaudit.conformance.suite import examine
-from tests.conformance.test_pairing import SIDE, SIZE, Array, Cropping, Pair, called
+from tests.conformance.test_pairing import SIDE, SIZE, Array, Cropping, Pair, called, guard
 from tests.conformance_draws import IMAGE, claim, crop_draws, draws_of, found, pairs_of
 
 LARGE = Size(300, 520)
-
-
-def guard() -> Guard:
-    return Guard("transform", None, lambda: None)
 
 
 # Masks of bytes.

@@ -13,16 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.conformance.checks.windows.independence import check
 from cropaudit.conformance.checks.windows.relations import relations, windows
 from cropaudit.conformance.observations.draws import Draws
 from cropaudit.conformance.observed import Observations
 from cropaudit.conformance.outcome import Finding, decide
 from cropaudit.conformance.pipeline_claim import PipelineClaim
+from tests.conformance_draws import draws_of
 
 RECORDS, B, EPOCHS, STEPS = 64, 8, 6, 8
 N = RECORDS * EPOCHS
-RUNS = 200
+RUNS = 60
 EPOCH = np.repeat(np.arange(EPOCHS), RECORDS)
 STEP = np.repeat(np.arange(EPOCHS * STEPS), B)
 SLOT = np.tile(np.arange(B), EPOCHS * STEPS)
@@ -30,15 +32,7 @@ SLOT = np.tile(np.arange(B), EPOCHS * STEPS)
 
 def draws(origins: np.ndarray, **rest) -> Draws:
     """Windows of 32 pixels at these origins, shape (n, 2), as of consecutive calls."""
-    n = len(origins)
-    number, flag = np.full(n, -1), np.zeros(n, dtype=bool)
-    names = {"skewed": flag, "blank": flag, "flipped_rows": flag, "flipped_columns": flag}
-    names |= {"label_decoded": flag, "label_aligned": flag, "decoded": ~flag}
-    names |= {"top": origins[:, 0], "left": origins[:, 1], "slack": number + 1}
-    names |= {"height": number + 33, "width": number + 33, "padding": number + 1}
-    names |= {"label_shift": number + 1, "record": number, "epoch": number + 1}
-    names |= {"step": number, "slot": number, "worker": number}
-    return Draws(image_height=48, image_width=64, **(names | rest))
+    return draws_of(Size(48, 64), origins[:, 0], origins[:, 1], 32, 32, **rest)
 
 
 def loader(rng: np.random.Generator, origins: np.ndarray, workers: int = 0) -> Draws:
@@ -66,7 +60,7 @@ def finding(seen: Observations) -> Finding:
 @pytest.mark.parametrize("law", [uniform, biased, large])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_independent_windows_of_a_loader_pass_whatever_their_law(law, workers: int) -> None:
-    rng, runs = np.random.default_rng(0), RUNS // 4
+    rng, runs = np.random.default_rng(0), RUNS // 3
     alarms = sum(
         finding(Observations(loader_draws=loader(rng, law(rng), workers))).status != "pass"
         for _ in range(runs)
@@ -131,9 +125,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_are_found_and_named(fault) -> None:
-    """Three runs each, all found at the least p-value of 9999 permutations, times six tests."""
+    """Two runs each, all found at the least p-value of 9999 permutations, times six tests."""
     rng = np.random.default_rng(2)
-    for _ in range(3):
+    for _ in range(2):
         found = finding(Observations(loader_draws=fault(rng)))
         assert found.status == "fail"
         assert found.p_value <= 7e-4
@@ -177,11 +171,11 @@ def test_few_windows_are_undecided_and_none_are_skipped() -> None:
 
 
 def test_stated_power_is_reached() -> None:
-    """Of 40 runs as many are found as a probability of 0.95 gives; falsely fewer in 1 of 1000."""
+    """Of 15 runs as many are found as a probability of 0.95 gives; falsely fewer in 1 of 1000."""
     rng, found = np.random.default_rng(7), 0
     words = check(Observations(loader_draws=loader(rng, large(rng))), PipelineClaim()).power
     share = float(words.split("equal in ")[1].split("%")[0]) / 100 + 0.001
-    for _ in range(40):
+    for _ in range(15):
         seen = loader(rng, large(rng))
         relation = next(item for item in relations(seen) if "same record" in item.of)
         top, left = seen.top.copy(), seen.left.copy()
@@ -193,7 +187,7 @@ def test_stated_power_is_reached() -> None:
             Observations(loader_draws=replace(seen, top=top, left=left)), PipelineClaim()
         ).tests
         found += next(test.p_value for test in tests if "same record" in test.null) <= 1e-3
-    assert found >= stats.binom.ppf(1e-3, 40, 0.95)
+    assert found >= stats.binom.ppf(1e-3, 15, 0.95)
 
 
 @settings(max_examples=50, deadline=None)

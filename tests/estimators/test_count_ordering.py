@@ -89,13 +89,6 @@ def assert_nested(sets: list[np.ndarray]) -> None:
         assert np.all(sets[large] <= sets[small])
 
 
-@pytest.mark.parametrize("name", CURVES)
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (9, 9), (4, 17), (17, 4)])
-def test_the_order_by_one_curve_is_nested(name: str, n: int, m: int) -> None:
-    curve = CURVES[name]
-    assert_nested(every_set(n, m, lambda counts: CountOrdering(curve, distance(counts, curve))))
-
-
 @pytest.mark.parametrize("limited", [False, True])
 @pytest.mark.parametrize("level", [0.3, 0.05])
 @pytest.mark.parametrize(("n", "m"), [(9, 9), (4, 17), (17, 4)])
@@ -143,12 +136,3 @@ def test_blocks_hold_every_number_of_alarms_and_stay_narrow(m: int) -> None:
     assert np.all(np.diff(blocks) >= 1)
     assert blocks[-1] >= m - math.sqrt(m) / 6
     assert np.all(np.diff(blocks) <= np.maximum(1, 2 + np.sqrt(blocks[:-1]) / 20))
-
-
-def test_counts_of_any_size_have_a_place() -> None:
-    """No warning, and no more memory than 12 deviations of a million trials."""
-    for counts in (Counts(1, 10**6, 1, 10**6), Counts(10**6, 1, 10**6, 0), Counts(1, 1, 1, 1)):
-        assert 0 <= distance(counts, approximate_dp(700.0, 0.0)) <= 12
-    sure = Counts(10**6, 10**6, 10**6, 0)
-    assert distance(sure, CURVES["blind"]) == 12
-    assert extreme_hits(sure, CountOrdering(CURVES["blind"], 12.0), alarm_blocks(10**6)[:50])[0] > 0

@@ -84,15 +84,6 @@ def test_members_are_the_mechanism_at_other_values(axis: Axis) -> None:
         assert family.value(high) == pytest.approx(1 / module._LOUDER, rel=1e-3)
 
 
-def test_a_certain_crop_is_the_loudest_of_its_axis() -> None:
-    family = Family(PoissonPatch(1.0, 0.1, 1.0, 5), DELTA, INCLUSION)
-    assert family.span[1] == 0
-    assert family.value(0) == 1.0
-    rare = Family(PoissonPatch(1.0, 0.1, 1e-7, 5), DELTA, INCLUSION)
-    assert rare.span[0] == 0
-    assert rare.value(0) == 1e-7
-
-
 @pytest.mark.parametrize("index", [-900, -100, 0, 100, 500])
 def test_curve_and_epsilon_bracket_the_game(index: int) -> None:
     """The curve lies above a far finer composition, epsilon below it."""
@@ -170,14 +161,6 @@ def test_orders_of_the_worlds() -> None:
     assert seen == [False, both[0][0] < height, both[1][0] < height]
 
 
-def test_the_other_order_is_the_mirrored_curve() -> None:
-    """Q against P: what is a false positive becomes a hit (self-dual up to the grids)."""
-    forward, backward = Family(FIXED, DELTA).allowed(0)
-    fpr = np.linspace(0.02, 0.9, 20)
-    tpr = forward(fpr)
-    assert backward(1 - tpr) == pytest.approx(1 - fpr, abs=5e-3)
-
-
 def brute_noiseless(mechanism: PatchMechanism, fpr: float, *, exchanged: bool) -> float:
     """Neyman and Pearson over all 3^T sequences of means."""
     pair, steps = mechanism.pair(), mechanism.compositions
@@ -233,15 +216,6 @@ def test_noise_never_helps(mechanism: PatchMechanism) -> None:
     for index, smear in ((0, 1e-9), (400, 5e-4), (1000, 0.11)):
         for curve, limit in zip(family.allowed(index), family.limits(), strict=True):
             assert np.all(curve(FPR) <= limit(FPR) + smear)
-
-
-@pytest.mark.parametrize("order", ["either", "forward"])
-@pytest.mark.parametrize("axis", [NOISE, INCLUSION, RATE])
-def test_what_no_member_allows_is_outside(axis: Axis, order: str) -> None:
-    """All hits and no alarms: with noise 1 even a certain crop errs, as do 30 noiseless steps."""
-    family = Family(PoissonPatch(1.0, 0.05, 0.1, 30), DELTA, axis, order)
-    found = family.loudest_rejected(lambda curve: float(curve(np.array([1e-9]))[0]) < 0.999)
-    assert found == Rejected(math.inf, None, outside=True)
 
 
 @pytest.mark.parametrize(

@@ -166,14 +166,6 @@ def test_pins_of_the_median_ratio(mechanism: PatchMechanism, trials: int, wanted
     assert wanted <= MechanismFdp(family).rejected([seen], 0.05).epsilon / family.epsilon(0) <= 1
 
 
-def test_power_in_nearly_all_games() -> None:
-    """5,000 trials a world find over half of epsilon in 99.99% of games. A quadrature."""
-    family = FAMILIES[POISSON, "forward"]
-    seen = likely_hits(Counts(5000, 5000, 0, 499, True), attained(POISSON), 0.9999)
-    bound = MechanismFdp(family).found([seen], DELTA, 0.05).epsilon
-    assert 0.5 * family.epsilon(0) <= bound <= family.epsilon(0)
-
-
 @pytest.mark.parametrize("ranked", [True, False])
 def test_bounds_rise_with_hits_until_no_member_fits(ranked: bool) -> None:
     estimator = MechanismFdp(FAMILIES[FIXED, "either"])
@@ -230,22 +222,6 @@ def test_claims_are_contradicted_where_the_bound_lies_above_them(order: str, ran
     assert values == sorted(values)
 
 
-@pytest.mark.parametrize("ranked", [True, False])
-def test_one_trial_and_no_hit_say_nothing(ranked: bool) -> None:
-    estimator = MechanismFdp(FAMILIES[POISSON, "either"])
-    for counts in (Counts(1, 1, 1, 0, ranked), Counts(1, 1, 0, 0, ranked)):
-        assert estimator.found([counts], DELTA, 0.05).epsilon == 0
-    assert estimator.found([Counts(900, 900, 0, 3, ranked)], DELTA, 0.05).epsilon == 0
-
-
-def test_best_is_the_test_that_rejects_the_loudest_member() -> None:
-    estimator = MechanismFdp(FAMILIES[POISSON, "forward"])
-    seen = (60, 1), (160, 39), (300, 240)
-    tests = [Counts(400, 400, hits, alarms, True) for hits, alarms in seen]
-    found = [estimator.rejected([test], 0.05).epsilon for test in tests]
-    assert estimator.best(tests, DELTA, 0.05) == int(np.argmax(found))
-
-
 @pytest.mark.parametrize("sigma", [0.1, 0.05, 0.03, 0.02])
 def test_epsilon_of_the_loudest_members_is_right(sigma: float) -> None:
     """Losses beyond 745, where e^-epsilon vanishes: Balle and Wang (2018), theorem 8, in logs."""
@@ -254,16 +230,3 @@ def test_epsilon_of_the_loudest_members_is_right(sigma: float) -> None:
     heads = log_ndtr(1 / sigma - epsilon * sigma / 2)
     tails = epsilon + log_ndtr(-1 / sigma - epsilon * sigma / 2)
     assert math.exp(heads) - math.exp(tails) == pytest.approx(DELTA, rel=0.05)
-
-
-def test_what_it_says_of_itself() -> None:
-    estimator = MechanismFdp(FAMILIES[POISSON, "forward"])
-    assert (estimator.name, estimator.validity) == ("mechanism-f-dp", "model-based")
-    assert "at another value" in estimator.assumes
-    seen = Counts(1000, 1000, 300, 99, ranked=True)
-    noisy = estimator.found([seen], DELTA, 0.05)
-    assert noisy.axis == "noise multiplier"
-    assert noisy.limit is not None
-    assert 0 < noisy.limit < 3
-    crop = MechanismFdp(Family(POISSON, DELTA, "inclusion probability"))
-    assert crop.found([seen], DELTA, 0.05).axis == "inclusion probability"

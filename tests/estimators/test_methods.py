@@ -172,9 +172,6 @@ def test_p_values_of_curves_hold_at_their_level(method: HypothesisTest) -> None:
     assert rejected <= binom.isf(1e-5, 20, level)
 
 
-FEW = st.sampled_from([-np.inf, -1.0, 0.0, 0.3, 0.7, 1.0, np.inf])
-
-
 @pytest.mark.parametrize("method", METHODS, ids=name)
 @settings(max_examples=4, deadline=None)
 @given(data=st.data())
@@ -187,16 +184,6 @@ def test_caps_are_never_exceeded(method: HypothesisTest, data: st.DataObject) ->
     bound = method.bound(Scores.of(member, nonmember), DELTA, 0.1, 0)
     assert bound.epsilon >= 0
     assert bound.cap is None or bound.epsilon <= bound.cap + 1e-9
-
-
-@pytest.mark.parametrize("estimator", [JointTest(), ClopperPearson()], ids=name)
-@pytest.mark.parametrize("policy", [Ranks((0.02,)), Ranks(), Given(0.5), Split()], ids=name)
-def test_perfect_scores_reach_their_cap(estimator, policy: Policy) -> None:
-    perfect = Scores.of([np.inf] * 100, [-np.inf] * 100)
-    bound = ThresholdMethod(estimator, policy).bound(perfect, DELTA, 0.05, 0)
-    assert bound.cap is not None
-    assert bound.cap * (1 - 1e-4) <= bound.epsilon <= bound.cap
-    assert bound.epsilon > 1
 
 
 def test_a_family_has_no_cap_where_perfect_scores_are_beyond_it() -> None:
@@ -290,17 +277,6 @@ def test_detectable_epsilons_are_found_as_often_as_promised(
         assert found >= binom.ppf(1e-5, games, 0.9)
 
 
-def test_more_is_needed_at_smaller_levels_and_with_fewer_trials() -> None:
-    method, truth = ThresholdMethod(JointTest(), Ranks((0.2,), "both")), ApproximateTruth(0.01)
-    plain = method.detectable((100, 60), truth, 0.05)
-    others = [
-        method.detectable((100, 60), truth, 0.002),
-        method.detectable((60, 90), truth, 0.05),
-    ]
-    assert plain is not None
-    assert all(other is not None and other > plain for other in others)
-
-
 def test_hardly_any_trials_detect_nothing() -> None:
     for method in (METHODS[0], ThresholdMethod(MechanismFdp(FORWARD), Ranks((0.1,)))):
         assert method.detectable((1, 1), ApproximateTruth(0.0), 0.05) is None
@@ -313,17 +289,6 @@ def test_ranks_of_lows_need_a_family_of_either_order(sides) -> None:
     with pytest.raises(InputError, match="order must be either for ranks of lows, got forward"):
         ThresholdMethod(MechanismFdp(FORWARD), Ranks((0.1,), sides))
     assert ThresholdMethod(MechanismFdp(EITHER), Ranks((0.1,), sides)).name == "mechanism-f-dp"
-
-
-@pytest.mark.parametrize("exact", [False, True])
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (30, 30), (100, 3000)])
-def test_planned_rate_is_a_rank_and_depends_on_the_plan_alone(n: int, m: int, exact: bool) -> None:
-    rate = planned_rate(FORWARD, (n, m), 0.05, exact=exact)
-    assert 1 / m <= max(rate, 1 / m) <= 1.0
-    assert 1 <= max(1, round(rate * m)) <= m
-    assert (
-        planned_rate(Family(MECHANISM, DELTA, order="forward"), (n, m), 0.05, exact=exact) == rate
-    )
 
 
 def test_planned_rate_is_better_than_its_neighbours() -> None:

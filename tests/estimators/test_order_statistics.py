@@ -5,8 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
@@ -15,7 +13,6 @@ from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
 from cropaudit.errors import InputError
 from cropaudit.estimators.evidence import Guesses
 from cropaudit.estimators.gaussian import gdp_epsilon
-from cropaudit.estimators.one_run.guessing import Ends
 from cropaudit.estimators.one_run.order_statistics import (
     OrderStatistics,
     Sureness,
@@ -25,7 +22,7 @@ from cropaudit.estimators.one_run.order_statistics import (
 )
 from cropaudit.estimators.scores import Scores
 from cropaudit.estimators.trials.family import Family
-from cropaudit.estimators.trials.rate_test import TradeOff, approximate_dp
+from cropaudit.estimators.trials.rate_test import TradeOff
 from tests.guesses import surest
 
 POISSON = Family(PoissonPatch(1.0, 0.1, 0.3, 100), 1e-5)
@@ -74,22 +71,6 @@ def test_p_value_is_that_of_all_that_may_be_seen(canaries: int, made: int) -> No
         assert tail[wrong] - 1e-12 <= found <= tail[wrong] + 0.01
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 300), st.floats(0, 1), st.floats(0, 1), st.floats(0, 5))
-def test_where_all_are_equally_sure_it_is_binomial(
-    canaries: int, guessed: float, right: float, epsilon: float
-) -> None:
-    """(epsilon, 0)-DP allows 1 / (1 + e^epsilon) wrong and no more, however few are guessed."""
-    made = max(1, round(guessed * canaries))
-    guesses = Guesses(canaries, made, round(right * made))
-    expected = binom.cdf(made - guesses.right, made, 1 / (1 + math.exp(epsilon)))
-    both = np.array([math.exp(epsilon), 1.0]), np.array([1.0, math.exp(epsilon)])
-    exact = Sureness.of_masses(*(mass / (1 + math.exp(epsilon)) for mass in both))
-    assert p_value(guesses, exact) == pytest.approx(expected, rel=1e-6, abs=1e-12)
-    tabulated = Sureness.above(approximate_dp(epsilon, 0.0))
-    assert expected * (1 - 1e-6) <= p_value(guesses, tabulated) <= 1.2 * expected + 1e-9
-
-
 @pytest.mark.parametrize("mu", [0.02, 0.5, 1.0, 3.0])
 def test_tables_enclose_a_gaussian(mu: float) -> None:
     """The mean error of all is Phi(-mu / 2); of the surest, an average over |z|."""
@@ -113,26 +94,6 @@ def test_published_pin_of_a_gaussian() -> None:
         against = p_value(guesses, Sureness.above(gaussian(mu))) <= 0.05
         low, high = (mu, high) if against else (low, mu)
     assert 4.1371 - 1e-3 < gdp_epsilon(low, 1e-5) <= 4.1371
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(2, 400), st.floats(0.01, 1), st.floats(0.5, 1), st.floats(0.1, 3))
-def test_louder_curves_are_harder_to_reject(
-    canaries: int, guessed: float, right: float, mu: float
-) -> None:
-    made = max(1, round(guessed * canaries))
-    guesses = Guesses(canaries, made, round(right * made))
-    found = [p_value(guesses, Sureness.above(gaussian(m))) for m in (mu, 1.1 * mu, 2 * mu)]
-    assert found[0] <= found[1] * (1 + 1e-9)
-    assert found[1] <= found[2] * (1 + 1e-9)
-
-
-@pytest.mark.parametrize("family", [POISSON, FIXED])
-def test_order_of_the_worlds_does_not_matter(family: Family) -> None:
-    """The two parts of a curve are rounded apart, and agree in sureness."""
-    one, other = (Sureness.above(curve) for curve in family.allowed(0))
-    share = np.geomspace(1e-3, 1, 20)
-    assert one.error(share) == pytest.approx(other.error(share), rel=0.02, abs=1e-5)
 
 
 def test_p_values_are_uniform_under_the_best_guesser() -> None:
@@ -170,19 +131,6 @@ def test_coverage_is_exact_for_the_best_guesser(family: Family) -> None:
         assert found.epsilon <= family.epsilon(0)
 
 
-def test_coverage_from_scores_on() -> None:
-    """Summed log-likelihood ratios of the pair, two policies. False-failure rate at most 2e-4."""
-    family = Family(PoissonPatch(0.7, 0.2, 0.5, 5), 1e-5)
-    rng, pair, above = np.random.default_rng(12), family.mechanism.pair(), np.zeros(2)
-    for _ in range(120):
-        bits = rng.integers(2, size=150)
-        scores = Scores.labelled(ratios(pair, 5, bits, rng), bits)
-        for i, made in enumerate((surest(scores, 0.4), Ends(0.4).guesses(scores))):
-            found = OrderStatistics(family).epsilon(made, 1e-5, 0.1)
-            above[i] += found.epsilon > family.epsilon(0)
-    assert above.max() <= binom.isf(1e-4, 120, 0.1)
-
-
 def test_likely_right_is_reached() -> None:
     """By the best guesser, from scores on. False-failure rate at most 1e-4."""
     rng, games, hits = np.random.default_rng(13), 1000, 0
@@ -218,19 +166,6 @@ def test_power_from_scores_on() -> None:
     scores = Scores.labelled(ratios(family.mechanism.pair(), 100, bits, rng), bits)
     found = estimator.epsilon(surest(scores, 0.5), 1e-5, 0.05)
     assert found.epsilon >= lowest
-
-
-def test_degenerate_games() -> None:
-    estimator = OrderStatistics(POISSON)
-    for guesses in (Guesses(10, 5, 0), Guesses(1, 1, 1), Guesses(1, 1, 0), Guesses(2, 1, 1)):
-        assert estimator.epsilon(guesses, 1e-5, 0.05).epsilon == 0
-    assert likely_right(1, 1, gaussian(0.1), 0.9) == 0
-    assert likely_right(1, 1, approximate_dp(0.0, 1.0), 0.9) == 1
-    assert p_value(Guesses(1, 1, 0), Sureness.above(gaussian(1.0))) == 1
-    shown = Sureness.of_masses(np.array([1.0, 0.0]), np.array([0.0, 1.0]))
-    assert p_value(Guesses(10, 5, 5), shown) == 1
-    assert p_value(Guesses(10, 5, 4), shown) == 1
-    assert (estimator.name, estimator.validity) == ("one-run-order-statistics", "model-based")
 
 
 def test_what_no_member_allows_gets_the_exact_bound() -> None:

@@ -13,7 +13,7 @@ from cropaudit.estimators.trials.power import (
     Truth,
     smallest_found,
 )
-from cropaudit.estimators.trials.rate_test import TradeOff, approximate_dp
+from cropaudit.estimators.trials.rate_test import TradeOff
 
 FAMILY = Family(PoissonPatch(1.0, 0.1, 0.3, 50), 1e-5)
 
@@ -65,17 +65,6 @@ def test_louder_truths_show_more(truth: Truth, indices: tuple[int, ...]) -> None
     for quiet, loud in itertools.pairwise(indices):
         assert truth.epsilon(quiet) < truth.epsilon(loud)
         assert np.all(truth.trade_off(quiet)(fpr) <= truth.trade_off(loud)(fpr) + 1e-4)
-
-
-def test_truths_are_what_they_say() -> None:
-    fpr = np.linspace(0, 1, 50)
-    region = ApproximateTruth(0.02)
-    assert (region.span, region.delta, region.epsilon(150)) == ((0, 2000), 0.02, 1.5)
-    assert np.array_equal(region.trade_off(150)(fpr), approximate_dp(1.5, 0.02)(fpr))
-    game = FamilyTruth(FAMILY)
-    assert (game.span, game.delta) == (FAMILY.span, FAMILY.delta)
-    assert game.epsilon(20) == FAMILY.epsilon(20)
-    assert np.array_equal(game.trade_off(20)(fpr), FAMILY.allowed(20)[0](fpr))
 
 
 def test_orders_of_a_truth_are_those_that_may_be_played() -> None:

@@ -24,10 +24,7 @@ from cropaudit.estimators.one_run.run_fdp import (
     outer_polygon,
     rejected,
 )
-from cropaudit.estimators.scores import Scores
 from cropaudit.estimators.trials.family import Family
-from tests.guesses import highest
-from tests.study.distrusted import gaussian_run_epsilon
 
 POISSON = Family(PoissonPatch(1.0, 0.1, 0.3, 100), 1e-5)
 FIXED = Family(FixedSizePatch(1.0, 0.1, 0.3, 100), 1e-5)
@@ -83,35 +80,6 @@ def test_it_is_the_published_recursion(
     guesses = Guesses(m, made, round(right * made))
     for inverse in (gaussian_inverse(loudness), leaky_inverse(loudness, 1e-3)):
         assert rejected(guesses, inverse, level) == published(guesses, inverse, level)
-
-
-@pytest.mark.parametrize(
-    ("m", "r", "v", "expected"),
-    [
-        # jax_privacy 2.0: CanaryScoreAuditor(a, b).epsilon_one_run_fdp(0.05, 1e-5,
-        # threshold_strategy=Explicit(t)); its root is searched to 1e-6.
-        (1000, 302, 238, 1.7820940207488658),
-        (1000, 93, 85, 2.6038120040185313),
-        (10_000, 1552, 1527, 5.593465818177153),
-        (10_000, 1142, 802, 1.024044513624761),
-    ],
-)
-def test_gaussian_bounds_of_jax_privacy(m: int, r: int, v: int, expected: float) -> None:
-    found = gaussian_run_epsilon(Guesses(m, r, v), 1e-5, 0.05)
-    assert found.epsilon == pytest.approx(expected, abs=1.1e-6)
-
-
-def test_agrees_with_jax_privacy_where_installed() -> None:
-    auditing = pytest.importorskip("jax_privacy.auditing")
-    rng = np.random.default_rng(8)
-    member, nonmember = rng.normal(1.5, 1, 400), rng.normal(0, 1, 400)
-    guesses = highest(Scores.of(member, nonmember), 0.25)
-    threshold = float(np.sort(np.append(member, nonmember))[-guesses.guesses])
-    theirs = auditing.CanaryScoreAuditor(member, nonmember).epsilon_one_run_fdp(
-        0.05, 1e-5, threshold_strategy=auditing.Explicit(threshold)
-    )
-    ours = gaussian_run_epsilon(guesses, 1e-5, 0.05).epsilon
-    assert ours == pytest.approx(theirs, abs=1.1e-6)
 
 
 @pytest.mark.parametrize("level", [0.3, 0.05, 0.001])
@@ -196,17 +164,6 @@ def test_power() -> None:
     assert 0.35 * POISSON.epsilon(0) <= found.epsilon <= POISSON.epsilon(0)
     assert found.axis == "noise multiplier"
     assert found.limit is not None
-
-
-def test_degenerate_games() -> None:
-    for inverse in (gaussian_inverse(1.0), leaky_inverse(1.0, 0.0)):
-        assert not rejected(Guesses(10, 5, 0), inverse, 0.05)
-        assert not rejected(Guesses(1, 1, 1), inverse, 0.05)
-        assert rejected(Guesses(100_000, 100_000, 100_000), inverse, 0.05)
-    estimator = RunFdp(POISSON)
-    assert estimator.epsilon(Guesses(10, 5, 0), 1e-5, 0.05).epsilon == 0
-    assert estimator.epsilon(Guesses(1, 1, 1), 1e-5, 0.05).epsilon == 0
-    assert (estimator.name, estimator.validity) == ("one-run-f-dp", "model-based")
 
 
 def test_what_no_member_allows_gets_the_exact_bound() -> None:

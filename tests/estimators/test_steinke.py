@@ -11,10 +11,7 @@ from scipy.stats import binom
 
 from cropaudit.errors import InputError
 from cropaudit.estimators.evidence import Guesses
-from cropaudit.estimators.one_run.guessing import Ends
 from cropaudit.estimators.one_run.steinke import Steinke, p_value
-from cropaudit.estimators.scores import Scores
-from tests.guesses import highest
 
 
 def bound(m: int, r: int, v: int, delta: float, level: float = 0.05) -> float:
@@ -57,18 +54,6 @@ def test_published_bounds(m: int, r: int, v: int, delta: float, expected: float)
 )
 def test_bounds_of_jax_privacy(m: int, r: int, v: int, expected: float) -> None:
     assert bound(m, r, v, 1e-5) == pytest.approx(expected, abs=1.1e-6)
-
-
-def test_agrees_with_jax_privacy_where_installed() -> None:
-    auditing = pytest.importorskip("jax_privacy.auditing")
-    rng = np.random.default_rng(8)
-    member, nonmember = rng.normal(1.5, 1, 400), rng.normal(0, 1, 400)
-    guesses = highest(Scores.of(member, nonmember), 0.25)
-    threshold = float(np.sort(np.append(member, nonmember))[-guesses.guesses])
-    theirs = auditing.CanaryScoreAuditor(member, nonmember).epsilon_one_run(
-        0.05, 1e-5, threshold_strategy=auditing.Explicit(threshold)
-    )
-    assert Steinke().epsilon(guesses, 1e-5, 0.05).epsilon == pytest.approx(theirs, abs=1.1e-6)
 
 
 @settings(max_examples=200, deadline=None)
@@ -140,20 +125,6 @@ def test_coverage_is_exact_for_leaks(epsilon: float, delta: float) -> None:
         assert together[bounds > epsilon].sum() <= level + 1e-12
 
 
-def test_coverage_of_scores_with_ties() -> None:
-    """Randomised responses at epsilon 1: scores of two values, nearly all tied.
-
-    False-failure rate at most 1e-4 (Binomial(600, .1)).
-    """
-    rng, above = np.random.default_rng(4), 0
-    for _ in range(600):
-        bits = rng.integers(2, size=120)
-        scores = np.where(rng.random(120) < 1 / (1 + math.e), 1 - bits, bits)
-        guesses = Ends(1 / 3).guesses(Scores.labelled(scores, bits))
-        above += Steinke().epsilon(guesses, 0.0, 0.1).epsilon > 1.0
-    assert above <= binom.isf(1e-4, 600, 0.1)
-
-
 def test_power() -> None:
     """At epsilon 3 and 1,000 canaries at least 60% of it is found in all but 1e-4 of runs.
 
@@ -186,8 +157,3 @@ def test_degenerate_games() -> None:
 def test_illegal_values_are_refused(delta: float, level: float, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Steinke().epsilon(Guesses(10, 5, 5), delta, level)
-
-
-def test_it_names_what_it_rests_on() -> None:
-    assert (Steinke().name, Steinke().validity) == ("one-run", "exact")
-    assert "own fair coin" in Steinke().assumes

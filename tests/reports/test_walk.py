@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from safetensors.torch import save_file
 from torchvision.models import mobilenet_v2
 
+from cropaudit.attacks.registry import ATTACKS, querying
 from cropaudit.audit.config.audit_config import AuditConfig, load_config
 from cropaudit.audit.experiment import own_pipeline
 from cropaudit.audit.runs import run
@@ -24,9 +25,10 @@ from cropaudit.reports.render.html import render_html
 from cropaudit.reports.render.summary import summary_lines
 from cropaudit.reports.store import canonical_json
 from cropaudit.stages import silent
+from cropaudit.training.canaries.registry import DESIGNS
 
-ALL = ["probe", "white-box", "black-box", "two-world", "reference"]
-ONE_RUN = ALL[:3]
+ALL = list(ATTACKS)
+ONE_RUN = ["probe", "white-box", "black-box"]
 TINY: dict[str, Any] = {
     "patch": "8x8",
     "data.images": 6,
@@ -58,6 +60,8 @@ RUNS: dict[str, dict[str, Any]] = {
         "training.grad_sample_mode": "hooks",
         "training.twins": ["no-noise", "no-crop"],
         "game.attacks": ALL,
+        "crop.law": "uniform",
+        "crop.clipped": "together",
         "crop.mode": "constant",
         "canary.records": "added",
         "canary.positions": "worst",
@@ -71,7 +75,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "training.sampler": "fixed",
         "training.grad_sample_mode": "functorch",
         "training.schedule": "poly",
-        "game.attacks": ALL,
+        "game.attacks": [*ONE_RUN, "two-world", "reference"],
         "crop.mode": "reflect",
         "crop.padding": 2,
         "canary.background": "natural",
@@ -125,11 +129,15 @@ RUNS: dict[str, dict[str, Any]] = {
         "training.grad_sample_mode": "auto",
         "training.precision": "float32",
         "canary.design": "face",
+        "crop.law": "resized",
+        "crop.interpolation": "bilinear",
         "game.attacks": ["probe", "reference"],
         "references.attack": "learned",
     },
     "plate": {
         "canary.design": "plate",
+        "crop.law": "resized",
+        "crop.interpolation": "nearest",
         "game.attacks": ["probe", "reference"],
         "references.attack": "quantile",
     },
@@ -147,6 +155,10 @@ RUNS: dict[str, dict[str, Any]] = {
         "training.model": "pspnet:mobilenet_v2",
         "training.norm": "frozen-batch",
         "training.precision": "bf16",
+        "crop.law": "resized",
+        "crop.interpolation": "bicubic",
+        "crop.per_image": 2,
+        "crop.clipped": "apart",
         "game.attacks": ["probe"],
     },
 }
@@ -154,11 +166,16 @@ RUNS: dict[str, dict[str, Any]] = {
 
 def values_of(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, object]]:
     """Yields every enumerated key with each of its values."""
+    if model is AuditConfig:
+        yield from (("game.attacks", name) for name in ATTACKS)
+        yield from (("references.attack", name) for name in querying())
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from values_of(kind, f"{path}{name}.")
         yield from ((path + name, value) for value in literals(kind))
+    if not path:  # keys whose values are a registry's
+        yield from (("canary.design", name) for name in DESIGNS)
 
 
 def literals(kind: object) -> Iterator[object]:

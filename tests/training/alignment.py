@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.training.canaries import CanarySlot, filled
-from cropaudit.training.canaries.crafting import clip, crops, flat_gradients, in_chunks
+from cropaudit.training.canaries.crafting import clip, flat_gradients, in_chunks
 from cropaudit.training.canaries.windows import windows_of
+from cropaudit.training.crops.cutting import cut_windows
 from cropaudit.training.crops.joint import Window
 from cropaudit.training.data.images import SegmentationData
 
@@ -40,17 +41,11 @@ class Alignment:
         a: World A, over the windows that meet the patch.
         b: World B, over the same windows.
         miss: Windows that miss it, alike in both worlds; None if every window meets it.
-        covering: Means of A and B over the windows that show the whole patch; None without any.
-        grazing: The same over those that show a part.
-        cover: Probability that a window that meets the patch shows all of it.
     """
 
     a: Projected
     b: Projected
     miss: Projected | None
-    covering: tuple[float, float] | None
-    grazing: tuple[float, float] | None
-    cover: float
 
     @property
     def apart(self) -> float:
@@ -70,12 +65,11 @@ def alignment(
     """Measures a slot at a model's present weights, over so many windows that meet and miss it."""
     law = windows_of(slot, data.masks[slot.record], crop)
     generator = np.random.default_rng(seed)
-    hits, covers = law.hits(), law.covers()
-    met = law.draw(hits, windows, generator)
+    met = law.draw(law.hits(), windows, generator)
     missed = law.draw(law.misses(), windows, generator) if law.probability(law.misses()) else []
 
     def measured(world_a: bool, origins: Sequence[Window]) -> tuple[Tensor, Tensor]:
-        shown = crops(*filled(data, slot, world_a=world_a), origins, crop)
+        shown = cut_windows([filled(data, slot, world_a=world_a)], origins, crop)
         found = in_chunks(flat_gradients(model), *shown, model)
         return clip(found, max_grad_norm), found.norm(dim=1) < max_grad_norm
 
@@ -86,15 +80,7 @@ def alignment(
     if missed:
         g_miss, short = measured(False, missed)
         miss = _projected((g_miss * directions).sum(dim=1), short)
-    whole = torch.tensor([bool(covers[_index(window)]) for window in met])
-    return Alignment(
-        _projected(along_a, short_a),
-        _projected(along_b, short_b),
-        miss,
-        _means(along_a, along_b, whole),
-        _means(along_a, along_b, ~whole),
-        law.probability(covers & hits) / law.probability(hits),
-    )
+    return Alignment(_projected(along_a, short_a), _projected(along_b, short_b), miss)
 
 
 def _other_halves(differences: Tensor) -> Tensor:
@@ -108,13 +94,3 @@ def _other_halves(differences: Tensor) -> Tensor:
 def _projected(along: Tensor, short: Tensor) -> Projected:
     spread, below = float(along.std(correction=0)), float(short.float().mean())
     return Projected(float(along.mean()), spread, below)
-
-
-def _means(along_a: Tensor, along_b: Tensor, chosen: Tensor) -> tuple[float, float] | None:
-    if not bool(chosen.any()):
-        return None
-    return float(along_a[chosen].mean()), float(along_b[chosen].mean())
-
-
-def _index(window: Window) -> tuple[int, int, int]:
-    return window.flipped_rows + 2 * window.flipped_columns, window.top, window.left

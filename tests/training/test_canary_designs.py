@@ -1,5 +1,6 @@
 """Designs of canaries: worlds differ inside the patch only, whatever stands there and around."""
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,11 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from cropaudit.accounting.geometry.shapes import Borders, Crop, PixelMask, Rectangle, Size
-from cropaudit.accounting.inclusion.probability import inclusion_map
+from cropaudit.accounting.inclusion.probability import inclusion, inclusion_map
 from cropaudit.audit.config.audit_config import load_config
 from cropaudit.audit.experiment.canary_plan import plant_canaries
 from cropaudit.errors import InputError
-from cropaudit.training.canaries import fill_slots, filled, plant
+from cropaudit.training.canaries import add_slots, fill_slots, filled, plant, trimmed
 from cropaudit.training.canaries.backgrounds import Background, Ignore, Natural, Sparse
 from cropaudit.training.canaries.designs import (
     BrightTexture,
@@ -405,3 +406,108 @@ def test_a_design_of_ones_own_is_one_line_in_the_registry(monkeypatch) -> None:
         load_config("quickstart", {**changes, "canary.texture": "flat"})
     with pytest.raises(InputError, match=r"one of opposed, label-only, bright, .*got striped"):
         load_config("quickstart", {**changes, "canary.design": "striped"})
+
+
+# Canaries as audits plant them unless told otherwise: `add_slots`.
+
+CROP = Crop(Size(14, 16))
+DISC = PixelMask(np.hypot(*np.mgrid[-4:5, -3:4]) <= 3.5)
+LOOSE = PixelMask(np.pad(np.array([[True, False], [True, True]]), ((11, 7), (5, 13))))
+SHAPES = [Rectangle(Size(8, 6)), Rectangle(Size(1, 1)), DISC, LOOSE]
+GOLDEN = "2e5a47709220d29bac20ba9ed5e1d70b36419f9a80bb0e841cb549c9da575c91"
+
+
+def photographs(classes: int = 6) -> SegmentationData:
+    stream = torch.Generator().manual_seed(3)
+    sizes = [(30, 40), (24, 26), (33, 21)]
+    return SegmentationData(
+        tuple(torch.randint(256, (3, *s), generator=stream, dtype=torch.uint8) for s in sizes),
+        tuple(torch.randint(classes, s, generator=stream, dtype=torch.uint8) for s in sizes),
+        tuple(f"class {i}" for i in range(classes)),
+        ("one", "two", "three"),
+        "test",
+    )
+
+
+def test_slots_stand_in_copies_near_the_worst_place_and_the_originals_stay() -> None:
+    data = photographs()
+    before = [t.clone() for t in (*data.images, *data.masks)]
+    for patch in SHAPES:
+        empty, slots = add_slots(data, 5, CROP, patch, seed=1)
+        full = fill_slots(empty, slots, np.array([True, False, True, False, True]))
+        assert [slot.record for slot in slots] == [3, 4, 5, 6, 7]
+        for number, slot in enumerate(slots):
+            worst = inclusion(empty.size(slot.record), CROP, patch).probability
+            assert 0.98 * worst <= slot.inclusion <= worst
+            assert torch.equal(empty.images[slot.record], data.images[number % 3])
+            assert bool((empty.masks[slot.record] == IGNORE).all()), "filling must not write here"
+            assert data.names[number % 3] in empty.names[slot.record]
+        assert len(set(empty.names)) == len(full) == 8
+    for old, now in zip(before, (*data.images, *data.masks), strict=True):
+        assert torch.equal(old, now)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 19), st.integers(0, 1000), st.integers(1, 20), st.integers(1, 20))
+def test_halves_of_any_number_of_classes(classes: int, seed: int, height: int, width: int) -> None:
+    patch = Rectangle(Size(height, width))
+    _, slots = add_slots(photographs(classes), 2, CROP, patch, seed)
+    for slot in slots:
+        a, b = set(slot.labels_a.flatten().tolist()), set(slot.labels_b.flatten().tolist())
+        assert not a & b
+        assert max(len(a), len(b)) <= classes // 2
+        assert max(a | b) < classes
+        assert slot.labels_a.shape == slot.labels_b.shape == (height, width)
+
+
+def test_halves_are_drawn_anew_for_each_slot() -> None:
+    _, slots = add_slots(photographs(), 40, CROP, Rectangle(Size(12, 12)), seed=5)
+    assert len({frozenset(slot.labels_a.flatten().tolist()) for slot in slots}) > 5
+    assert len({slot.position for slot in slots}) > 5
+
+
+def test_the_same_canaries_as_ever() -> None:
+    """Runs are played again from their seeds: what a seed gives may not change unseen."""
+    digest = hashlib.sha256()
+    for patch in SHAPES:
+        empty, slots = add_slots(photographs(), 7, CROP, patch, seed=1)
+        for slot in slots:
+            digest.update(repr((slot.record, slot.position, slot.inclusion)).encode())
+            for name in ("pixels", "texture_a", "texture_b", "labels_a", "labels_b"):
+                digest.update(getattr(slot, name).numpy().tobytes())
+        for tensor in (*empty.images, *empty.masks):
+            digest.update(tensor.numpy().tobytes())
+        digest.update(repr(empty.names).encode())
+    assert digest.hexdigest() == GOLDEN
+
+
+def test_trimming_cuts_to_the_bounding_box() -> None:
+    assert trimmed(LOOSE).tolist() == [[True, False], [True, True]]
+    assert trimmed(DISC).shape == (7, 7)
+    assert trimmed(Rectangle(Size(3, 5))).shape == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("count", "classes", "crop", "patch", "message"),
+    [
+        (-1, 6, CROP, SHAPES[0], "canary slots must be at least 0, got -1"),
+        (1, 1, CROP, SHAPES[0], "classes must be at least 2, got 1"),
+        (1, 6, CROP, Rectangle(Size(31, 5)), "patch must be at most the image"),
+        (1, 6, Crop(Size(31, 16)), SHAPES[0], "crop must be at most the padded image"),
+    ],
+)
+def test_what_cannot_be_added_is_refused(count, classes, crop, patch, message) -> None:
+    with pytest.raises(InputError, match=message):
+        add_slots(photographs(classes), count, crop, patch, seed=1)
+    with pytest.raises(InputError, match="images must be at least one"):
+        add_slots(photographs().take([]), 1, CROP, SHAPES[0], seed=1)
+
+
+def test_as_many_coins_as_slots() -> None:
+    data = photographs()
+    empty, slots = add_slots(data, 2, CROP, SHAPES[0], seed=1)
+    with pytest.raises(ValueError, match="shorter"):
+        fill_slots(empty, slots, np.array([True]))
+    empty, slots = add_slots(data, 0, CROP, SHAPES[0], seed=1)
+    assert (len(empty), slots) == (3, ())
+    assert len(fill_slots(empty, slots, np.zeros(0, dtype=bool))) == 3

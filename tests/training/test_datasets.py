@@ -67,45 +67,32 @@ def assert_same(found: Labels, wanted: Labels) -> None:
 
 
 @EACH
-def test_masks_classes_and_splits_are_the_layouts(case: str, tmp_path: Path) -> None:
+def test_what_is_read_is_what_lies_there(case: str, tmp_path: Path) -> None:
+    """Classes, splits, labels, pixels and origins, asked for by its kind and found by its names."""
     kind, wanted = built(case, tmp_path / "set")
+    assert find_layout(tmp_path / "set").kind == kind
+    seen: list[int] = []
     for asked in (kind, "auto"):
-        data = load_dataset(asked, tmp_path / "set")
+        data = load_dataset(asked, tmp_path / "set", progress=seen.append)
         assert data.train.classes == data.validation.classes == wanted.classes
         assert_same(shown(data.train), wanted.train)
         assert_same(shown(data.validation), wanted.validation)
         assert data.train.source.startswith(f"{kind} set")
         assert data.train.source.endswith(", training split")
-
-
-@EACH
-def test_pixels_are_those_of_the_file_and_origins_name_it(case: str, tmp_path: Path) -> None:
-    _, wanted = built(case, tmp_path / "set")
-    data = load_dataset("auto", tmp_path / "set").train
-    for index, name in enumerate(data.names):
+    assert seen == 2 * list(range(1, len(data.train) + len(data.validation) + 1))
+    for index, name in enumerate(data.train.names):
         with Image.open(wanted.images[name]) as picture:
             stored = np.asarray(picture.convert("RGB"))
-        assert np.array_equal(data.images[index].numpy().transpose(1, 2, 0), stored)
-        origin = data.origin(index)
+        assert np.array_equal(data.train.images[index].numpy().transpose(1, 2, 0), stored)
+        origin = data.train.origin(index)
         assert origin is not None
         assert origin.size == Size(*SHAPE)
         assert wanted.images[name].as_posix().endswith(origin.path)
         assert not Path(origin.path).is_absolute()
-
-
-@EACH
-def test_find_layout_knows_it_by_names(case: str, tmp_path: Path) -> None:
-    kind, _ = built(case, tmp_path / "set")
-    assert find_layout(tmp_path / "set").kind == kind
-
-
-@EACH
-def test_short_side_keeps_the_stored_size(case: str, tmp_path: Path) -> None:
-    built(case, tmp_path)
-    data = load_dataset("auto", tmp_path, short_side=3).train
-    assert data.sizes() == (Size(3, 4),)
-    assert {mask.shape for mask in data.masks} == {torch.Size((3, 4))}
-    assert {origin.size for origin in data.origins if origin} == {Size(*SHAPE)}
+    small = load_dataset("auto", tmp_path / "set", short_side=3).train
+    assert small.sizes() == (Size(3, 4),)
+    assert {mask.shape for mask in small.masks} == {torch.Size((3, 4))}
+    assert {origin.size for origin in small.origins if origin} == {Size(*SHAPE)}
 
 
 @EACH
@@ -119,14 +106,6 @@ def test_a_limit_opens_no_other_image(case: str, tmp_path: Path) -> None:
     assert data.train.names == (next(iter(wanted.train)),)
     assert data.validation.names == (next(iter(wanted.validation)),)
     refused("auto", tmp_path, "corrupt or truncated", limit=2)
-
-
-@EACH
-def test_progress_counts_images(case: str, tmp_path: Path) -> None:
-    built(case, tmp_path)
-    seen: list[int] = []
-    data = load_dataset("auto", tmp_path, limit=2, progress=seen.append)
-    assert seen == list(range(1, len(data.train) + len(data.validation) + 1))
 
 
 # What is said of broken folders.
@@ -144,40 +123,25 @@ def read_files(case: str, wanted: Built, root: Path) -> list[Path]:
 
 
 @EACH
-def test_any_missing_file_is_named(case: str, tmp_path: Path) -> None:
+def test_any_missing_or_truncated_file_is_named(case: str, tmp_path: Path) -> None:
     kind, wanted = built(case, tmp_path)
     for path in read_files(case, wanted, tmp_path):
-        if path.name in ("classes.txt", "objectInfo150.txt"):  # names are optional
-            continue
         content = path.read_bytes()
+        if path.suffix != ".txt":
+            path.write_bytes(content[: len(content) // 2])
+            refused(kind, tmp_path, path.name)
         path.unlink()
-        message = refused(kind, tmp_path)
-        # The partner is named where images are listed by what is there, or the emptied folder.
-        stem = path.stem.removesuffix("_leftImg8bit").replace("_camera_", "_label_")
-        assert stem in message or f"{path.parent} must" in message, message
+        if path.name not in ("classes.txt", "objectInfo150.txt"):  # names are optional
+            message = refused(kind, tmp_path)
+            # The partner is named where images are listed by what is there, or the emptied folder.
+            stem = path.stem.removesuffix("_leftImg8bit").replace("_camera_", "_label_")
+            assert stem in message or f"{path.parent} must" in message, message
         path.write_bytes(content)
     assert len(load_dataset(kind, tmp_path).train) == len(wanted.train)
-
-
-@EACH
-def test_any_truncated_file_is_named(case: str, tmp_path: Path) -> None:
-    kind, wanted = built(case, tmp_path)
-    for path in read_files(case, wanted, tmp_path):
-        if path.suffix == ".txt":
-            continue
-        content = path.read_bytes()
-        path.write_bytes(content[: len(content) // 2])
-        refused(kind, tmp_path, path.name)
-        path.write_bytes(content)
-
-
-@EACH
-def test_a_mask_of_another_size_is_named(case: str, tmp_path: Path) -> None:
-    kind, wanted = built(case, tmp_path)
-    path = wanted.masks[next(iter(wanted.train))]
-    with Image.open(path) as mask:
-        mask.crop((0, 0, 5, 4)).save(path)
-    refused(kind, tmp_path, path.name, "6x8", "4x5")
+    mask = wanted.masks[next(iter(wanted.train))]
+    with Image.open(mask) as picture:
+        picture.crop((0, 0, 5, 4)).save(mask)
+    refused(kind, tmp_path, mask.name, "6x8", "4x5")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.dpsgd.divergence import Diverged, all_finite, named_run
 from cropaudit.training.dpsgd.loop import DpSgdSpec, train
 from cropaudit.training.dpsgd.run_setup import private_step
-from cropaudit.training.ensembles.baselines import train_twins
 from cropaudit.training.ensembles.ensemble import Members, train_ensemble
 from cropaudit.training.ensembles.stacked import StackedModels
 from cropaudit.training.models.build import build_model
@@ -139,13 +138,11 @@ def test_an_ensemble_that_diverges_names_its_step_and_observers_see_numbers(data
     assert all(seen)
 
 
-def test_each_game_and_twin_says_which_training_it_was(data) -> None:
+def test_each_game_says_which_training_it_was(data) -> None:
     with pytest.raises(Diverged, match=r"training of runs? 1.* \(reference models\) diverged"):
         train_references(data, [], spec(1e30), 4, 0, device=CPU)
     with pytest.raises(Diverged, match=r"training of runs? 1.* \(target models\) diverged"):
         train_targets(data, [], spec(1e30), 4, 0, device=CPU)
-    with pytest.raises(Diverged, match=r"training \(twin of noise multiplier 0\) diverged"):
-        train_twins(data, spec(1e30), data, device=CPU)
     with (
         pytest.raises(Diverged, match=r"training \(outer\) diverged at step 2 of 3"),
         named_run("outer"),

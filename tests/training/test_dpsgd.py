@@ -157,19 +157,19 @@ def test_gradients_are_taken_as_asked(data, change, mode):
     assert train(data, spec, device=CPU).mode == mode
 
 
-def test_a_measured_mode_is_never_ghost_where_crops_are_averaged(data, monkeypatch):
+def test_a_fitting_mode_is_never_ghost_where_crops_are_averaged(data, monkeypatch):
     asked = []
 
-    def last(model, crop, classes, batch, *, default, device, modes):
-        asked.append((crop, classes, batch, default, device))
+    def last(name, model, crop, classes, batch, *, modes):
+        asked.append((name, crop, classes, batch))
         return ModeChoice(modes[-1], "a test")
 
-    monkeypatch.setattr(run_setup, "choose_mode", last)
+    monkeypatch.setattr(run_setup, "fitting_mode", last)
     spec = dataclasses.replace(SPEC, steps=1, grad_sample_mode="auto")
     assert train(data, spec, device=CPU).mode == "ghost"
     several = dataclasses.replace(spec, crops_per_image=2, physical_batch=3)
     assert train(data, several, device=CPU).mode == "functorch"
-    assert asked == [((16, 18), 3, batch, "hooks", CPU) for batch in (4, 3)]
+    assert asked == [("small-unet", (16, 18), 3, batch) for batch in (4, 3)]
 
 
 @pytest.mark.parametrize("sampling", [FixedSize(4), Poisson(0.4), Shuffle(4)])

@@ -16,7 +16,6 @@ from cropaudit.training.sampling.samplers import (
     Shuffle,
     batches,
     expected_batch,
-    sampler_name,
     sampling_of,
 )
 
@@ -115,7 +114,7 @@ def test_samplers_are_those_of_the_accountant(name, drop_last):
     # accounted rate (exact binomial test, false-failure rate 1e-6).
     batch, steps = 7 if name == "full" else 3, 300
     sampling = sampling_of(name, batch, 7, drop_last=drop_last)
-    assert sampler_name(sampling) == name
+    assert sampling.name == name
     claim = sampler(name).of_loader(
         noise_multiplier=1.0,
         batch=batch,

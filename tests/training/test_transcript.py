@@ -12,7 +12,7 @@ from cropaudit.training.crops.cutting import draw_window
 from cropaudit.training.crops.joint import Window
 from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.dpsgd.loop import DpSgdSpec, StepView, train
-from cropaudit.training.dpsgd.replay import ClipRule, clean_sum, recorded_sum
+from cropaudit.training.dpsgd.replay import ClipRule, clean_sum
 from cropaudit.training.sampling.samplers import (
     Cyclic,
     FixedSize,
@@ -58,6 +58,15 @@ def data() -> SegmentationData:
     )
     masks = tuple(torch.randint(3, size, generator=stream, dtype=torch.uint8) for size in sizes)
     return SegmentationData(images, masks, ("a", "b", "c"), tuple("vwxyz"), "test")
+
+
+def recorded_sum(model, data, transcript, step: int, records=None) -> torch.Tensor:
+    """What some records, or all, added to one step's sum before noise."""
+    crops, rule = transcript.facts.crops_per_image, ClipRule.of(transcript.facts)
+    batch, windows = transcript.batch(step), transcript.windows_of(step)
+    kept = [i for i, record in enumerate(batch) if records is None or record in records]
+    chosen = [window for i in kept for window in windows[i * crops : (i + 1) * crops]]
+    return clean_sum(model, data, rule, [batch[i] for i in kept], chosen)
 
 
 def shapes(model: torch.nn.Module) -> list[torch.Size]:

@@ -9,8 +9,7 @@ from torch import nn
 
 from cropaudit.errors import InputError
 from cropaudit.training.models.build import ModelSpec, WeightsFile, build, build_model
-from cropaudit.training.models.pretrained import WeightsReport
-from cropaudit.training.models.weights import read_weights
+from cropaudit.training.models.weights import WeightsReport, read_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

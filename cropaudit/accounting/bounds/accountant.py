@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 
-from cropaudit.accounting.mechanisms.descriptions import MOST_PHASES
+from cropaudit.accounting.mechanisms.descriptions import MOST_PHASES, Mechanism
 from cropaudit.accounting.privacy_loss.composition import compose_losses, compose_powers
 from cropaudit.accounting.privacy_loss.curves import ComposedLoss, PrivacyCurve
 from cropaudit.accounting.privacy_loss.divergences import StepLoss
@@ -55,12 +55,6 @@ class Composable(Protocol):
 
     def losses(self) -> tuple[StepLoss, ...]:
         """Returns the step, for each order of the worlds to compose apart."""
-
-    def with_noise(self, noise_multiplier: float) -> Self:
-        """Returns the same at another noise multiplier."""
-
-    def with_steps(self, steps: int) -> Self:
-        """Returns the same over another number of steps."""
 
 
 Phases = Composable | Sequence[Composable]
@@ -157,7 +151,7 @@ def epsilon_at(mechanism: Phases, delta: float) -> float:
     return told_epsilon(bracket(mechanism, delta), delta)
 
 
-def epsilon_over_steps(mechanism: Composable, delta: float, steps: Sequence[int]) -> list[float]:
+def epsilon_over_steps(mechanism: Mechanism, delta: float, steps: Sequence[int]) -> list[float]:
     """Returns epsilon after each number of steps, rounded up, with one transform for all.
 
     Args:
@@ -186,7 +180,9 @@ def epsilon_over_steps(mechanism: Composable, delta: float, steps: Sequence[int]
     return [v if seen and math.isinf(v) else finite_epsilon(v, delta) for v in worst]
 
 
-def calibrate_noise(mechanism: Phases, delta: float, epsilon: float) -> float:
+def calibrate_noise(
+    mechanism: Mechanism | Sequence[Mechanism], delta: float, epsilon: float
+) -> float:
     """Returns a noise multiplier, rounded up, whose epsilon at ``delta`` is at most ``epsilon``.
 
     Args:
@@ -199,7 +195,7 @@ def calibrate_noise(mechanism: Phases, delta: float, epsilon: float) -> float:
         InputError: If epsilon is not positive or no noise multiplier in [0.001, 10000] attains it.
     """
     require(0 < epsilon < math.inf, "target epsilon", "positive and finite", epsilon)
-    phases = _phases(mechanism)
+    phases = mechanism if isinstance(mechanism, Sequence) else [mechanism]
 
     def excess(log_noise: float, decide: float | None = None) -> float:
         noisy = [phase.with_noise(math.exp(log_noise)) for phase in phases]

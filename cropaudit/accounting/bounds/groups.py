@@ -10,8 +10,7 @@ does stays hidden.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,14 +70,6 @@ class GroupStep:
         if not self._fixed:
             return -math.expm1(self.size * math.log1p(-q * rho)) if q * rho < 1 else 1.0
         return min(float(self._shown().sum()), 1.0)
-
-    def with_noise(self, noise_multiplier: float) -> Self:
-        """Returns the same at another noise multiplier."""
-        return replace(self, base=self.base.with_noise(noise_multiplier))
-
-    def with_steps(self, steps: int) -> Self:
-        """Returns the same over another number of steps."""
-        return replace(self, base=self.base.with_steps(steps))
 
     def losses(self) -> tuple[StepLoss, ...]:
         """Returns the step as a claim must take it."""

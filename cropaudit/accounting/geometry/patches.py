@@ -1,4 +1,4 @@
-"""Makes patches: discs, fixed layouts, masks from files, and any of them from one word.
+"""Makes patches: discs, masks from files, and any of them from one word.
 
 Assumes pixels as the unit. Every patch is a set of pixels that may change together; where in the
 image it lies is not part of it.
@@ -6,7 +6,6 @@ image it lies is not part of it.
 
 import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from cropaudit.accounting.geometry.image_sizes import opened
 from cropaudit.accounting.geometry.shapes import Patch, PixelMask, Rectangle, Several, Size
 from cropaudit.errors import InputError, require
 
-__all__ = ["Several", "disc", "parse_patch", "read_mask", "union"]
+__all__ = ["Several", "disc", "parse_patch", "read_mask"]
 
 _MOST_PIXELS = 2**26  # of a mask: no image of this kind is larger, and a bomb is
 _LARGEST_RADIUS = 4000
@@ -36,32 +35,6 @@ def disc(radius: int) -> PixelMask:
     offset = np.abs(np.arange(-radius, radius + 1))
     half = np.array([math.isqrt(radius**2 - int(row) ** 2) for row in offset])
     return PixelMask(np.less_equal.outer(offset, half).T)
-
-
-def union(parts: Sequence[tuple[Patch, tuple[int, int]]]) -> PixelMask:
-    """Returns patches in a fixed layout as one.
-
-    Args:
-        parts: Patches, each with the row and the column of its top left; any origin will do.
-
-    Raises:
-        InputError: If there are no parts, or they span a huge box.
-
-    >>> print(union([(Rectangle(Size(1, 1)), (0, 0)), (Rectangle(Size(1, 2)), (0, 5))]))
-    mask of 3 pixels in 1x7
-    """
-    require(bool(parts), "parts", "at least one", 0)
-    top, left = (min(place[axis] for _, place in parts) for axis in (0, 1))
-    height = max(place[0] - top + patch.size.height for patch, place in parts)
-    width = max(place[1] - left + patch.size.width for patch, place in parts)
-    fits = height * width <= _MOST_PIXELS
-    require(fits, "layout", f"at most {_MOST_PIXELS} pixels", Size(height, width))
-    pixels = np.zeros((height, width), dtype=np.bool_)
-    for patch, (row, column) in parts:
-        rows = slice(row - top, row - top + patch.size.height)
-        columns = slice(column - left, column - left + patch.size.width)
-        pixels[rows, columns] |= patch.mask()
-    return PixelMask(pixels)
 
 
 def read_mask(path: str | Path) -> PixelMask:

@@ -1,4 +1,4 @@
-"""Sets a patch beside the objects that pictures show: which ones it covers, how exposed they are.
+"""Sets a patch beside the objects that pictures show: which ones it covers.
 
 Assumes annotated boxes, rounded outwards to whole pixels and cut to their image. Whether a patch
 covers an object is judged by its box, so the background in the corners has to be covered as well.
@@ -8,20 +8,16 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cropaudit.accounting.geometry.crop_laws import CropLaw
 from cropaudit.accounting.geometry.image_sizes import image_size
 from cropaudit.accounting.geometry.shapes import Patch, Rectangle, Several, Size
-from cropaudit.accounting.inclusion.probability import inclusion_map
 from cropaudit.errors import InputError, require
 
-__all__ = ["Coverage", "NameCoverage", "ObjectBox", "coverage", "object_inclusions", "read_objects"]
+__all__ = ["Coverage", "NameCoverage", "ObjectBox", "coverage", "read_objects"]
 
 _SHARES = (0.5, 0.9, 1.0)
 _MOST_BYTES = 1 << 30  # of a file; a million boxes take a tenth
@@ -152,45 +148,10 @@ def coverage(
     )
 
 
-def object_inclusions(objects: Sequence[ObjectBox], crop: CropLaw) -> NDArray[np.float64]:
-    """Returns how likely a window is to meet each object's box.
-
-    Args:
-        objects: Boxes whose image size is known.
-        crop: The law of the windows.
-
-    Returns:
-        Shape (objects, 2): at the object's own place, and at the worst place of its image.
-
-    Raises:
-        InputError: If an image's size is not known, or a window does not fit an image.
-    """
-
-    @lru_cache(maxsize=1)  # objects of one picture and one size stand together below
-    def rates(image: Size, size: Size) -> tuple[NDArray[np.float64], float]:
-        rho = inclusion_map(image, crop, Rectangle(size))
-        return rho, float(rho.max())
-
-    found = np.zeros((len(objects), 2))
-    known = [(_known(item), item.size, number) for number, item in enumerate(objects)]
-    for image, size, number in sorted(known):
-        rho, worst = rates(image, size)
-        found[number] = rho[objects[number].position], worst
-    return found
-
-
 def _require_name(name: str, where: str) -> None:
     """Refuses what no file of text could hold: lone surrogates, or pages of letters."""
     legal = len(name) <= _LONGEST and not any("\ud800" <= letter <= "\udfff" for letter in name)
     require(legal, where, f"text of at most {_LONGEST} letters", name)
-
-
-def _known(item: ObjectBox) -> Size:
-    if item.image_size is None:
-        raise InputError(
-            f"image size of {item.image} must be known: give it, or put the image there"
-        )
-    return item.image_size
 
 
 def _beside(folder: Path, image: str) -> Size | None:

@@ -182,7 +182,3 @@ class PrivacyCurve:
     def trade_offs(self) -> list[Callable[[Array], Array]]:
         """Returns what each part allows: true positive rates by false positive rates."""
         return [part.highest_tpr for part in self.parts]
-
-    def rejects(self, fpr_upper: float, fnr_upper: float) -> bool:
-        """Whether rates at most these contradict the curve: no test under it does as well."""
-        return 1.0 - fnr_upper > float(self.highest_tpr(np.array(fpr_upper)))

@@ -71,6 +71,12 @@ class _Pair:
         ]
         return worlds[0], worlds[1]
 
+    def masses_above(self, x: Array) -> tuple[Array, Array]:
+        """Returns P[X > x] and Q[X > x]."""
+        above = np.asarray(self._means) - np.asarray(x)[..., None]
+        tails = (above > 0).astype(np.float64) if self.sigma == 0 else ndtr(above / self.sigma)
+        return tails @ np.asarray(self.p), tails @ np.asarray(self.q)
+
     def infinity(self) -> float:
         """Returns the probability under P of an infinite loss, which any noise hides."""
         return self._atoms().infinity if self.sigma == 0 else 0.0
@@ -159,14 +165,6 @@ class StepPair(_Pair):
         never = np.maximum(np.maximum(low, mid), high) <= 0
         always = np.minimum(np.minimum(low, mid), high) >= 0
         return np.where(never, np.inf, np.where(always, -np.inf, cut))
-
-    def masses_above(self, x: Array) -> tuple[Array, Array]:
-        """Returns P[X > x] and Q[X > x]."""
-        if self.sigma == 0:
-            above = (np.asarray(x)[..., None] < _MEANS).astype(np.float64)
-            return above @ np.asarray(self.p), above @ np.asarray(self.q)
-        tails = ndtr((_MEANS - np.asarray(x)[..., None]) / self.sigma)
-        return tails @ np.asarray(self.p), tails @ np.asarray(self.q)
 
 
 def require_mixture(sigma: float, *worlds: Sequence[float]) -> None:

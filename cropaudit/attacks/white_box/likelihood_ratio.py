@@ -12,25 +12,26 @@ steps) cost power, never validity: a score may be anything.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 
 from cropaudit.accounting.geometry.shapes import Crop
+from cropaudit.attacks.base import AttackedRun, Watching, looks
 from cropaudit.attacks.white_box.double_sums import inner, require_digits, solve_error
 from cropaudit.training.canaries import CanarySlot, filled
-from cropaudit.training.crops.joint import JointRandomCrop, Window, cut
-from cropaudit.training.data.images import SegmentationData
+from cropaudit.training.canaries.crafting import flat_gradients
+from cropaudit.training.canaries.windows import windows_of
+from cropaudit.training.crops.cutting import cut_window, random_crop
+from cropaudit.training.crops.joint import Window
 from cropaudit.training.dpsgd.loop import StepView
-from cropaudit.training.models.losses import pixel_losses, prepare
 
-__all__ = ["Clutter", "WhiteBox", "meeting_window", "slot_crops"]
+__all__ = ["WHITE_BOX", "Clutter", "WhiteBox", "covering_window", "slot_crops"]
 
 _MODEL_ERROR = 0.2  # of C: what drift and the few windows tried leave unexplained in a direction
+_WINDOWS, _REFRESH = 2, 5
 _CHUNK = 32  # crops differentiated at once, fewer for a large model
 _CHUNK_ENTRIES = 200_000_000
 _NATURAL = 48  # natural crops that stand for all of them in the covariance
@@ -42,43 +43,28 @@ class WhiteBox:
     """Watches a run and scores its slots; pass it as the observer of `train`."""
 
     def __init__(
-        self,
-        data: SegmentationData,
-        slots: Sequence[CanarySlot],
-        crop: Crop,
-        *,
-        sample_rate: float,
-        noise_multiplier: float,
-        max_grad_norm: float,
-        seed: int,
-        windows: int = 2,
-        refresh: int = 5,
+        self, run: AttackedRun, seed: int, *, windows: int = _WINDOWS, refresh: int = _REFRESH
     ) -> None:
         """Prepares to watch.
 
         Args:
-            data: The records with slots empty (their masks all `IGNORE`).
-            slots: The canaries.
-            crop: The crop of the run.
-            sample_rate: q.
-            noise_multiplier: Of the run, in units of the clip.
-            max_grad_norm: C.
+            run: What is attacked.
             seed: Of the windows that the adversary tries.
             windows: Windows tried for each slot and world. They cover the patch: the gradients of
                 windows that graze it scatter around those of windows that cover it.
             refresh: Gradients are taken anew every so many steps; in between they drift little.
         """
-        self.data, self.slots, self.crop = data, slots, crop
-        self.sample_rate = sample_rate
-        self.deviation = math.hypot(noise_multiplier, _MODEL_ERROR) * max_grad_norm
-        self.max_grad_norm = max_grad_norm
+        self.run, self.max_grad_norm = run, run.spec.max_grad_norm
+        self.deviation = math.hypot(run.spec.noise_multiplier, _MODEL_ERROR) * self.max_grad_norm
         self.windows, self.refresh = windows, refresh
         self.generator = torch.Generator().manual_seed(seed)
         # A record that bears labels around its slots is a natural one where a window misses them.
-        bearing = {slot.record for slot in slots if slot.miss_gradient is not None}
-        self.natural = [i for i in range(len(data)) if i not in bearing]
-        self.rates = torch.tensor([sample_rate * slot.inclusion for slot in slots]).double()
-        self.total = torch.zeros(len(slots), dtype=torch.float64)
+        bearing = {slot.record for slot in run.slots if slot.miss_gradient is not None}
+        self.natural = [i for i in range(len(run.data)) if i not in bearing]
+        shares = [run.sample_rate * run.shown(slot.inclusion) for slot in run.slots]
+        self.rates = torch.tensor(shares).double()
+        self.loudness = torch.tensor([run.loudness(slot.inclusion) for slot in run.slots])
+        self.total = torch.zeros(len(run.slots), dtype=torch.float64)
         self._clutter: Clutter | None = None
 
     def __call__(self, view: StepView) -> None:
@@ -93,53 +79,38 @@ class WhiteBox:
 
     def _look(self, model: nn.Module) -> "Clutter":
         """Takes the gradients of every slot in both worlds, and of some natural images."""
-        looks = [
-            slot_crops(self.data, self.slots, self.crop, self.generator, covering=True)
-            for _ in range(self.windows)
-        ]
-        images, masks = (torch.cat(parts) for parts in zip(*looks, strict=True))
-        count = len(self.slots)
+        tried = [slot_crops(self.run, self.generator) for _ in range(self.windows)]
+        images, masks = (torch.cat(parts) for parts in zip(*tried, strict=True))
+        count = len(self.run.slots)
         flat = self._clipped(model, images, masks)
         # (windows, worlds, slots, P) to (slots, worlds, windows, P)
         slots = flat.reshape(self.windows, 2, count, -1).permute(2, 1, 0, 3)
         return Clutter(
-            slots,
+            slots * self.loudness[:, None, None, None],
             self._clipped(model, *self._natural_crops()),
             self.rates,
-            self.sample_rate * len(self.natural),
+            self.run.sample_rate * len(self.natural) * self.run.apart,
             self.deviation,
         )
 
     def _natural_crops(self) -> tuple[Tensor, Tensor]:
-        natural = self.natural or range(len(self.data))  # none are expected: any will do
+        data, natural = self.run.data, self.natural or range(len(self.run.data))
         picks = torch.randint(len(natural), (_NATURAL,), generator=self.generator).tolist()
-        cuts = JointRandomCrop(self.crop)
         shown = [
-            cuts(self.data.images[i], self.data.masks[i], self.generator)
-            for i in (natural[pick] for pick in picks)
+            random_crop(data.images[i], data.masks[i], self.run.crop, self.generator)
+            for i in (natural[pick] for pick in picks)  # where none are expected any will do
         ]
         return torch.stack([item[0] for item in shown]), torch.stack([item[1] for item in shown])
 
     def _clipped(self, model: nn.Module, images: Tensor, masks: Tensor) -> Tensor:
         """Returns clipped per-sample gradients, shape (B, P), the last coordinates if P is huge."""
-        device = next(model.parameters()).device
-        trainable = {k: p.detach() for k, p in model.named_parameters() if p.requires_grad}
-        frozen = {k: p.detach() for k, p in model.named_parameters() if not p.requires_grad}
-
-        def loss(parameters: dict[str, Tensor], image: Tensor, mask: Tensor) -> Tensor:
-            logits = functional_call(model, {**parameters, **frozen}, (image[None],))
-            return pixel_losses(logits, mask[None])[0]
-
-        each = vmap(grad(loss), in_dims=(None, 0, 0))
-        keep = _ENTRIES // (2 * self.windows * len(self.slots) + _NATURAL)
-        size = sum(parameter.numel() for parameter in trainable.values())
+        gradients = flat_gradients(model)
+        keep = _ENTRIES // (2 * self.windows * len(self.run.slots) + _NATURAL)
+        size = sum(p.numel() for p in model.parameters() if p.requires_grad)
         chunk = max(1, min(_CHUNK, _CHUNK_ENTRIES // size))
         parts = []
         for start in range(0, len(images), chunk):
-            piece = slice(start, start + chunk)
-            pixels = prepare(images[piece].to(device))
-            gradients = each(trainable, pixels, masks[piece].to(device))
-            flat = torch.cat([gradients[name].flatten(1) for name in trainable], dim=1)
+            flat = gradients(images[start : start + chunk], masks[start : start + chunk])
             factor = (self.max_grad_norm / flat.norm(dim=1).clamp(min=1e-12)).clamp(max=1.0)
             parts.append((flat[:, -keep:] * factor[:, None]).cpu())
         return torch.cat(parts)
@@ -211,62 +182,36 @@ class Clutter:
         return world[:, 0] - world[:, 1]
 
 
-def meeting_window(
-    slot: CanarySlot,
-    data: SegmentationData,
-    crop: Crop,
-    generator: torch.Generator,
-    *,
-    covering: bool,
-) -> Window:
-    """Draws a window that meets the slot's patch.
-
-    Args:
-        slot: The canary.
-        data: Its data set.
-        crop: The crop.
-        generator: Of the draw.
-        covering: Whether the window is to cover the patch, as far as the crop allows; else it is
-            uniform over those that meet the patch's bounding box.
-    """
-    size = data.size(slot.record)
+def covering_window(slot: CanarySlot, run: AttackedRun, generator: torch.Generator) -> Window:
+    """Draws a window that covers the slot's patch, as far as the crop allows."""
+    size, crop = run.data.size(slot.record), run.crop
+    if not isinstance(crop, Crop):
+        law = windows_of(slot, run.data.masks[slot.record], crop)
+        stream = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+        return law.draw(law.covers(), 1, stream)[0]
     origins, border = crop.origins(size), crop.borders(size)
     height, width = slot.pixels.shape
-    range_of = _covering if covering else _meeting
-    top = range_of(slot.position[0] + border.top, height, crop.size.height, origins.height)
-    left = range_of(slot.position[1] + border.left, width, crop.size.width, origins.width)
+    top = _covering(slot.position[0] + border.top, height, crop.size.height, origins.height)
+    left = _covering(slot.position[1] + border.left, width, crop.size.width, origins.width)
     row = int(torch.randint(top[0], top[1] + 1, (1,), generator=generator))
     column = int(torch.randint(left[0], left[1] + 1, (1,), generator=generator))
     return Window(row, column)
 
 
-def slot_crops(
-    data: SegmentationData,
-    slots: Sequence[CanarySlot],
-    crop: Crop,
-    generator: torch.Generator,
-    *,
-    covering: bool,
-) -> tuple[Tensor, Tensor]:
-    """Cuts every slot, in both worlds, at one window that meets its patch; see `meeting_window`.
+def slot_crops(run: AttackedRun, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Cuts every slot, in both worlds, at one window that covers its patch.
 
     Returns:
         Images (2 * slots, 3, h, w) and masks (2 * slots, h, w): all of world A, then all of B.
     """
-    images: list[Tensor] = []
-    masks: list[Tensor] = []
-    windows = [meeting_window(slot, data, crop, generator, covering=covering) for slot in slots]
-    for world_a in (True, False):
-        for slot, window in zip(slots, windows, strict=True):
-            pixels, labels = cut(*filled(data, slot, world_a=world_a), window, crop)
-            images.append(pixels)
-            masks.append(labels)
-    return torch.stack(images), torch.stack(masks)
-
-
-def _meeting(start: int, length: int, window: int, origins: int) -> tuple[int, int]:
-    """Returns the first and last origin whose window meets [start, start + length)."""
-    return max(0, start - window + 1), min(origins - 1, start + length - 1)
+    windows = [covering_window(slot, run, generator) for slot in run.slots]
+    shown = [
+        cut_window(*filled(run.data, slot, world_a=world_a), window, run.crop)
+        for world_a in (True, False)
+        for slot, window in zip(run.slots, windows, strict=True)
+    ]
+    images, masks = (torch.stack(parts) for parts in zip(*shown, strict=True))
+    return images, masks
 
 
 def _covering(start: int, length: int, window: int, origins: int) -> tuple[int, int]:
@@ -276,3 +221,12 @@ def _covering(start: int, length: int, window: int, origins: int) -> tuple[int, 
         return first, last
     nearest = min(max(start, 0), origins - 1)
     return nearest, nearest
+
+
+WHITE_BOX = Watching(
+    name="white-box",
+    title="White-box on the real model",
+    beside="replays the training step by step; holds all canaries' gradients",
+    cost=lambda work: looks(work, 2 * _WINDOWS, _NATURAL, _REFRESH),
+    watch=WhiteBox,
+)

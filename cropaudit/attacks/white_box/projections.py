@@ -1,38 +1,35 @@
-"""Projections of clipped per-image gradients on one vector, without the gradients.
+"""Projections of clipped per-image gradients on one vector, without a table of the gradients.
 
 A white-box adversary sees the noisy sum y of a step, P numbers, and asks for <c_i, y> where c_i is
 the gradient of canary i's loss l_i, clipped to C. For all canaries at once <grad l_i, y> is the
 derivative of the vector of losses along y: one forward-mode pass, that of `Projector.dots`. The
-clip factor min(1, C / |grad l_i|) needs norms as well: ghost norms, from one backward pass, that of
-`Projector.norms`. The same pass gives the projection too (see `layer_terms`), so that
-`Projector.project`, which wants both, needs no forward mode.
+clip factor min(1, C / |grad l_i|) needs norms as well, for which gradients are taken, a few at a
+time, and let go (`Projector.project`).
 
 Norms drift slowly while y is new in every step: an adversary may take them every few steps only.
 That makes the clip factors approximate, which costs power and never validity.
 
-Memory is that of ``chunk`` images' activations plus scratch of fixed size and a few vectors of P:
-it grows with neither the number of canaries nor canaries times parameters.
+Memory is that of a few images' activations and gradients: it does not grow with the canaries.
 """
 
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.func import functional_call
+from torch.func import functional_call, grad, vmap
 
-from cropaudit.attacks.white_box.ghost_norms import ghost_terms
+from cropaudit.attacks.white_box.double_sums import inner, squares
 from cropaudit.errors import require
 from cropaudit.training.models.losses import pixel_losses
 
 __all__ = ["Projected", "Projector", "clip_factors"]
 
-_PIXELS = 16 * 96 * 96  # differentiated at once unless the user says how many images
-_TOLERANCE = 1e-3  # of a norm in float32, where two ways of taking it must agree
+_PIXELS = 16 * 96 * 96  # differentiated forwards at once
+_ENTRIES = 2**24  # of gradients held at once; never less than one image's
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,28 +70,21 @@ def _quiet_forward() -> Iterator[None]:
         yield
 
 
-def _weighed(weights: Tensor, losses: Tensor) -> Tensor:
-    return losses @ weights.to(losses)
-
-
 class Projector:
     """Projects the per-image gradients of one model, as its parameters are at each call.
 
     Attributes:
         model: Maps scaled images (N, 3, H, W) to logits; left as it is.
         max_grad_norm: C.
-        chunk: Images differentiated at once; None for as many as make about 150,000 pixels.
     """
 
-    def __init__(self, model: nn.Module, *, max_grad_norm: float, chunk: int | None = None) -> None:
+    def __init__(self, model: nn.Module, *, max_grad_norm: float) -> None:
         legal = "above 0 and finite"
         require(0 < max_grad_norm < float("inf"), "max_grad_norm", legal, max_grad_norm)
-        require(chunk is None or chunk >= 1, "chunk", "at least 1", chunk)
-        self.model, self.max_grad_norm, self.chunk = model, max_grad_norm, chunk
-        self._verified = False
+        self.model, self.max_grad_norm = model, max_grad_norm
 
     def project(self, images: Tensor, masks: Tensor, y: Tensor) -> Projected:
-        """Returns projections and norms of all images' gradients, in one backward pass.
+        """Returns projections and norms of all images' gradients.
 
         Args:
             images: Scaled, shape (N, 3, h, w), on any device.
@@ -102,18 +92,15 @@ class Projector:
             y: Shape (P,), over the trainable parameters in their order, as `StepView.noisy_sum`.
 
         Raises:
-            InputError: If a shape does not fit, or the model computes what its hooks do not show.
+            InputError: If a shape does not fit.
         """
-        directions = self._directions(y)
-        parts = [self._ghost(*piece, directions) for piece in self._pieces(images, masks)]
-        empty = torch.zeros(0, dtype=torch.float64)
-        dot = torch.cat([empty, *(part.dot for part in parts)])
-        norm = torch.cat([empty, *(part.norm for part in parts)])
-        return Projected(dot, norm, self.max_grad_norm)
-
-    def norms(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Returns the norm of each image's gradient, shape (N,), float64; see `project`."""
-        return self.project(images, masks, self._flat_zeros()).norm
+        self._directions(y)  # checks y
+        dots = norms = torch.zeros(0, dtype=torch.float64)
+        for rows in self._gradients(images, masks):
+            along = inner(rows, y.detach().to(rows.device)[None])[:, 0]
+            dots = torch.cat([dots, along.cpu()])
+            norms = torch.cat([norms, squares(rows).sqrt().cpu()])
+        return Projected(dots, norms, self.max_grad_norm)
 
     def dots(self, images: Tensor, masks: Tensor, y: Tensor) -> Tensor:
         """Returns <grad l_i, y>, unclipped, shape (N,), float64: one forward-mode pass.
@@ -122,50 +109,40 @@ class Projector:
         """
         directions = self._directions(y)
         parts = [torch.zeros(0, dtype=torch.float64)]
-        for pixels, labels in self._pieces(images, masks):
+        step = max(1, _PIXELS // max(1, images.shape[2] * images.shape[3]))
+        for pixels, labels in self._pieces(images, masks, step):
             try:
                 parts.append(self._forward_mode(pixels, labels, directions))
             except NotImplementedError:
-                parts.append(self._ghost(pixels, labels, directions).dot)
+                parts.append(self.project(pixels, labels, y).dot)
         return torch.cat(parts)
 
     def clipped_sum(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Returns the sum of the clipped gradients, shape (P,): one gradient of weighted losses.
+        """Returns the sum of the clipped gradients, shape (P,).
 
-        Float64 over the chunks: what it is taken from is nearly the same.
-
-        The weights are the clip factors; a gradient of sum_i f_i l_i is sum_i f_i grad l_i.
+        Float64 over the images: what it is taken from is nearly the same.
         """
-        zeros = self._directions(self._flat_zeros())
-        total = self._flat_zeros().double()
-        for pixels, labels in self._pieces(images, masks):
-            norm = self._ghost(pixels, labels, zeros).norm
-            factors = clip_factors(norm, self.max_grad_norm)
-            total += self._gradient(pixels, labels, partial(_weighed, factors))
+        trainable = list(self._trainable().values())
+        total = trainable[0].new_zeros(sum(p.numel() for p in trainable), dtype=torch.float64)
+        for rows in self._gradients(images, masks):
+            factors = clip_factors(squares(rows).sqrt(), self.max_grad_norm)
+            total += (factors.to(rows) @ rows).double()
         return total
 
-    def _ghost(self, images: Tensor, masks: Tensor, directions: dict[str, Tensor]) -> Projected:
-        terms = ghost_terms(self.model, images, masks, directions)
-        found = Projected(terms.dot.cpu(), terms.square.cpu().sqrt(), self.max_grad_norm)
-        self._verify(images, masks, directions, found)
-        return found
+    def _gradients(self, images: Tensor, masks: Tensor) -> Iterator[Tensor]:
+        """Yields gradients (n, P), as many at once as are few."""
+        wanted = {name: p.detach() for name, p in self._trainable().items()}
+        fixed = {name: p.detach() for name, p in self.model.named_parameters()}
 
-    def _verify(
-        self, images: Tensor, masks: Tensor, directions: dict[str, Tensor], found: Projected
-    ) -> None:
-        """Compares one image with plain autograd, once: hooks see modules and nothing else."""
-        pick = int(found.norm.argmax())
-        if self._verified or found.norm[pick] == 0:
-            return
-        one = slice(pick, pick + 1)
-        plain = self._gradient(images[one], masks[one], torch.sum)
-        y = torch.cat([direction.flatten() for direction in directions.values()])
-        error = abs(float(plain.norm()) - float(found.norm[pick])) / float(found.norm[pick])
-        spread = float(plain.norm() * y.norm()) or 1.0
-        error = max(error, abs(float(plain @ y) - float(found.dot[pick])) / spread)
-        legal = "one whose weights are used by their own modules alone (hooks must see them)"
-        require(error <= _TOLERANCE, "model", legal, f"gradients off by {error:.2g} of their norm")
-        self._verified = True
+        def loss(parameters: dict[str, Tensor], image: Tensor, mask: Tensor) -> Tensor:
+            logits = functional_call(self.model, {**fixed, **parameters}, (image[None],))
+            return pixel_losses(logits, mask[None])[0]
+
+        each: Callable[..., dict[str, Tensor]] = vmap(grad(loss), in_dims=(None, 0, 0))
+        step = max(1, _ENTRIES // sum(p.numel() for p in wanted.values()))
+        for pixels, labels in self._pieces(images, masks, min(step, 32)):
+            found = each(wanted, pixels, labels)
+            yield torch.cat([found[name].flatten(1) for name in wanted], dim=1)
 
     def _forward_mode(self, images: Tensor, masks: Tensor, directions: dict[str, Tensor]) -> Tensor:
         parameters = {name: p.detach() for name, p in self.model.named_parameters()}
@@ -177,27 +154,10 @@ class Projector:
             tangent = forward_ad.unpack_dual(losses)[1]  # type: ignore[no-untyped-call]
             return (torch.zeros_like(losses) if tangent is None else tangent).double().cpu()
 
-    def _gradient(self, images: Tensor, masks: Tensor, weigh: Callable[[Tensor], Tensor]) -> Tensor:
-        """Returns the gradient of the weighed losses, shape (P,), on the model's device."""
-        leaves = {
-            name: p.detach().requires_grad_(p.requires_grad)
-            for name, p in self.model.named_parameters()
-        }
-        wanted = [leaf for leaf in leaves.values() if leaf.requires_grad]
-        with torch.enable_grad():
-            losses = pixel_losses(functional_call(self.model, leaves, (images,)), masks)
-            taken = torch.autograd.grad(weigh(losses), wanted, allow_unused=True)
-        pairs = zip(taken, wanted, strict=True)
-        return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])
-
     def _trainable(self) -> dict[str, nn.Parameter]:
         found = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         require(bool(found), "model", "one with a trainable parameter", "none")
         return found
-
-    def _flat_zeros(self) -> Tensor:
-        trainable = list(self._trainable().values())
-        return trainable[0].new_zeros(sum(p.numel() for p in trainable))
 
     def _directions(self, y: Tensor) -> dict[str, Tensor]:
         """Returns ``y`` cut into the trainable parameters' shapes, on their device."""
@@ -209,12 +169,11 @@ class Projector:
         pairs = zip(trainable.items(), pieces, strict=True)
         return {name: piece.view_as(p) for (name, p), piece in pairs}
 
-    def _pieces(self, images: Tensor, masks: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _pieces(self, images: Tensor, masks: Tensor, step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields chunks of images and masks on the model's device, in its precision."""
         expected = (len(images), *images.shape[2:])
         require(masks.shape == expected, "masks", f"of shape {expected}", tuple(masks.shape))
         first = next(iter(self._trainable().values()))
-        step = self.chunk or max(1, _PIXELS // max(1, images.shape[2] * images.shape[3]))
         for start in range(0, len(images), step):
             piece = slice(start, start + step)
             yield images[piece].to(first), masks[piece].to(first.device)

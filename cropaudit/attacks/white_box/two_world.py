@@ -28,8 +28,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cropaudit.accounting.geometry.shapes import Crop
-from cropaudit.attacks.strata import StratifiedWindows
+from cropaudit.accounting.geometry.crop_laws import CropLaw
+from cropaudit.attacks.base import Game, Work
+from cropaudit.attacks.slot_views import StratifiedWindows
 from cropaudit.attacks.white_box.double_sums import (
     FLOAT32,
     inner,
@@ -41,12 +42,13 @@ from cropaudit.attacks.white_box.double_sums import (
 from cropaudit.errors import require
 from cropaudit.training.canaries import CanarySlot, filled
 from cropaudit.training.canaries.windows import windows_of
-from cropaudit.training.crops.joint import JointRandomCrop, cut
+from cropaudit.training.crops.cutting import cut_windows, random_crop
 from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.ensembles.ensemble import EnsembleStep
 from cropaudit.training.ensembles.stacked import StackedModels
 
-__all__ = ["Adversary", "KnownBackground", "Looks", "Target", "TwoWorldScorer", "UnknownBackground"]
+__all__ = ["TWO_WORLD", "Adversary", "KnownBackground", "Looks", "Target", "TwoWorldScorer"]
+__all__ += ["UnknownBackground"]
 
 _LEAST = 0.05  # of C: a deviation below it would make a score of rounding errors
 _MEMBERS = 64  # whose gradients are taken at once
@@ -105,7 +107,7 @@ class Target:
 
     data: SegmentationData
     slot: CanarySlot
-    crop: Crop
+    crop: CropLaw
     sample_rate: float
     max_grad_norm: float
 
@@ -169,10 +171,9 @@ class TwoWorldScorer:
         """Cuts the target: hits in world A, the same in B, and misses, alike in both."""
         hits, misses = self.hit.draw(self.generator), self.miss.draw(self.generator)
         crop = self.target.crop
-        cuts = [cut(*self._worlds[0], window, crop) for window in hits]
-        cuts += [cut(*self._worlds[1], window, crop) for window in (*hits, *misses)]
-        images, masks = zip(*cuts, strict=True)
-        return torch.stack(images), torch.stack(masks)
+        in_a = cut_windows(self._worlds[:1], hits, crop)
+        in_b = cut_windows(self._worlds[1:], (*hits, *misses), crop)
+        return torch.cat([in_a[0], in_b[0]]), torch.cat([in_a[1], in_b[1]])
 
     def _gradients(self, parameters: Tensor, images: Tensor, masks: Tensor) -> Tensor:
         """Returns clipped gradients of all crops at all members, shape (M, n, P)."""
@@ -192,11 +193,11 @@ class TwoWorldScorer:
         """Returns clipped gradients of some natural crops, shape (M, n, P), if they are needed."""
         if isinstance(self.adversary, KnownBackground):
             return None
-        data, cuts = self.target.data, JointRandomCrop(self.target.crop)
+        data, crop = self.target.data, self.target.crop
         others = [i for i in range(len(data)) if i != self.target.slot.record]
         stream = torch.Generator().manual_seed(int(self.generator.integers(2**62)))
         picks = self.generator.choice(others, self.adversary.crops)
-        shown = [cuts(data.images[i], data.masks[i], stream)[:2] for i in picks]
+        shown = [random_crop(data.images[i], data.masks[i], crop, stream) for i in picks]
         images, masks = zip(*shown, strict=True)
         return self._gradients(parameters, torch.stack(images), torch.stack(masks))
 
@@ -264,3 +265,17 @@ class TwoWorldScorer:
         share = math.log(q * missing / max(misses.shape[1], 1))
         inside = misses.logsumexp(dim=1) if misses.shape[1] else misses.new_zeros(len(misses))
         return torch.logaddexp(out, inside + share)
+
+
+def _cost(work: Work) -> float:
+    own = work.options
+    looked = (2 * own["hits"] + own["misses"]) / own["refresh"]
+    return float(2 * own["models"] * work.steps * (work.expected + looked))
+
+
+TWO_WORLD = Game(
+    name="two-world",
+    title="White-box over many runs",
+    model="the real model {model}, trained many times, every update seen",
+    cost=_cost,
+)

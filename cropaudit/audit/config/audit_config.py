@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
 from cropaudit.audit.config.sections import (
     CanaryConfig,
@@ -61,19 +62,30 @@ class AuditConfig(Section):
             if own.targets < _RUNS:
                 words = f"references.targets must be at least {_RUNS} for one canary a run"
                 raise ValueError(f"{words}, got {own.targets}")
+        if self.crop.law == "resized" and self.canary.background == "sparse":
+            raise ValueError("canary.background must be ignore or natural for law resized")
+        several, training = self.crop.per_image, self.training
+        if several > 1 and self.crop.clipped == "together":
+            if training.grad_sample_mode == "ghost":
+                words = "one that takes each crop's gradient, for crops that are averaged"
+                raise ValueError(f"training.grad_sample_mode must be {words}, got ghost")
+            if (training.physical_batch or several) < several:
+                words = f"at least {several}, the crops that are averaged before clipping"
+                given = training.physical_batch
+                raise ValueError(f"training.physical_batch must be {words}, got {given}")
+        for name in ("two-world", "reference"):
+            if name in game.attacks and several > 1:
+                words = f"crop.per_image must be 1 for the {name} game, whose runs are vectorised"
+                raise ValueError(f"{words}, got {several}")
         return self
 
-    def crop_law(self) -> Crop:
+    def crop_law(self) -> Crop | ResizedCrop:
         """Returns the crop that is configured."""
-        crop = self.crop
-        return Crop(
-            Size.parse(crop.size, "crop.size"),
-            crop.padding,
-            mode=crop.mode,
-            pad_if_needed=crop.pad_if_needed,
-            horizontal_flip=crop.horizontal_flip,
-            vertical_flip=crop.vertical_flip,
-        )
+        return self.crop.crop_law()
+
+    def shown_size(self) -> Size:
+        """Returns the size of what the model is shown."""
+        return Size.parse(self.crop.size, "crop.size")
 
     def patch_shape(self) -> Rectangle:
         """Returns the patch that is configured."""

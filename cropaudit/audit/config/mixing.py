@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from cropaudit.accounting.mechanisms.descriptions import Mechanism, PatchMechanism
 from cropaudit.accounting.mechanisms.registry import require_same
-from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
+from cropaudit.accounting.privacy_loss.dominating_pairs import MixturePair, StepPair
 from cropaudit.errors import InputError, require
-from cropaudit.training.sampling.samplers import Sampling, sampler_name
+from cropaudit.training.sampling.samplers import Sampling
 
 __all__ = ["refuse_mixture"]
 
@@ -18,7 +18,7 @@ __all__ = ["refuse_mixture"]
 def refuse_mixture(
     accounted: PatchMechanism,
     sampling: Sampling,
-    pairs: Sequence[StepPair],
+    pairs: Sequence[StepPair | MixturePair],
     claimed: Mechanism | None,
 ) -> None:
     """Checks that accountant, training, scores and claim are of one mechanism.
@@ -32,12 +32,12 @@ def refuse_mixture(
     Raises:
         InputError: If two of them differ in more than the noise multiplier.
     """
-    trained = sampler_name(sampling)
+    trained = sampling.name
     kinds = f"{accounted.kind} and {trained}"
     require(accounted.kind == trained, "accountant and training", "of one sampler", kinds)
     if claimed is not None:
         require_same(claimed, accounted, ("claim", "training"))
-    own = accounted.pair()
+    own = accounted.game()
     for pair in pairs:
         if (pair.p, pair.q) != (own.p, own.q):
             raise InputError(

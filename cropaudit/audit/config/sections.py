@@ -6,6 +6,7 @@ Each section is frozen and closed to unknown keys. What a key means in full is s
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -15,8 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from cropaudit.accounting.geometry.shapes import Size
-from cropaudit.accounting.names import PadMode, SamplerName
+from cropaudit.accounting.geometry.crop_laws import ResizedCrop
+from cropaudit.accounting.geometry.shapes import Crop, Size
+from cropaudit.accounting.names import Clipped, Interpolation, PadMode, SamplerName
 from cropaudit.training.canaries.registry import DESIGNS
 
 __all__ = [
@@ -33,7 +35,29 @@ __all__ = [
     "TwoWorldConfig",
 ]
 
-AttackName = Literal["probe", "white-box", "black-box", "two-world", "reference"]
+
+def _known_attack(name: str) -> str:
+    """Checks a name against the registry, which is loaded only when a name is given."""
+    from cropaudit.attacks.registry import ATTACKS
+
+    if name not in ATTACKS:
+        raise ValueError(f"must be one of {', '.join(ATTACKS)}, got {name}")
+    return name
+
+
+def _known_query(name: str) -> str:
+    from cropaudit.attacks.registry import querying
+
+    if name not in querying():
+        raise ValueError(f"must be one of {', '.join(querying())}, got {name}")
+    return name
+
+
+AttackName = Annotated[str, AfterValidator(_known_attack)]
+QueryName = Annotated[str, AfterValidator(_known_query)]
+CropLawName = Literal["uniform", "resized"]
+_OF_UNIFORM = ("padding", "mode", "pad_if_needed", "horizontal_flip", "vertical_flip")
+_OF_RESIZED = ("scale", "ratio", "interpolation")
 _SLOTS = 10  # canaries of one run, at least, for attacks that guess their coins
 
 SizeText = Annotated[str, BeforeValidator(lambda value: str(Size.parse(value)))]
@@ -70,26 +94,84 @@ class DataConfig(Section):
 
 
 class CropConfig(Section):
-    """The random crop; see `Crop` for what its keys mean."""
+    """The random crops of an image; see `Crop` and `ResizedCrop` for what the keys mean."""
 
-    size: SizeText = "64x64"
+    law: CropLawName = Field(default="uniform", description="resized is RandomResizedCrop")
+    size: SizeText = Field(default="64x64", description="What the model is shown")
     padding: int = Field(default=0, ge=0)
     mode: PadMode = Field(default="constant", description="What padding shows")
     pad_if_needed: StrictBool = False
     horizontal_flip: float = Field(default=0.0, ge=0, le=1, description="Before the crop")
     vertical_flip: float = Field(default=0.0, ge=0, le=1, description="Before the crop")
+    scale: tuple[float, float] = Field(default=(0.08, 1.0), description="Of resized: area")
+    ratio: tuple[float, float] = Field(default=(0.75, 4 / 3), description="Of resized: shape")
+    interpolation: Interpolation = Field(default="bilinear", description="Of resized")
+    per_image: int = Field(default=1, ge=1, le=64, description="Crops of an image in a step")
+    clipped: Clipped = Field(
+        default="together",
+        description="Of several crops of an image: averaged and then clipped, or clipped apart "
+        "and summed",
+    )
 
     # Overrides the section's own check, which is of all keys: pad_if_needed is a switch.
-    @field_validator("size", "padding", "mode", "horizontal_flip", "vertical_flip", mode="before")
+    @field_validator(
+        "size", "padding", "mode", "horizontal_flip", "vertical_flip", "per_image", mode="before"
+    )
     @classmethod
     def _no_switch(cls, value: Any) -> Any:
         return super()._no_switch(value)
+
+    @model_validator(mode="after")
+    def _of_one_law(self) -> Self:
+        """Refuses keys of the other law, which would be passed over in silence."""
+        other = _OF_UNIFORM if self.law == "resized" else _OF_RESIZED
+        for name in other:
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default:
+                raise ValueError(f"crop.{name} must be left out for law {self.law}, got {value}")
+        self.crop_law()
+        return self
+
+    def crop_law(self) -> Crop | ResizedCrop:
+        """Returns the law of one window."""
+        size = Size.parse(self.size, "crop.size")
+        if self.law == "resized":
+            return ResizedCrop(size, self.scale, self.ratio, self.interpolation)
+        return Crop(
+            size,
+            self.padding,
+            mode=self.mode,
+            pad_if_needed=self.pad_if_needed,
+            horizontal_flip=self.horizontal_flip,
+            vertical_flip=self.vertical_flip,
+        )
+
+    @property
+    def words(self) -> str:
+        """The crop in words, for reports."""
+        words = [self.size]
+        if self.law == "resized":
+            ends = [f"{low:.3g} to {high:.3g}" for low, high in (self.scale, self.ratio)]
+            words = [f"resized to {self.size}, scale {ends[0]}, ratio {ends[1]}"]
+            words.append(self.interpolation)
+        if self.mode != "constant":
+            words.append(f"{self.mode} padding")
+        if self.pad_if_needed:
+            words.append("padded if needed")
+        flips = (("horizontal", self.horizontal_flip), ("vertical", self.vertical_flip))
+        words += [f"{name} flip {share:g}" for name, share in flips if share > 0]
+        if self.per_image > 1:
+            words.append(f"{self.per_image} an image, clipped {self.clipped}")
+        return ", ".join(words)
 
 
 class TrainingConfig(Section):
     """DP-SGD; see `DpSgdSpec` for what the keys mean."""
 
-    model: str = "small-unet"
+    model: str = Field(
+        default="small-unet", description="Or your own, path/to/file.py:function of the classes"
+    )
+    model_sha256: str | None = Field(default=None, description="Of the file of your own model")
     norm: Literal["group", "frozen-batch"] = "group"
     weights: str | None = Field(default=None, description="File of initial weights")
     weights_sha256: str | None = None
@@ -118,6 +200,8 @@ class TrainingConfig(Section):
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("exactly one of steps and epochs must be given")
+        if self.model_sha256 is not None and ".py" not in self.model:
+            raise ValueError("model_sha256 needs a model of a file")
         if self.weights is None and self.weights_sha256 is not None:
             raise ValueError("weights_sha256 needs weights")
         if (self.schedule == "steps") != (self.schedule_every is not None):
@@ -211,7 +295,8 @@ class GameConfig(Section):
 
     @model_validator(mode="after")
     def _enough_slots(self) -> Self:
-        if self.canary_slots < _SLOTS and {"white-box", "black-box"} & set(self.attacks):
+        games = {"probe", "two-world", "reference"}
+        if self.canary_slots < _SLOTS and set(self.attacks) - games:
             given = self.canary_slots
             raise ValueError(f"canary_slots must be at least {_SLOTS} to guess, got {given}")
         return self
@@ -235,9 +320,7 @@ class TwoWorldConfig(Section):
 class ReferencesConfig(Section):
     """The black-box game with reference models trained through the same pipeline."""
 
-    attack: Literal[
-        "loss", "lira-online", "lira-offline", "rmia", "calibrated", "learned", "joint", "quantile"
-    ] = "lira-online"
+    attack: QueryName = "lira-online"
     targets: int = Field(default=20, ge=1, description="Runs that are attacked")
     models: int = Field(default=64, ge=0, description="Reference runs")
     windows: int = Field(default=16, ge=1, description="Crops shown of each slot")

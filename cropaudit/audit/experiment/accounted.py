@@ -68,6 +68,8 @@ def account(config: AuditConfig, sizes: tuple[Size, ...], images: int, records: 
         records=records,
         steps=training.steps,
         epochs=training.epochs,
+        crops_per_image=config.crop.per_image,
+        clipped=config.crop.clipped,
     )
     noise, rho = training.noise_multiplier, pipeline.worst().probability
     planned = _planned_noise(config, pipeline.mechanism(1.0, rho))

@@ -1,40 +1,21 @@
-"""The adversaries that watch one run, as a subject's configuration has them.
+"""What the adversaries of one run know, as a subject's configuration has it.
 
 They know the images alone: scores of several canaries of one run must not know each other's coins.
 """
 
-from cropaudit.attacks.white_box.likelihood_ratio import WhiteBox
-from cropaudit.attacks.white_box.projected import ProjectedWhiteBox
+from cropaudit.attacks.base import AttackedRun
 from cropaudit.audit.experiment.subject import Subject
+from cropaudit.audit.experiment.training_plan import training_spec
 
-__all__ = ["Watcher", "projected_watcher", "white_box_watcher"]
-
-Watcher = WhiteBox | ProjectedWhiteBox
-
-
-def white_box_watcher(subject: Subject, seed: int) -> WhiteBox:
-    """Returns the adversary that holds all canaries' gradients; ``seed`` is of its windows."""
-    training = subject.config.training
-    return WhiteBox(
-        subject.empty,
-        subject.slots,
-        subject.crop,
-        sample_rate=subject.mechanism.sample_rate,
-        noise_multiplier=training.noise_multiplier,
-        max_grad_norm=training.max_grad_norm,
-        seed=seed,
-    )
+__all__ = ["attacked_run"]
 
 
-def projected_watcher(subject: Subject, seed: int) -> ProjectedWhiteBox:
-    """Returns the adversary for models whose gradients are too many to hold."""
-    training = subject.config.training
-    return ProjectedWhiteBox(
-        subject.empty,
-        subject.slots,
-        subject.crop,
-        sampling=subject.sampling,
-        noise_multiplier=training.noise_multiplier,
-        max_grad_norm=training.max_grad_norm,
-        seed=seed,
-    )
+def attacked_run(subject: Subject, windows: int | None = None) -> AttackedRun:
+    """Returns the run that adversaries attack.
+
+    Args:
+        subject: What is audited.
+        windows: Crops shown of each slot; the configured number unless given.
+    """
+    shown = subject.config.game.black_box_windows if windows is None else windows
+    return AttackedRun(subject.empty, subject.slots, training_spec(subject), shown)

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from cropaudit.accounting.geometry.shapes import Crop, Rectangle
+from cropaudit.accounting.geometry.crop_laws import CropLaw
+from cropaudit.accounting.geometry.shapes import Rectangle
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.config.sections import CanaryConfig
 from cropaudit.audit.experiment.initial_model import initial_model
@@ -27,7 +28,7 @@ _LEAST_OBJECT = 16  # pixels; fewer are specks of annotation
 def plant_canaries(
     data: SegmentationData,
     config: AuditConfig,
-    crop: Crop,
+    crop: CropLaw,
     patch: Rectangle,
     seed: int,
     weights: int,

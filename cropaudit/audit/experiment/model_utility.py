@@ -7,8 +7,12 @@ from cropaudit.audit.results.result import Utility
 from cropaudit.stages import Stage
 from cropaudit.training.dpsgd.divergence import named_run
 from cropaudit.training.dpsgd.loop import DpSgdSpec, Trained, train
-from cropaudit.training.ensembles.baselines import uncredited_noise
-from cropaudit.training.ensembles.utility import IntersectionOverUnion, constant_iou, mean_iou
+from cropaudit.training.ensembles.utility import (
+    IntersectionOverUnion,
+    constant_iou,
+    mean_iou,
+    uncredited_noise,
+)
 
 __all__ = ["measure_utility"]
 

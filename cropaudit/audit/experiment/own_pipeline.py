@@ -38,9 +38,8 @@ from cropaudit.conformance.probes.models.model import probe_model
 from cropaudit.conformance.probes.training.trainer import probe_trainer
 from cropaudit.conformance.subjects import Subjects
 from cropaudit.conformance.suite import examine
-from cropaudit.training.crops.joint import JointRandomCrop
-from cropaudit.training.dpsgd.mode_support import offered_mode
-from cropaudit.training.dpsgd.private_step import PrivateStep
+from cropaudit.training.crops.cutting import random_crop
+from cropaudit.training.dpsgd.grad_modes import exact_mode
 from cropaudit.training.dpsgd.run_setup import planned_mode, private_step, run_facts
 from cropaudit.training.models.build import GradSampleMode, build_model
 from cropaudit.training.sampling.samplers import Cyclic, Shuffle, batches
@@ -98,7 +97,9 @@ def _claimed(subject: Subject, claim: StatedClaim) -> PipelineClaim:
         image=subject.worst_image,
         patch=subject.patch,
         crop=subject.crop,
-        inclusion=subject.bound.inclusion_probability,
+        inclusion=subject.pipeline.worst().probability,
+        crops=subject.mechanism.crops,
+        averaged=subject.config.crop.per_image // subject.mechanism.crops,
         sampler=training.sampler,
         batch=training.batch,
         records=subject.records,
@@ -121,7 +122,6 @@ class _Own:
         self._crops, self._sampler = (torch.Generator().manual_seed(seed) for seed in seeds[:2])
         self._trainer = replace(_SELF, seed=seeds[2] % 2**63)  # spawned seeds have 64 bits
         self._rng = np.random.default_rng(seeds[3])
-        self._crop = JointRandomCrop(subject.crop)
         self._guard = Guard("transform", None, _ignore)
         self._claimed_size = subject.worst_image
 
@@ -140,8 +140,7 @@ class _Own:
 
     def _cut(self, image: NDArray[Any], mask: NDArray[Any]) -> tuple[Tensor, Tensor]:
         pixels = torch.from_numpy(image).permute(2, 0, 1)
-        found = self._crop(pixels, torch.from_numpy(mask), self._crops)
-        return found[0], found[1]
+        return random_crop(pixels, torch.from_numpy(mask), self._subject.crop, self._crops)
 
     def _transform(self, size: Size) -> Transform:
         (style,) = styles_named("numpy")
@@ -199,7 +198,7 @@ class _Own:
     def _readable_mode(self) -> GradSampleMode:
         """Returns the mode of training, or where that leaves no gradient to read, the recipe's."""
         mode = self._mode()
-        return offered_mode(self._spec.model, self._model()).mode if mode == "ghost" else mode
+        return exact_mode(self._spec.model, self._model()).mode if mode == "ghost" else mode
 
     def _updates(self) -> Any:
         guard = Guard("trainer", None, _ignore)
@@ -210,11 +209,18 @@ class _Own:
         )
         return probe_trainer(self._step, guard, self._trainer, stated)
 
-    def _step(self, model: nn.Module) -> PrivateStep:
+    def _step(self, model: nn.Module) -> Callable[..., float]:
         facts = run_facts(self._subject.filled, self._spec, torch.device("cpu"))
         # From torch's own stream, which the probe seeds: two runs from one seed then draw alike.
         noise = torch.Generator().manual_seed(int(torch.randint(2**62, (1,))))
-        return private_step(model, self._mode(), self._spec, facts, noise)
+        update = private_step(model, self._mode(), self._spec, facts, noise)
+        crops = self._spec.averaged
+        if crops == 1:
+            return update
+        # The probe's images have one gradient each: of as many crops of one, their mean is that.
+        return lambda images, masks: update(
+            images.repeat_interleave(crops, dim=0), masks.repeat_interleave(crops, dim=0)
+        )
 
     def _mode(self) -> GradSampleMode:
         return planned_mode(self._spec, self._model()).mode

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from cropaudit.accounting.geometry.shapes import Crop
+from cropaudit.accounting.geometry.crop_laws import CropLaw
 from cropaudit.audit.results.result import CanaryPicture
 from cropaudit.training.canaries.slots import CanarySlot, fill_slots, filled
 from cropaudit.training.canaries.windows import windows_of
-from cropaudit.training.crops.joint import Window, cut
+from cropaudit.training.crops.cutting import cut_window
+from cropaudit.training.crops.joint import Window
 from cropaudit.training.data.images import IGNORE, SegmentationData
 
 __all__ = ["draw_canaries", "neighbourhood"]
@@ -32,7 +33,7 @@ def draw_canaries(
     data: SegmentationData,
     slots: Sequence[CanarySlot],
     member: NDArray[np.bool_],
-    crop: Crop,
+    crop: CropLaw,
     count: int = 3,
 ) -> tuple[tuple[CanaryPicture, ...], dict[str, bytes]]:
     """Draws some slots, spread evenly over all of them.
@@ -94,7 +95,7 @@ def neighbourhood(data: SegmentationData, slot: CanarySlot) -> Tensor:
     return torch.cat([large[0], gap, large[1]], dim=2)
 
 
-def _slot_pictures(data: SegmentationData, slot: CanarySlot, crop: Crop) -> dict[str, Tensor]:
+def _slot_pictures(data: SegmentationData, slot: CanarySlot, crop: CropLaw) -> dict[str, Tensor]:
     image, mask = filled(data, slot, world_a=True)
     image_b, mask_b = filled(data, slot, world_a=False)
     shown = {
@@ -105,11 +106,11 @@ def _slot_pictures(data: SegmentationData, slot: CanarySlot, crop: Crop) -> dict
         "beside": neighbourhood(data, slot),
     }
     for key, window in _two_windows(slot, mask, crop).items():
-        shown[key] = cut(image, mask, window, crop)[0]
+        shown[key] = cut_window(image, mask, window, crop)[0]
     return shown
 
 
-def _two_windows(slot: CanarySlot, mask: Tensor, crop: Crop) -> dict[str, Window]:
+def _two_windows(slot: CanarySlot, mask: Tensor, crop: CropLaw) -> dict[str, Window]:
     """Returns a window that shows as much of the patch as any, and one that shows none of it."""
     law = windows_of(slot, mask, crop)
     generator = np.random.default_rng(slot.record)

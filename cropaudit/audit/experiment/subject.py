@@ -7,13 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.accounting.bounds.bound import PatchBound, Pipeline
-from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
+from cropaudit.accounting.geometry.crop_laws import CropLaw
+from cropaudit.accounting.geometry.shapes import Rectangle, Size
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.accounted import account
 from cropaudit.audit.experiment.canary_plan import plant_canaries
+from cropaudit.audit.experiment.initial_model import pinned
 from cropaudit.errors import require
 from cropaudit.training.canaries import CanarySlot, fill_slots
+from cropaudit.training.crops.cutting import output_size
 from cropaudit.training.data.foreground import as_foreground
 from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.datasets.registry import load_dataset
@@ -68,7 +71,7 @@ class Subject:
         slots: The canaries.
         member: Their coins: true for world A.
         validation: Held-out photographs.
-        crop: The crop.
+        crop: The law of the windows.
         patch: The patch.
         pipeline: The pipeline as far as privacy goes.
         bound: Its bound.
@@ -85,7 +88,7 @@ class Subject:
     slots: tuple[CanarySlot, ...]
     member: NDArray[np.bool_]
     validation: SegmentationData
-    crop: Crop
+    crop: CropLaw
     patch: Rectangle
     pipeline: Pipeline
     bound: PatchBound
@@ -115,16 +118,17 @@ def prepare_subject(config: AuditConfig) -> Subject:
     Raises:
         InputError: If the data cannot be read or the configuration does not fit them.
     """
+    training = pinned(config.training)
+    config = config.model_copy(update={"training": training})
     seeds = Seeds.of(config.seed)
     crop, patch = config.crop_law(), config.patch_shape()
     photographs, validation = _load(config, seeds)
+    output_size(crop, photographs)  # raises where the crop does not fit
     for size in photographs.sizes():
-        crop.origins(size)
         fits = patch.size.height <= size.height and patch.size.width <= size.width
         require(fits, "patch", f"at most the image {size}", patch)
     empty, slots = plant_canaries(photographs, config, crop, patch, seeds.canaries, seeds.weights)
     member = np.random.default_rng(seeds.coins).random(len(slots)) < 0.5
-    training = config.training
     found = account(config, empty.sizes(), len(photographs), len(empty))
     return Subject(
         config=config,

@@ -31,6 +31,8 @@ def training_spec(subject: Subject) -> DpSgdSpec:
         physical_batch=training.physical_batch,
         grad_sample_mode=training.grad_sample_mode,
         precision=training.precision,
+        crops_per_image=subject.config.crop.per_image,
+        clipped=subject.config.crop.clipped,
         norm=training.norm,
         weights=weights_file(training),
     )

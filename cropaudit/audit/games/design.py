@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from cropaudit.accounting.bounds.accountant import epsilon_at
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
+from cropaudit.accounting.privacy_loss.dominating_pairs import MixturePair, StepPair
 from cropaudit.audit.games.score_law import attained
 from cropaudit.audit.results.estimate_result import AttackEstimate
 from cropaudit.audit.scores.tables import ScoreTable
@@ -28,7 +28,13 @@ from cropaudit.estimators.trials.rank_sum import RankSum
 from cropaudit.estimators.trials.rate_test import likely_hits, p_value
 from cropaudit.estimators.trials.thresholds import Ranks
 
-__all__ = ["NOISE_FACTORS", "detectable_epsilon", "game_estimates", "scoring_pairs"]
+__all__ = [
+    "NOISE_FACTORS",
+    "detectable_epsilon",
+    "game_estimates",
+    "game_hypotheses",
+    "scoring_pairs",
+]
 
 NOISE_FACTORS = (1.0, 0.6, 0.3, 0.05)  # of the configured noise
 _QUIET = 0.15  # share of the level for all scores that expect less noise
@@ -36,10 +42,10 @@ _QUIET = 0.15  # share of the level for all scores that expect less noise
 Sizes = tuple[int, int]
 
 
-def scoring_pairs(mechanism: PatchMechanism) -> tuple[StepPair, ...]:
+def scoring_pairs(mechanism: PatchMechanism) -> tuple[StepPair | MixturePair, ...]:
     """Returns the pairs by which slots are scored: the configured one, and ones with less noise."""
     noise = mechanism.noise_multiplier
-    return tuple(mechanism.with_noise(noise * factor).pair() for factor in NOISE_FACTORS)
+    return tuple(mechanism.with_noise(noise * factor).game() for factor in NOISE_FACTORS)
 
 
 def game_estimates(
@@ -51,14 +57,28 @@ def game_estimates(
         tables: The scores that expect the configured noise, then those that expect less, if any.
         hypothesis: What is held against them.
     """
-    own, *quiet = tables
-    if not quiet:
-        return (attack_estimate(own, hypothesis, "audit"),)
-    scores = own.scores
-    each = _quiet(hypothesis, (len(scores.member), len(scores.nonmember)), len(quiet))
+    scores = tables[0].scores
+    sizes = len(scores.member), len(scores.nonmember)
+    own, *quiet = game_hypotheses(hypothesis, sizes, len(tables))
+    others = zip(tables[1:], quiet, strict=True)
+    return (
+        attack_estimate(tables[0], own, "audit"),
+        *(attack_estimate(table, each, "deciding") for table, each in others),
+    )
+
+
+def game_hypotheses(hypothesis: Hypothesis, sizes: Sizes, count: int) -> tuple[Hypothesis, ...]:
+    """Returns what is held against each adversary's scores, each at its share of the level.
+
+    Args:
+        hypothesis: What is held against the game.
+        sizes: Numbers of members and of nonmembers.
+        count: Of adversaries, the one that expects the configured noise first.
+    """
+    if count == 1:
+        return (hypothesis,)
     first = replace(hypothesis, share=hypothesis.share * (1 - _QUIET), seed=hypothesis.seed)
-    others = (attack_estimate(table, each, "deciding") for table in quiet)
-    return attack_estimate(own, first, "audit"), *others
+    return first, *[_quiet(hypothesis, sizes, count - 1)] * (count - 1)
 
 
 def detectable_epsilon(hypothesis: Hypothesis, sizes: Sizes) -> float | None:
@@ -84,7 +104,7 @@ def detectable_epsilon(hypothesis: Hypothesis, sizes: Sizes) -> float | None:
 
     def heard(loudness: int) -> bool:
         truth = family.member(loudness)
-        pair, steps = truth.pair(), truth.compositions
+        pair, steps = truth.game(), truth.compositions
         seen = test.likely(attained(own, pair, steps))
         if any(all(test.rejects(seen, curve, share) for curve in null) for null in curves):
             return True

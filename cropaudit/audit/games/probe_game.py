@@ -8,7 +8,8 @@ import math
 import time
 from collections.abc import Callable
 
-from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
+from cropaudit.accounting.counts import averaged
+from cropaudit.attacks.probe import PROBE, Probe, ProbeScores, run_probe
 from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.games.design import scoring_pairs
 from cropaudit.audit.games.game_entry import Played, Words
@@ -30,9 +31,8 @@ def probe_game(
     result = run_probe(_probe(subject, game.probe_slots, subject.seeds.probe), progress)
     seconds = time.perf_counter() - start
     words = Words(
-        "Pipeline probe",
-        "sees every noisy sum of the real sampler, crop, clipping and noise, with gradients at the "
-        "worst case of the bound",
+        PROBE.title,
+        PROBE.adversary,
         f"{game.probe_slots} slots, each with its own fair coin; slots are independent of each "
         "other",
     )
@@ -60,6 +60,8 @@ def _probe(subject: Subject, slots: int, seed: int, **changes: object) -> Probe:
         "pairs": scoring_pairs(subject.mechanism),
         "slots": slots,
         "seed": seed,
+        "crops_per_image": subject.config.crop.per_image,
+        "clipped": subject.config.crop.clipped,
     }
     return Probe(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -127,7 +129,8 @@ def _hit_law(subject: Subject) -> tuple[float, float]:
     Under shuffling the last batch of an epoch may be short. A record takes part once an epoch all
     the same, which is then in fewer steps than the claim's batch over records.
     """
-    mechanism, rho = subject.mechanism, subject.mechanism.inclusion
+    mechanism = subject.mechanism
+    rho = averaged(mechanism.inclusion, mechanism.crops)
     if not isinstance(subject.sampling, Shuffle | Cyclic):
         rate = mechanism.record_rate
         return rate, (1 - rate) ** mechanism.steps

@@ -1,22 +1,27 @@
 """The real model of an audit: trained once, watched, attacked, and set beside its twins."""
 
+import copy
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from cropaudit.attacks.black_box import black_box_scores
-from cropaudit.audit.experiment.adversaries import Watcher, projected_watcher, white_box_watcher
+from cropaudit.attacks.base import Watcher
+from cropaudit.attacks.registry import ATTACKS, OneRun
+from cropaudit.attacks.white_box.likelihood_ratio import WHITE_BOX
+from cropaudit.attacks.white_box.projected import PROJECTED
 from cropaudit.audit.experiment.initial_model import initial_model
 from cropaudit.audit.experiment.model_utility import measure_utility
 from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.experiment.training_plan import training_spec
 from cropaudit.audit.games.game_entry import Played
+from cropaudit.audit.games.one_run import Settings, scored_after, watchers
 from cropaudit.audit.games.reference_game import needs_references, reference_game
 from cropaudit.audit.games.run_games import one_run_game
 from cropaudit.audit.games.two_world_game import two_world_game
 from cropaudit.audit.results.result import Utility
 from cropaudit.stages import Stage
 from cropaudit.training.dpsgd.divergence import named_run
-from cropaudit.training.dpsgd.loop import Trained, train
+from cropaudit.training.dpsgd.loop import StepView, Trained, train
 
 __all__ = ["RealModel", "audit_model", "ensemble_games"]
 
@@ -45,19 +50,31 @@ def audit_model(subject: Subject, stage: Stage) -> RealModel:
         subject: What is audited.
         stage: As in `run_audit`.
     """
-    spec, wanted = training_spec(subject), subject.config.game.attacks
-    watcher = _watcher(subject) if "white-box" in wanted else None
+    spec, attacks = training_spec(subject), _attacks(subject)
+    seeds, game = subject.seeds, subject.config.game
+    watching = watchers(subject, attacks, seeds.white_box, seeds.white_box)
     start = time.perf_counter()
-    words = "Private training, watched" if watcher else "Private training"
+    words = "Private training, watched" if watching else "Private training"
     with named_run("the audited model"):
-        trained = train(subject.filled, spec, observe=watcher, progress=stage(words, spec.steps))
-    games = []
-    if watcher is not None:
-        seconds = time.perf_counter() - start
-        games.append(one_run_game(subject, "white-box", watcher.scores(), seconds))
-    if "black-box" in wanted:
-        stage("Black-box attack", 0)
-        games.append(_black_box(subject, trained))
+        trained = train(
+            subject.filled,
+            spec,
+            observe=_in_turn(list(watching.values())),
+            progress=stage(words, spec.steps),
+        )
+    found = {name: watcher.scores() for name, watcher in watching.items()}
+    between = time.perf_counter()
+    settings = Settings(
+        game.black_box_windows, subject.config.references.models, seeds.black_box, seeds.black_box
+    )
+    before = copy.deepcopy(trained.model)
+    before.load_state_dict(trained.initial)
+    found |= scored_after(subject, attacks, before, trained.model, settings, stage)
+    took = between - start, time.perf_counter() - between
+    games = [
+        one_run_game(subject, item, found[item.name], took[item.name not in watching])
+        for item in attacks
+    ]
     return RealModel(trained, tuple(games), measure_utility(subject, spec, trained, stage))
 
 
@@ -74,21 +91,23 @@ def ensemble_games(subject: Subject, stage: Stage) -> tuple[Played, ...]:
     return tuple(games)
 
 
-def _watcher(subject: Subject) -> Watcher:
+def _attacks(subject: Subject) -> list[OneRun]:
+    """Returns the attacks on the audited run; gradients of large models are projected, not held."""
+    wanted = (ATTACKS[name] for name in subject.config.game.attacks)
+    found = [item for item in wanted if isinstance(item, OneRun)]
+    if WHITE_BOX not in found:
+        return found
     model = initial_model(subject.config.training, len(subject.empty.classes), 0)
     size = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    watcher = projected_watcher if size > _HELD else white_box_watcher
-    return watcher(subject, subject.seeds.white_box)
+    chosen = WHITE_BOX if size <= _HELD else replace(WHITE_BOX, watch=PROJECTED.watch)
+    return [chosen if item is WHITE_BOX else item for item in found]
 
 
-def _black_box(subject: Subject, trained: Trained) -> Played:
-    start = time.perf_counter()
-    values = black_box_scores(
-        trained.model,
-        subject.empty,
-        subject.slots,
-        subject.crop,
-        windows=subject.config.game.black_box_windows,
-        seed=subject.seeds.black_box,
-    )
-    return one_run_game(subject, "black-box", values, time.perf_counter() - start)
+def _in_turn(watching: Sequence[Watcher]) -> Callable[[StepView], None] | None:
+    """Returns one observer that shows every step to all, or none where there are none."""
+
+    def show(view: StepView) -> None:
+        for watcher in watching:
+            watcher(view)
+
+    return show if watching else None

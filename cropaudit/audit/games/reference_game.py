@@ -11,12 +11,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cropaudit.attacks.black_box import ATTACKS, Decoys, Signals, attack_named, collect
+from cropaudit.attacks.black_box.collecting import collect
 from cropaudit.attacks.black_box.references import (
     TrainedWorlds,
     train_references,
     train_targets,
 )
+from cropaudit.attacks.registry import querying
+from cropaudit.attacks.signals import Decoys, Signals
 from cropaudit.audit.experiment.subject import Subject, decoys_of
 from cropaudit.audit.experiment.training_plan import training_spec
 from cropaudit.audit.games.game_entry import Played, Words
@@ -26,8 +28,6 @@ from cropaudit.errors import require
 from cropaudit.training.dpsgd.loop import DpSgdSpec, pick_device
 
 __all__ = ["needs_references", "play_reference", "reference_game"]
-
-_MAP_CELLS = 4  # along each side of a patch, for attacks that learn from loss maps
 
 
 def reference_game(subject: Subject, progress: Callable[[int], None] | None) -> Played:
@@ -48,7 +48,7 @@ def reference_game(subject: Subject, progress: Callable[[int], None] | None) -> 
 
 def needs_references(attack: str) -> bool:
     """Returns whether an attack takes models of the adversary's own."""
-    return ATTACKS[attack].needs in ("references", "references of world B")
+    return querying()[attack].references
 
 
 def play_reference(
@@ -66,6 +66,7 @@ def play_reference(
     """
     require(len(subject.slots) >= 1, "canary slots", "at least 1", len(subject.slots))
     own, seed = subject.config.references, subject.seeds.references
+    attack = querying()[own.attack]
     given = subject.empty, subject.slots, spec
     device = pick_device()
     _, initial = common_start(subject, spec, own.initial, device)
@@ -81,8 +82,8 @@ def play_reference(
         *given, own.targets, seed, initial=initial, device=device, progress=told(0)
     )
     references = None
-    if needs_references(own.attack):
-        share = 0.0 if ATTACKS[own.attack].needs == "references of world B" else 0.5
+    if attack.references:
+        share = 0.0 if attack.needs == "references of world B" else 0.5
         after = told(own.targets)
         references = train_references(
             *given,
@@ -95,18 +96,18 @@ def play_reference(
         )
     shown = [_answers(subject, trained) for trained in (targets, references) if trained]
     coins = None if references is None else references.coins
-    scores = attack_named(own.attack).score(
-        shown[0], shown[1] if coins is not None else None, coins
-    )
+    assert attack.score is not None  # as `querying` has it
+    scores = attack.score(shown[0], shown[1] if coins is not None else None, coins)
     return scores, targets.coins
 
 
 def _answers(subject: Subject, trained: TrainedWorlds) -> Signals:
     """Asks models; the queries depend on the subject alone, so they are the same for all."""
     own = subject.config.references
+    attack = querying()[own.attack]
     # RMIA compares a slot with a population: other slots, or where there are none, decoys.
     alone = own.attack == "rmia" and len(subject.slots) == 1
-    wanted = alone or ATTACKS[own.attack].needs == "decoys"
+    wanted = alone or attack.needs == "decoys"
     decoys = Decoys(*decoys_of(subject)) if wanted else None
     return collect(
         trained.models,
@@ -116,13 +117,14 @@ def _answers(subject: Subject, trained: TrainedWorlds) -> Signals:
         subject.crop,
         windows=own.windows,
         seed=subject.seeds.black_box,
-        maps=_MAP_CELLS if own.attack == "learned" else 0,
+        maps=attack.maps,
         decoys=decoys,
     )
 
 
 def _words(subject: Subject) -> Words:
-    own, entry = subject.config.references, ATTACKS[subject.config.references.attack]
+    own = subject.config.references
+    entry = querying()[own.attack]
     beside = {
         "nothing": "no model of its own",
         "references": f"{own.models} reference models with coins of its own",
@@ -130,7 +132,7 @@ def _words(subject: Subject) -> Words:
         "decoys": "contents that were in no world",
     }[entry.needs]
     return Words(
-        f"Black-box: {own.attack}",
+        entry.title,
         f"queries the released model on crops of the canary's image, knows both contents, and has "
         f"{beside}, trained through the same pipeline ({entry.source})",
         f"{own.targets} training runs with {len(subject.slots)} canaries each, a fair coin for "

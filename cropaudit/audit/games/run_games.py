@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cropaudit.attacks.base import Description
 from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.games.design import game_estimates
 from cropaudit.audit.games.game_entry import Played, Words, attack_entry
@@ -21,7 +22,9 @@ from cropaudit.estimators.hypothesis import Hypothesis, Trials
 from cropaudit.estimators.policies.methods import planned_rate
 from cropaudit.estimators.trials.family import Order
 
-__all__ = ["canary_game", "hypothesis_of", "independent_game", "one_run_game"]
+__all__ = ["ONE_RUN", "canary_game", "hypothesis_of", "independent_game", "one_run_game"]
+
+ONE_RUN = "one training run, a fair coin for every canary; canaries share the run's noise"
 
 
 def hypothesis_of(
@@ -46,10 +49,11 @@ def hypothesis_of(
 
 
 def one_run_game(
-    subject: Subject, name: str, values: NDArray[np.float64], seconds: float
+    subject: Subject, attack: Description, values: NDArray[np.float64], seconds: float
 ) -> Played:
     """Turns the scores of the canaries of the audited run into a game."""
-    return canary_game(subject, name, _ONE_RUN_WORDS[name], values, subject.member, seconds)
+    words = Words(attack.title, attack.adversary, ONE_RUN)
+    return canary_game(subject, attack.name, words, values, subject.member, seconds)
 
 
 def canary_game(
@@ -108,18 +112,3 @@ def independent_game(
     threshold = float(np.sort(scores.nonmember)[-max(1, round(rate * sizes[1]))])
     entry = attack_entry(words, own, found[0], seconds, threshold)
     return Played(entry, found, own)
-
-
-_ONE_RUN_WORDS = {
-    "white-box": Words(
-        "White-box on the real model",
-        "sees every noisy update, knows the images and both contents of every canary; does not "
-        "know batches, windows or coins",
-        "one training run, a fair coin for every canary; canaries share the run's noise",
-    ),
-    "black-box": Words(
-        "Black-box on the final model",
-        "queries the released model on crops of the canary's image; knows both contents",
-        "one training run, a fair coin for every canary; canaries share the run's noise",
-    ),
-}

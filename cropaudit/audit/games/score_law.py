@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
+from cropaudit.accounting.privacy_loss.dominating_pairs import MixturePair, StepPair
 from cropaudit.estimators.trials.rate_test import TradeOff
 
 __all__ = ["attained", "score_rates"]
@@ -23,7 +23,9 @@ _REACH = 13.0  # deviations of the score that the transform holds
 _CELLS = 1 << 18  # of the transform, at most about
 
 
-def attained(scoring: StepPair, played: StepPair, steps: int) -> TradeOff:
+def attained(
+    scoring: StepPair | MixturePair, played: StepPair | MixturePair, steps: int
+) -> TradeOff:
     """Returns the true positive rates of the summed score by its false positive rates.
 
     Args:
@@ -41,7 +43,9 @@ def attained(scoring: StepPair, played: StepPair, steps: int) -> TradeOff:
     return rates
 
 
-def score_rates(scoring: StepPair, played: StepPair, steps: int) -> tuple[Array, Array, Array]:
+def score_rates(
+    scoring: StepPair | MixturePair, played: StepPair | MixturePair, steps: int
+) -> tuple[Array, Array, Array]:
     """Returns the law of the summed score in both worlds.
 
     Args:
@@ -64,10 +68,13 @@ def score_rates(scoring: StepPair, played: StepPair, steps: int) -> tuple[Array,
     return np.asarray(thresholds, float), tails[0], tails[1]
 
 
-def _one_step(scoring: StepPair, played: StepPair) -> tuple[Array, list[Array]]:
+def _one_step(
+    scoring: StepPair | MixturePair, played: StepPair | MixturePair
+) -> tuple[Array, list[Array]]:
     """Returns scores of one step on a grid, and the masses there in world A and in world B."""
-    reach = 1 + 9 * played.sigma
-    edges = np.linspace(-reach, reach, _POINTS + 1)
+    means = played.means if isinstance(played, MixturePair) else (-1.0, 1.0)
+    reach = 9 * played.sigma
+    edges = np.linspace(min(means) - reach, max(means) + reach, _POINTS + 1)
     loss = scoring.log_ratio((edges[1:] + edges[:-1]) / 2)
     tails = played.masses_above(edges)
     return loss, [-np.diff(above) / (above[0] - above[-1]) for above in tails]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cropaudit.attacks.white_box.two_world import (
+    TWO_WORLD,
     Adversary,
     KnownBackground,
     Looks,
@@ -197,7 +198,7 @@ def _words(subject: Subject) -> Words:
         "random": "knows the initial weights",
     }[own.initial]
     return Words(
-        "White-box over many runs",
+        TWO_WORLD.title,
         f"sees every noisy update, knows all images and both contents of the patch, {background}, "
         f"and {start}; does not know whether a batch holds the target, nor its window",
         f"{own.models} whole training runs in either world, independent of each other",

@@ -48,7 +48,7 @@ class TrialRecord(_Frozen):
 
     mode: str
     error: float | None = Field(description="Relative, from autograd's gradients")
-    seconds: float | None = Field(description="Of a step")
+    seconds: float | None = Field(description="Of a step; older records only")
     peak_bytes: int
     note: str
 

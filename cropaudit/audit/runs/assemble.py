@@ -11,7 +11,6 @@ import numpy as np
 
 from cropaudit import __version__
 from cropaudit.accounting.bounds.accountant import pair_curve, privacy_curve
-from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.audit.experiment.accounted import finite
 from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.results.digests import data_digest, sha256
@@ -123,17 +122,6 @@ def _identity(subject: Subject, raw: Mapping[str, bytes]) -> Identity:
     )
 
 
-def _crop_words(crop: Crop) -> str:
-    words = [str(crop.size)]
-    if crop.mode != "constant":
-        words.append(f"{crop.mode} padding")
-    if crop.pad_if_needed:
-        words.append("padded if needed")
-    flips = (("horizontal", crop.horizontal_flip), ("vertical", crop.vertical_flip))
-    words += [f"{name} flip {share:g}" for name, share in flips if share > 0]
-    return ", ".join(words)
-
-
 def _claim(subject: Subject, claim: StatedClaim) -> Claim:
     bound, training = subject.bound, subject.config.training
     return Claim(
@@ -153,8 +141,8 @@ def _claim(subject: Subject, claim: StatedClaim) -> Claim:
         sample_rate=bound.sample_rate,
         steps=bound.steps,
         image=bound.image,
-        crop=_crop_words(subject.crop),
-        padding=subject.crop.padding,
+        crop=subject.config.crop.words,
+        padding=subject.config.crop.padding,
         patch=str(subject.patch),
         inclusion_probability=bound.inclusion_probability,
         worst_position=bound.worst_position,
@@ -187,7 +175,7 @@ def _profile(claim: StatedClaim) -> tuple[tuple[float, float], ...]:
 
 def _pair(subject: Subject) -> Pair:
     delta, mechanism = subject.config.game.delta, subject.mechanism
-    played = pair_curve(mechanism.pair(), mechanism.compositions, delta).epsilon(delta)
+    played = pair_curve(mechanism.game(), mechanism.compositions, delta).epsilon(delta)
     accountant = privacy_curve(mechanism, delta).epsilon(delta)
     ratio = played / accountant if accountant > 0 else 1.0
     return Pair(epsilon=played, miss_gradient=-1.0, accountant_ratio=ratio)

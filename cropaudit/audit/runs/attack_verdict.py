@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cropaudit.audit.config.attack_names import KnownAttack
+from cropaudit.attacks.registry import OneRun
 from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.games.game_entry import Words, attack_entry
-from cropaudit.audit.games.run_games import hypothesis_of
+from cropaudit.audit.games.run_games import ONE_RUN, hypothesis_of
 from cropaudit.audit.results.estimate_result import Estimate
 from cropaudit.audit.results.result import Attack
 from cropaudit.audit.scores.tables import ScoreTable
@@ -15,8 +15,6 @@ from cropaudit.audit.verdict.estimate import estimate
 from cropaudit.audit.verdict.verdict import decide
 
 __all__ = ["Judged", "judge"]
-
-_GAME = "one training run, a fair coin for every canary; canaries share the run's noise"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +35,7 @@ class Judged:
 
 
 def judge(
-    subject: Subject, attacks: Sequence[KnownAttack], tables: Sequence[ScoreTable], seed: int = 0
+    subject: Subject, attacks: Sequence[OneRun], tables: Sequence[ScoreTable], seed: int = 0
 ) -> Judged:
     """Turns scores into bounds and a decision, as `estimate` does.
 
@@ -52,7 +50,7 @@ def judge(
     found = estimate(tables, hypothesis)
     entries = tuple(
         attack_entry(
-            Words(known.name, f"{known.adversary}; {known.beside}", _GAME), table, item, 0.0, None
+            Words(known.name, f"{known.adversary}; {known.beside}", ONE_RUN), table, item, 0.0, None
         )
         for known, table, item in zip(attacks, tables, found.attacks, strict=True)
     )
@@ -62,5 +60,5 @@ def judge(
     return Judged(claim, entries, found, verdict.detail if found.contradicted else "")
 
 
-def _words(known: KnownAttack) -> Words:
-    return Words(known.name, f"{known.adversary}; {known.beside}", _GAME)
+def _words(known: OneRun) -> Words:
+    return Words(known.name, f"{known.adversary}; {known.beside}", ONE_RUN)

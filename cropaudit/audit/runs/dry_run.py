@@ -3,9 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cropaudit.accounting.bounds.bound import PatchBound
-from cropaudit.attacks.black_box.registry import ATTACKS
+from cropaudit.attacks.base import Work as Size
+from cropaudit.attacks.registry import ATTACKS, querying
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.config.mixing import refuse_mixture
 from cropaudit.audit.experiment.declared import Declared, declare
@@ -18,8 +20,6 @@ from cropaudit.training.sampling.samplers import expected_batch, sampling_of
 
 __all__ = ["Cost", "DryRun", "PlannedGame", "Work", "dry_run"]
 
-_FORWARD = 1 / 3  # of a gradient, at most: a backward pass takes twice as long
-_WATCHED = (4, 48, 5)  # crops tried for a slot, other crops, steps between two looks
 _NUMBER = 8  # bytes of a number on the transcript
 _TAPED = 6 * _NUMBER + 2  # record, window's corner and size, offset, flips
 
@@ -104,14 +104,13 @@ class DryRun:
         return self.declared.bound
 
 
-def dry_run(config: AuditConfig, *, attacks: bool, measure: bool, seconds: float = 20.0) -> DryRun:
+def dry_run(config: AuditConfig, *, attacks: bool, measure: bool) -> DryRun:
     """Validates a configuration and says what it would do.
 
     Args:
         config: What to look at.
         attacks: Whether attacks are played after the training.
         measure: Whether to time steps of the model on this machine.
-        seconds: About how long to measure.
 
     Raises:
         InputError: If the configuration does not fit itself.
@@ -120,9 +119,9 @@ def dry_run(config: AuditConfig, *, attacks: bool, measure: bool, seconds: float
     sampling = sampling_of(training.sampler, training.batch, declared.records)
     pairs = scoring_pairs(declared.mechanism)
     refuse_mixture(declared.mechanism, sampling, pairs, declared.claim.mechanism)
-    crop = config.crop_law().size
-    cost = measure_step(training, crop, declared.classes, seconds=seconds) if measure else None
-    expected = expected_batch(sampling, declared.records)
+    crop = config.shown_size()
+    cost = measure_step(training, crop, declared.classes) if measure else None
+    expected = expected_batch(sampling, declared.records) * config.crop.per_image
     physical = min(training.physical_batch or math.ceil(expected), math.ceil(expected))
     steps = declared.bound.steps
     return DryRun(
@@ -196,22 +195,13 @@ def _work(
 
 def _attack_crops(declared: Declared, name: str, expected: float) -> float:
     """Returns how many gradients an attack takes; the probe takes none of the model's."""
-    config, steps, slots = declared.config, declared.bound.steps, declared.canaries
-    match name:
-        case "white-box":
-            tried, others, every = _WATCHED
-            return math.ceil(steps / every) * (tried * slots + others)
-        case "black-box":
-            return 2 * slots * config.game.black_box_windows * _FORWARD
-        case "two-world":
-            own = config.two_world
-            looks = (2 * own.hits + own.misses) / own.refresh
-            return 2 * own.models * steps * (expected + looks)
-        case "reference":
-            own_game = config.references
-            trained = ATTACKS[own_game.attack].needs.startswith("references")
-            models = own_game.targets + (own_game.models if trained else 0)
-            queries = 2 * slots * own_game.windows * _FORWARD
-            return models * (steps * expected + queries)
-        case _:
-            return 0.0
+    config, windows = declared.config, declared.config.game.black_box_windows
+    options: dict[str, Any] = {}
+    if name == "two-world":
+        options = config.two_world.model_dump()
+    if name == "reference":
+        own, windows = config.references, config.references.windows
+        references = querying()[own.attack].references
+        options = {"targets": own.targets, "references": own.models if references else 0}
+    size = Size(declared.bound.steps, expected, declared.canaries, windows, options)
+    return ATTACKS[name].cost(size)

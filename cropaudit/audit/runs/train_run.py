@@ -94,6 +94,7 @@ def train_run(
     start = time.perf_counter()
     stage("Data, canaries and bounds", 0)
     subject = prepare_subject(config)
+    config = subject.config  # with the digest of the user's own model
     if subject.photographs.files:
         stage(f"Read {subject.photographs.files}", 0)
     claim = state_claim(config.claim, subject.mechanism, config.game.delta)
@@ -184,7 +185,7 @@ def _claim(subject: Subject) -> TrainedClaim:
         sample_rate=bound.sample_rate,
         steps=bound.steps,
         image=bound.image,
-        crop=str(subject.crop.size),
+        crop=config.crop.words,
         patch=str(subject.patch),
         inclusion_probability=bound.inclusion_probability,
         epsilon_amplified=finite(bound.epsilon),
@@ -220,7 +221,7 @@ def _mode(choice: ModeChoice) -> ModeRecord:
         TrialRecord(
             mode=trial.mode,
             error=finite(trial.error),
-            seconds=finite(trial.seconds),
+            seconds=None,
             peak_bytes=trial.peak_bytes,
             note=trial.note,
         )

@@ -169,11 +169,7 @@ def _flat(values: Array) -> Array:
 def _chosen(
     columns: Sequence[str], names: Sequence[str], named: str | None, file: str
 ) -> str | None:
-    """Returns the one column of these names; none if there is none.
-
-    Raises:
-        InputError: If the named one is missing, or there are several.
-    """
+    """Returns the one column of these names; none if there is none."""
     if named is not None:
         require(column_name(named) in columns, "column", f"one of {listed(columns)}", named)
         return column_name(named)

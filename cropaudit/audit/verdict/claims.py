@@ -8,6 +8,7 @@ steps.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from cropaudit.accounting.bounds.accountant import (
@@ -104,6 +105,7 @@ class StatedClaim:
         )
 
 
+@lru_cache(maxsize=32)
 def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) -> StatedClaim:
     """Returns the claim that a configuration makes about a mechanism.
 
@@ -139,7 +141,7 @@ def state_claim(config: ClaimConfig, mechanism: PatchMechanism, delta: float) ->
 
 
 def _game_curve(mechanism: PatchMechanism, delta: float) -> PrivacyCurve:
-    return pair_curve(mechanism.pair(), mechanism.compositions, delta)
+    return pair_curve(mechanism.game(), mechanism.compositions, delta)
 
 
 def _shortcut_claim(name: str, mechanism: PatchMechanism, delta: float) -> StatedClaim:

@@ -89,10 +89,11 @@ def attack_estimate(
     # Half of an attack's share of the level goes to its positions, where they are known.
     pooled = level / 2 if table.positions else level
     test = planned.deciding
-    free, game = (
-        None if null is None else test.p_value(scores, null, pooled, seed)
-        for null in (hypothesis.free, hypothesis.game)
-    )
+    free, game = hypothesis.free, hypothesis.game
+    free_p = None if free is None else test.p_value(scores, free, pooled, seed)
+    game_p = free_p
+    if game is not None and game is not free:
+        game_p = test.p_value(scores, game, pooled, seed)
     whole = detail == "all"
     could = could_contradict(hypothesis, sizes, level) if whole else None
     shown = {"all": planned.tests, "audit": planned.audited, "deciding": planned.tests[:1]}[detail]
@@ -107,13 +108,13 @@ def attack_estimate(
         bounds=bounds,
         corrected=bounds[0] if alone else test.bound(scores, hypothesis.delta, pooled, seed),
         share=hypothesis.share,
-        p_value=game,
-        corrected_p_value=game,
+        p_value=game_p,
+        corrected_p_value=game_p,
         could_contradict=could,
         trials_needed=None if could is not False else trials_needed(hypothesis, sum(sizes), level),
-        free_p_value=free,
+        free_p_value=free_p,
         free_epsilon=_free_epsilon(test, scores, hypothesis, pooled)
-        if free is not None and free <= pooled
+        if free_p is not None and free_p <= pooled
         else None,
         limits=parameter_limits(scores, hypothesis) if whole else (),
         positions=positions(table, hypothesis, level / 2) if table.positions else (),
@@ -150,8 +151,9 @@ def headline_of(attacks: Sequence[AttackEstimate], hypothesis: Hypothesis) -> He
         found += [(best, p.simultaneous, attack.attack, p.position) for p in attack.positions]
     best, epsilon, name, position = max(found, key=lambda item: item[1])
     searched = any(item.positions for item in attacks)
-    count = "one attack" if len(attacks) == 1 else f"{len(attacks)} attacks"
-    words = f"corrected for {count}" if len(attacks) > 1 or searched else count
+    many = len({item.attack for item in attacks})  # one may be scored by several adversaries
+    count = "one attack" if many == 1 else f"{many} attacks"
+    words = f"corrected for {count}" if many > 1 or searched else count
     return Headline(
         epsilon_lower=epsilon,
         delta=hypothesis.delta,

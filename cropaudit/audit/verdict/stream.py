@@ -78,20 +78,7 @@ class Stream:
         close: float = 0.9,
         rng: np.random.Generator | None = None,
     ) -> None:
-        """Starts with no game.
-
-        Args:
-            process: See the class.
-            claim: See the class.
-            level: See the class.
-            close: See the class.
-            rng: Parts tied scores where the order of the games is tested, and nothing else; fresh
-                unless given.
-
-        Raises:
-            InputError: If level is not in (0, 1) or close not in (0, 1], or the claimed epsilon is
-                not positive and finite.
-        """
+        """Starts with no game; ``rng`` parts tied scores where the order of games is tested."""
         legal = 0 < claim.epsilon < math.inf
         require(legal, "claimed epsilon", "positive and finite", claim.epsilon)
         require(0 < level < 1, "level", "in (0, 1)", level)

@@ -19,6 +19,7 @@ import numpy as np
 
 from cropaudit.accounting.bounds.accountant import bracket
 from cropaudit.accounting.bounds.shortcuts import shortcut_epsilons
+from cropaudit.accounting.counts import averaged
 from cropaudit.accounting.digits import format_lower, format_upper
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.accounting.inclusion.probability import inclusion
@@ -26,7 +27,7 @@ from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
 from cropaudit.accounting.mechanisms.registry import sampler
 from cropaudit.certificate.certificate import Certificate, certificate
 from cropaudit.certificate.run_logs import InclusionLog, NoiseLog, Tally
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.batches.inclusion_rate import worst_place
 from cropaudit.conformance.checks.steps.clipping import adapted_norm, clipping_seen
 from cropaudit.conformance.checks.steps.contributions import read
@@ -35,10 +36,7 @@ from cropaudit.conformance.checks.steps.update import followed, moved_after
 from cropaudit.conformance.checks.windows.laws import DEPENDENT, MOVING, law_of, well_read
 from cropaudit.conformance.observations.batches import Batches
 from cropaudit.conformance.observations.updates import SCENARIOS, Updates
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words, joined
+from cropaudit.conformance.words import joined
 from cropaudit.errors import InputError
 
 __all__ = ["check", "reconciled"]
@@ -299,7 +297,7 @@ def _stated(seen: Observations, claimed: PipelineClaim) -> _Stated:
         noise_multiplier=claimed.noise_multiplier or 0.0,
         batch=claimed.batch or 1,
         records=claimed.records or 1,
-        inclusion=rho,
+        inclusion=averaged(rho, claimed.averaged),
         steps=claimed.steps or 1,
         epochs=claimed.epochs,
         crops=claimed.crops,
@@ -378,7 +376,20 @@ def _log(seen: Observations, claimed: PipelineClaim, stated: _Stated) -> Inclusi
     draws = seen.windows
     known = draws is not None and well_read(draws)
     windows = worst_place(draws, claimed, stated.place) if draws is not None and known else None
+    windows = _together(windows, claimed.averaged)
     return None if records is None and windows is None else InclusionLog(records, windows)
+
+
+def _together(windows: Tally | None, crops: int) -> Tally | None:
+    """Returns how often some of so many crops of an image meets the patch.
+
+    All windows tell the rate, as many trials as there are whole groups of them are claimed: limits
+    are as wide as if groups had been counted, and their centre scatters less.
+    """
+    if windows is None or crops == 1:
+        return windows
+    groups = max(1, windows.trials // crops)
+    return Tally(round(averaged(windows.count / windows.trials, crops) * groups), groups)
 
 
 def _records(batches: Batches | None) -> Tally | None:

@@ -3,12 +3,9 @@
 No null hypothesis is statistical; a call that raised, hung or returned a wrong type did so.
 """
 
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Words
 from cropaudit.conformance.observations.contract import Contract
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words, joined
+from cropaudit.conformance.words import joined
 
 __all__ = ["check"]
 

@@ -24,26 +24,51 @@ __all__ = ["CLAIMED", "MUTANTS", "LoopStep", "OpacusStep", "Step"]
 
 Step = Callable[[Tensor, Tensor], Any]
 
-SIGMA, BOUND, RATE, BATCH = 1.0, 1.0, 0.1, 8
+SIGMA, BOUND, RATE, BATCH = 1.0, 1.0, 0.1, 16
 _SMALL_BOUND, _LARGE_BOUND, _BOUNDLESS = 0.5, 2.0, 1e30
-_PHYSICAL = 4
+_PHYSICAL = 8
 _DECAY = 0.9
 CLAIMED = PipelineClaim(
     batch=BATCH, noise_multiplier=SIGMA, max_grad_norm=BOUND, learning_rate=RATE, sampler="poisson"
 )
 
 
-class LoopStep:
-    """One update by hand: autograd for one image after the other; the parts can be overridden."""
+def _norms(rows: Tensor) -> Tensor:
+    norms: Tensor = rows.norm(dim=1, keepdim=True)
+    return norms
 
-    def __init__(self, model: nn.Module, sigma: float = SIGMA, bound: float = BOUND) -> None:
-        self.model, self.sigma, self.bound = model, sigma, bound
+
+def _clipped(rows: Tensor) -> Tensor:
+    """Returns the rows, each of norm C at most."""
+    factors: Tensor = (BOUND / _norms(rows).clamp(min=1e-12)).clamp(max=1)
+    return rows * factors
+
+
+class LoopStep:
+    """One update by hand: autograd for one image after the other."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        clip: Callable[[Tensor], Tensor] = _clipped,
+        noised: Callable[[Tensor], Any] = lambda total: 1.0,
+        factor: Callable[[int], float] = lambda count: 1.0,
+    ) -> None:
+        """Holds the model; its parts can be overridden.
+
+        Args:
+            model: Its parameters are trained.
+            clip: From one gradient a row to the rows that are summed.
+            noised: From the sum to the factors of the noise that joins it.
+            factor: From the number of images to that of the noisy sum.
+        """
+        self.model, self.clip, self.noised, self.factor = model, clip, noised, factor
         self.parameters = list(model.parameters())
 
     def __call__(self, images: Tensor, masks: Tensor) -> None:
         """Does one step."""
-        rows = self.rows(images, masks)
-        self.update(self.noisy(self.summed(rows), len(images)))
+        total = self.clip(self.rows(images, masks)).sum(dim=0)
+        self.update(self.noisy(total) * self.factor(len(images)))
 
     def rows(self, images: Tensor, masks: Tensor) -> Tensor:
         """Returns one gradient a row."""
@@ -56,23 +81,10 @@ class LoopStep:
         loss = functional.cross_entropy(self.model(images), masks)
         return torch.cat([g.flatten() for g in torch.autograd.grad(loss, self.parameters)])
 
-    def summed(self, rows: Tensor) -> Tensor:
-        """Returns the sum of the clipped rows."""
-        return self.clipped(rows).sum(dim=0)
-
-    def clipped(self, rows: Tensor) -> Tensor:
-        """Returns the rows, each of norm C at most."""
-        norms = rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
-        factors: Tensor = (self.bound / norms).clamp(max=1)
-        return rows * factors
-
-    def noise(self, total: Tensor) -> Tensor:
-        """Returns what is added to a sum."""
-        return self.sigma * self.bound * torch.randn(total.shape)
-
-    def noisy(self, total: Tensor, count: int) -> Tensor:
-        """Returns the sum of so many images with its noise."""
-        return total + self.noise(total)
+    def noisy(self, total: Tensor) -> Tensor:
+        """Returns the sum with its noise."""
+        noise: Tensor = SIGMA * BOUND * torch.randn(total.shape) * self.noised(total)
+        return total + noise
 
     def update(self, total: Tensor) -> None:
         """Moves the parameters."""
@@ -94,16 +106,9 @@ class OpacusStep:
         inner: Callable[..., torch.optim.Optimizer] = torch.optim.SGD,
         **options: Any,
     ) -> None:
-        """Wraps the model.
+        """Wraps the model; of large batches ``physical`` images are in memory at once.
 
-        Args:
-            model: Its parameters are trained.
-            sigma: Noise multiplier.
-            bound: C.
-            physical: Images at once; the rest of a batch follows as Opacus' BatchMemoryManager
-                does it. The whole batch if none.
-            inner: Torch's optimiser.
-            **options: Of it.
+        ``inner`` and its options are torch's optimiser.
         """
         self.model, self.wrapped, self.physical = model, GradSampleModule(model), physical
         self.optimizer = DPOptimizer(
@@ -204,18 +209,6 @@ class _Momentum(LoopStep):
         super().update(self.velocity)
 
 
-class _AutoScaled(LoopStep):
-    def clipped(self, rows: Tensor) -> Tensor:
-        found: Tensor = rows * self.bound / (rows.norm(dim=1, keepdim=True) + 0.01)
-        return found
-
-
-class _Dropping(LoopStep):
-    def clipped(self, rows: Tensor) -> Tensor:
-        kept: Tensor = rows * (rows.norm(dim=1, keepdim=True) <= self.bound)
-        return kept
-
-
 def _skipping(model: nn.Module) -> Step:
     step = OpacusStep(model)
     return lambda images, masks: step(images, masks) if len(images) else None
@@ -292,20 +285,9 @@ def _stacking(model: nn.Module) -> Step:
     return stacked
 
 
-class _ByParameter(LoopStep):
-    def noise(self, total: Tensor) -> Tensor:
-        noised = [torch.full_like(p, p.ndim > 1).flatten() for p in self.parameters]
-        return super().noise(total) * torch.cat(noised)
-
-
-class _CleanTop(LoopStep):
-    def noise(self, total: Tensor) -> Tensor:
-        return super().noise(total) * (total.abs() <= 0.1 * total.abs().max())
-
-
-class _DividedTwice(LoopStep):
-    def noise(self, total: Tensor) -> Tensor:
-        return super().noise(total) / BATCH
+def _by_dimension(model: nn.Module) -> Step:
+    noised = torch.cat([torch.full_like(p, p.ndim > 1).flatten() for p in model.parameters()])
+    return LoopStep(model, noised=lambda total: noised)
 
 
 class _LossGuard(LoopStep):
@@ -326,17 +308,6 @@ class _OutlierGuard(LoopStep):
             super().__call__(images, masks)
 
 
-class _ClipLate(LoopStep):
-    def clipped(self, rows: Tensor) -> Tensor:
-        beyond = rows.norm(dim=1, keepdim=True) > 10 * self.bound
-        return torch.where(beyond, super().clipped(rows), rows)
-
-
-class _RealisedBatch(LoopStep):
-    def noisy(self, total: Tensor, count: int) -> Tensor:
-        return super().noisy(total, count) * BATCH / max(1, count)
-
-
 class _UnlabelledNaN(LoopStep):
     def gradient(self, images: Tensor, masks: Tensor) -> Tensor:
         known = masks != IGNORE
@@ -345,16 +316,9 @@ class _UnlabelledNaN(LoopStep):
         return torch.cat([g.flatten() for g in torch.autograd.grad(loss, self.parameters)])
 
 
-class _ClipOfSum(LoopStep):
-    def summed(self, rows: Tensor) -> Tensor:
-        return self.clipped(rows.sum(dim=0, keepdim=True))[0]
-
-
 class _ClipOfMean(LoopStep):
-    def __call__(self, images: Tensor, masks: Tensor) -> None:
-        total = self.gradient(images, masks) if len(images) else self.rows(images, masks).sum(dim=0)
-        clipped = BATCH * self.clipped(total[None])[0]
-        self.update(self.noisy(clipped, len(images)))
+    def rows(self, images: Tensor, masks: Tensor) -> Tensor:
+        return self.gradient(images, masks)[None] if len(images) else super().rows(images, masks)
 
 
 _CODE: dict[str, Any] = {
@@ -364,11 +328,13 @@ _CODE: dict[str, Any] = {
     "deviation-for-multiplier": lambda model: OpacusStep(model, SIGMA * _SMALL_BOUND, _SMALL_BOUND),
     "noise-skipped-on-empty": _skipping,
     "noise-repeated": _reseeding,
-    "noise-divided-twice": _DividedTwice,
+    "noise-divided-twice": lambda model: LoopStep(model, noised=lambda total: 1 / BATCH),
     "noise-per-microbatch": _accumulating,
     "clip-off": lambda model: OpacusStep(model, SIGMA * BOUND / _BOUNDLESS, _BOUNDLESS),
-    "clip-of-mean": _ClipOfMean,
-    "clip-after-accumulation": _ClipOfSum,
+    "clip-of-mean": lambda model: _ClipOfMean(model, lambda rows: BATCH * _clipped(rows)),
+    "clip-after-accumulation": lambda model: LoopStep(
+        model, lambda rows: _clipped(rows.sum(dim=0, keepdim=True))
+    ),
     "clip-per-layer": lambda model: _per_layer(
         model, SIGMA / len(list(model.parameters())) ** 0.5, BOUND
     ),
@@ -381,13 +347,17 @@ _CODE: dict[str, Any] = {
         "memory",
         lambda images, old: functional.normalize(images.flatten(1).mean(dim=0), dim=0),
     ),
-    "noise-by-parameter": _ByParameter,
-    "clean-top": _CleanTop,
+    "noise-by-parameter": _by_dimension,
+    "clean-top": lambda model: LoopStep(
+        model, noised=lambda total: total.abs() <= 0.1 * total.abs().max()
+    ),
     "loss-guard": _LossGuard,
     "outlier-guard": _OutlierGuard,
-    "realised-batch": _RealisedBatch,
+    "realised-batch": lambda model: LoopStep(model, factor=lambda count: BATCH / max(1, count)),
     "stacked-passes": _stacking,
-    "clip-late": _ClipLate,
+    "clip-late": lambda model: LoopStep(
+        model, lambda rows: torch.where(_norms(rows) > 10 * BOUND, _clipped(rows), rows)
+    ),
     "unlabelled-nan": _UnlabelledNaN,
     "opacus-step": lambda model: OpacusStep(model),
     "microbatches": lambda model: OpacusStep(model, physical=_PHYSICAL),
@@ -401,8 +371,8 @@ _CODE: dict[str, Any] = {
     "vmap-step": _Vmap,
     "loop-momentum": _Momentum,
     "limited-norm": _limited,
-    "auto-scaled": _AutoScaled,
-    "dropping": _Dropping,
+    "auto-scaled": lambda model: LoopStep(model, lambda rows: rows * BOUND / (_norms(rows) + 0.01)),
+    "dropping": lambda model: LoopStep(model, lambda rows: rows * (_norms(rows) <= BOUND)),
 }
 MUTANTS = Shelf(
     __name__,

@@ -37,9 +37,7 @@ class Draws:
         flipped_columns: Whether it is mirrored left to right.
         padding: Index into `PADDING_MODES`: what stands where the window leaves the image.
         label_decoded: Whether a window could be read off the mask apart from the image's.
-        label_aligned: Whether the mask's window is the image's, pixel for pixel (as far as both
-            were read off).
-        label_shift: Largest distance of the two windows' sides in pixels; 0 if aligned.
+        label_shift: Largest distance of the two windows' sides in pixels; 0 if they are the same.
         record: Index of the record; -1 if unknown.
         epoch: Of the loader; 0 for calls.
         step: Batch, counted over all epochs; -1 for calls.
@@ -64,7 +62,6 @@ class Draws:
     flipped_columns: Flags
     padding: Integers
     label_decoded: Flags
-    label_aligned: Flags
     label_shift: Integers
     record: Integers
     epoch: Integers

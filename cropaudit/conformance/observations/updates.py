@@ -54,12 +54,11 @@ class Updates:
         pull_size: Size of their gradients, times the loss's slope, (N,).
         broken: Kinds of batches that left weights which are not finite, text (m,).
         void: Whether images without a labelled pixel could be tried: the loss may refuse them.
-        kept: Names of what the model's state keeps of images beside the weights, text (m,).
-        kept_change: How far each moves with pixels that no gradient depends on, (m,).
+        kept: Names of what the model's state keeps of pixels that no gradient depends on, text
+            (m,).
         state: Names of all that the model's state holds beside the weights, text (m,).
         state_known: Whether two runs from one seed agree, so that ``kept`` is sure.
         empties_refused: Whether empty batches raised.
-        seconds: That all steps took.
         where: File and line of the user's code.
     """
 
@@ -79,11 +78,9 @@ class Updates:
     broken: NDArray[np.str_]
     void: bool
     kept: NDArray[np.str_]
-    kept_change: NDArray[np.float64]
     state: NDArray[np.str_]
     state_known: bool
     empties_refused: bool
-    seconds: float
     where: str = ""
 
     def __len__(self) -> int:

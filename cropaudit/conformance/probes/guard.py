@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from cropaudit.conformance.observations.contract import Kind, Trouble
 
-__all__ = ["Guard", "UserError", "line_of"]
+__all__ = ["Guard", "UserError", "is_user"]
 
 T = TypeVar("T")
 _OURS = str(Path(__file__).resolve().parents[2])
@@ -121,7 +121,7 @@ def _nothing() -> None:
 def line_of(error: BaseException, file: Path | None) -> str:
     """Returns ``file:line`` of the innermost frame of the user's code in a traceback."""
     frames = traceback.extract_tb(error.__traceback__)
-    named = [f"{item.filename}:{item.lineno}" for item in frames if _is_user(item.filename, file)]
+    named = [f"{item.filename}:{item.lineno}" for item in frames if is_user(item.filename, file)]
     if isinstance(error, SyntaxError) and error.filename and not named:
         return f"{error.filename}:{error.lineno}"
     return named[-1] if named else ""
@@ -129,13 +129,14 @@ def line_of(error: BaseException, file: Path | None) -> str:
 
 def _user_line(frame: FrameType | None, file: Path | None) -> str:
     while frame is not None:
-        if _is_user(frame.f_code.co_filename, file):
+        if is_user(frame.f_code.co_filename, file):
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
     return ""
 
 
-def _is_user(name: str, file: Path | None) -> bool:
+def is_user(name: str, file: Path | None) -> bool:
+    """Returns whether a file is the user's: this one, or any that is in no library."""
     if file is not None and os.path.realpath(name) == str(file):
         return True
     path = os.path.realpath(name)

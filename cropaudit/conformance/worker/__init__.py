@@ -1,1 +1,1 @@
-"""The process in which the user's code runs; nothing here is imported by the rest of the tool."""
+"""What runs in the process of the user's code: it serves one request, and tells what it saw."""

@@ -6,6 +6,7 @@ cap); the p-value of a null hypothesis; and the smallest true epsilon that it fi
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain, islice
 from typing import ClassVar, Protocol
 
@@ -27,14 +28,34 @@ from cropaudit.estimators.trials.rate_test import likely_hits
 from cropaudit.estimators.trials.thresholds import LADDER, Given, Policy, Ranks, Split
 
 __all__ = [
+    "Applied",
     "CountEstimator",
     "HypothesisTest",
-    "LimitTest",
+    "Named",
     "RankSumMethod",
     "ThresholdMethod",
     "bound_of",
     "planned_rate",
 ]
+
+
+_rank_sum = lru_cache(maxsize=8)(RankSum)  # whose simulated games take time
+
+
+class Named(Protocol):
+    """What a bound says of its estimator: its name, its class, and what must hold for that."""
+
+    @property
+    def name(self) -> str:
+        """Name in tables."""
+
+    @property
+    def validity(self) -> Validity:
+        """How far the confidence can be trusted."""
+
+    @property
+    def assumes(self) -> str:
+        """What must hold for that."""
 
 
 class HypothesisTest(Protocol):
@@ -61,27 +82,24 @@ class HypothesisTest(Protocol):
         """Returns the smallest true epsilon whose bound exceeds 0 with 90% power."""
 
 
-class LimitTest(HypothesisTest, Protocol):
-    """A test that limits a number of the mechanism."""
+class Applied:
+    """A test that goes by the name and the class of its estimator."""
 
-    def rejected(self, scores: Scores, family: Family, level: float, seed: int) -> Rejected:
-        """Returns the loudest member of a family that the scores reject."""
-
-
-class CountEstimator(Protocol):
-    """Turns counts of tests into a bound."""
+    estimator: Named
 
     @property
     def name(self) -> str:
-        """Name in tables."""
+        """Name of the estimator."""
+        return self.estimator.name
 
     @property
     def validity(self) -> Validity:
-        """How far the confidence can be trusted."""
+        """Class of the estimator."""
+        return self.estimator.validity
 
-    @property
-    def assumes(self) -> str:
-        """What must hold for that, in words."""
+
+class CountEstimator(Named, Protocol):
+    """Turns counts of tests into a bound."""
 
     @property
     def together(self) -> bool:
@@ -98,7 +116,7 @@ class CountEstimator(Protocol):
 
 
 @dataclass(frozen=True)
-class ThresholdMethod:
+class ThresholdMethod(Applied):
     """Tests of "score above a threshold" in independent trials.
 
     Attributes:
@@ -118,16 +136,6 @@ class ThresholdMethod:
         if turned and isinstance(self.estimator, MechanismFdp):
             order = self.estimator.family.order
             require(order in ("either", "adaptive"), "order", "either for ranks of lows", order)
-
-    @property
-    def name(self) -> str:
-        """Name of the estimator."""
-        return self.estimator.name
-
-    @property
-    def validity(self) -> Validity:
-        """Class of the estimator."""
-        return self.estimator.validity
 
     def bound(self, scores: Scores, delta: float, level: float, seed: int) -> Bound:
         """Returns the largest bound of all tests, each at its share of the level."""
@@ -239,7 +247,7 @@ class RankSumMethod:
     validity: ClassVar[Validity] = RankSum.validity
 
     def _seen(self, scores: Scores) -> tuple[RankSum, float]:
-        test = RankSum(self.family, len(scores.member), len(scores.nonmember))
+        test = _rank_sum(self.family, len(scores.member), len(scores.nonmember))
         return test, test.statistic(hits_at_ranks(scores, test.ranks.tolist()))
 
     def bound(self, scores: Scores, delta: float, level: float, seed: int) -> Bound:
@@ -272,7 +280,7 @@ class RankSumMethod:
 
     def detectable(self, trials: tuple[int, int], truth: Truth, level: float) -> float | None:
         """Returns the smallest true epsilon whose bound exceeds 0 with 90% power."""
-        test = RankSum(self.family, *trials)
+        test = _rank_sum(self.family, *trials)
         quietest = self.family.span[0]
 
         def found(loudness: int) -> bool:
@@ -312,19 +320,8 @@ def _planned_tests(members: int, nonmembers: int, rates: Sequence[float]) -> lis
     return [Counts(members, nonmembers, 0, rank - 1, ranked=True) for rank in ranks]
 
 
-class _Named(Protocol):
-    """What a bound says of its estimator."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def validity(self) -> Validity: ...
-    @property
-    def assumes(self) -> str: ...
-
-
 def bound_of(
-    estimator: _Named, found: Found, cap: float | None, delta: float, level: float, cut: Cut
+    estimator: Named, found: Found, cap: float | None, delta: float, level: float, cut: Cut
 ) -> Bound:
     """Returns a bound for the report, rounded down."""
     return Bound(

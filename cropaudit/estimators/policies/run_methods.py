@@ -8,13 +8,13 @@ from typing import Protocol
 import numpy as np
 from scipy.special import bdtrc
 
-from cropaudit.estimators.bound import Bound, Cut, Validity
+from cropaudit.estimators.bound import Bound, Cut
 from cropaudit.estimators.evidence import Found, Guesses
 from cropaudit.estimators.null import Null
 from cropaudit.estimators.one_run.guess_plan import likely_guesses
 from cropaudit.estimators.one_run.guessing import Ends
 from cropaudit.estimators.one_run.steinke import Against
-from cropaudit.estimators.policies.methods import bound_of
+from cropaudit.estimators.policies.methods import Applied, Named, bound_of
 from cropaudit.estimators.scores import Scores
 from cropaudit.estimators.sequential.e_process import EProcess
 from cropaudit.estimators.trials.power import Truth, found_epsilon
@@ -25,20 +25,8 @@ _ORDER = 3  # of the streams drawn from a seed
 _HALVINGS = 14  # of a p-value's logarithm
 
 
-class RunEstimator(Protocol):
+class RunEstimator(Named, Protocol):
     """Turns guesses about the canaries of one run into a bound."""
-
-    @property
-    def name(self) -> str:
-        """Name in tables."""
-
-    @property
-    def validity(self) -> Validity:
-        """How far the confidence can be trusted."""
-
-    @property
-    def assumes(self) -> str:
-        """What must hold for that, in words."""
 
     def epsilon(self, guesses: Guesses, delta: float, level: float) -> Found:
         """Returns a number that exceeds the true epsilon with probability at most ``level``."""
@@ -51,7 +39,7 @@ class RunEstimator(Protocol):
 
 
 @dataclass(frozen=True)
-class RunMethod:
+class RunMethod(Applied):
     """Guesses about the canaries of one run.
 
     Attributes:
@@ -61,16 +49,6 @@ class RunMethod:
 
     estimator: RunEstimator
     policies: tuple[Ends, ...]
-
-    @property
-    def name(self) -> str:
-        """Name of the estimator."""
-        return self.estimator.name
-
-    @property
-    def validity(self) -> Validity:
-        """Class of the estimator."""
-        return self.estimator.validity
 
     def bound(self, scores: Scores, delta: float, level: float, seed: int) -> Bound:
         """Returns the largest bound over the policies, each at its share of the level."""
@@ -121,27 +99,17 @@ class RunMethod:
 
 
 @dataclass(frozen=True)
-class StreamMethod:
+class StreamMethod(Applied):
     """Independent games in an order drawn from the seed.
 
     A file need not hold its rows in the order in which they were played, and an order that knows
     the scores would void the confidence.
 
     Attributes:
-        process: The e-process.
+        estimator: The e-process.
     """
 
-    process: EProcess
-
-    @property
-    def name(self) -> str:
-        """Name of the estimator."""
-        return self.process.name
-
-    @property
-    def validity(self) -> Validity:
-        """Class of the estimator."""
-        return self.process.validity
+    estimator: EProcess
 
     def ordered(self, scores: Scores, seed: int) -> Scores:
         """Returns each world's scores in the order in which they are paired."""
@@ -151,19 +119,19 @@ class StreamMethod:
     def bound(self, scores: Scores, delta: float, level: float, seed: int) -> Bound:
         """Returns the bound after all games."""
         pairs = min(len(scores.member), len(scores.nonmember))
-        found = self.process.bound(self.ordered(scores, seed), delta, level)
+        found = self.estimator.bound(self.ordered(scores, seed), delta, level)
         # Scores without an error, each nonmember below all before it: no bet can win more.
         parted = Scores(np.full(pairs, np.inf), -np.arange(pairs, dtype=np.float64))
-        cap = self.process.bound(parted, delta, level).epsilon
+        cap = self.estimator.bound(parted, delta, level).epsilon
         cut = Cut(kind="pairs", pairs=pairs, seed=seed)
-        return bound_of(self.process, found, cap, delta, level, cut)
+        return bound_of(self.estimator, found, cap, delta, level, cut)
 
     def p_value(self, scores: Scores, null: Null, level: float, seed: int) -> float | None:
         """Returns the inverse of the largest wealth ever against a null."""
         del level
         if not null.curves:
             return 1.0
-        wager = self.process.wager(self.process.against(null))
+        wager = self.estimator.wager(self.estimator.against(null))
         ordered = self.ordered(scores, seed)
         pairs = min(len(scores.member), len(scores.nonmember))
         wager.play(ordered.member[:pairs], ordered.nonmember[:pairs])
@@ -173,15 +141,11 @@ class StreamMethod:
         """Returns the smallest true epsilon whose bound exceeds 0 with 90% power."""
         if truth.delta == 0:  # what is expected is a Gaussian game, which has no pure epsilon
             return None
-        return self.process.detectable_epsilon(min(trials), truth.delta, level)
+        return self.estimator.detectable_epsilon(min(trials), truth.delta, level)
 
 
 def _smallest_level(rejects: Callable[[float], bool]) -> float:
-    """Returns the smallest level that rejects, rounded up by at most a factor of 1.004; 1 if none.
-
-    Args:
-        rejects: Whether a level does; larger ones do where smaller ones do.
-    """
+    """Returns the smallest level that rejects, at most 1.004 times too large; 1 if none does."""
     low, high = 1e-9, 1.0
     for _ in range(_HALVINGS):
         middle = (low * high) ** 0.5

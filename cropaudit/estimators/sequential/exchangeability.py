@@ -48,11 +48,7 @@ class Exchangeability:
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
-        """Starts with no game.
-
-        Args:
-            rng: Source of the draws that part ties.
-        """
+        """Starts with no game; ``rng`` parts ties."""
         self.highest = 0.0
         self._rng = rng
         self._sorted: tuple[list[float], list[float]] = ([], [])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import bdtr
 
 from cropaudit.accounting.bounds.accountant import bracket, pair_bracket
+from cropaudit.accounting.counts import averaged
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
 from cropaudit.accounting.privacy_loss.curves import PrivacyCurve
 from cropaudit.errors import require
@@ -92,7 +93,9 @@ class Family:
     def __post_init__(self) -> None:
         require(0 < self.delta < 1, "delta", "in (0, 1)", self.delta)
         require(self.mechanism.record_rate > 0, "record rate", "above 0", 0)
-        require(self.mechanism.crops == 1, "crops", "1 in a family", self.mechanism.crops)
+        crops = self.mechanism.crops
+        legal = f"1 in a family of its {self.axis}"
+        require(crops == 1 or self.axis == "noise multiplier", "crops", legal, crops)
         if self.axis == "sampling rate":
             free = self.mechanism.redrawn
             require(free, "sampler", "poisson or fixed to vary its rate", self.mechanism.kind)
@@ -157,8 +160,9 @@ class Family:
         """Returns what the loudest member imaginable allows, in the orders of `allowed`."""
         if self.axis != "noise multiplier":
             return self.allowed(self.span[1])
-        if self.order == "adaptive":
-            return (partial(_participating_tpr, self.mechanism),)
+        if self.order == "adaptive" or self.mechanism.crops > 1:
+            orders = 2 if self.order == "either" else 1
+            return (partial(_participating_tpr, self.mechanism),) * orders
         forward, backward = (
             partial(noiseless_tpr, self.mechanism, exchanged=order) for order in (False, True)
         )
@@ -223,7 +227,7 @@ class Family:
             if self.order == "adaptive":
                 found = bracket(member, self.delta, agree)
             else:
-                found = pair_bracket(member.pair(), member.compositions, self.delta, agree)
+                found = pair_bracket(member.game(), member.compositions, self.delta, agree)
             self._brackets[index] = found.curve, found.lower
         return self._brackets[index]
 
@@ -233,8 +237,8 @@ def _participating_tpr(mechanism: PatchMechanism, fpr: Array) -> Array:
 
     Runs in which no step shows the patch are alike in both worlds.
     """
-    pair, steps = mechanism.pair(), mechanism.compositions
-    never = (1 - pair.p[2]) ** steps
+    shown = mechanism.rate() * averaged(mechanism.inclusion, mechanism.crops)
+    never = (1 - shown) ** mechanism.compositions
     return np.asarray(np.minimum(1.0, fpr + 1 - never))
 
 

@@ -115,14 +115,7 @@ def _steps(before: Counts | None, test: Counts) -> tuple[tuple[Array, Array], ..
 
 @lru_cache(maxsize=256)
 def _step(last: int, order: int, trials: int, *, up: bool) -> tuple[Array, Array]:
-    """Returns the grid of an ordered uniform, and its law by each point of the last one's grid.
-
-    Args:
-        last: Order of the uniform before it, from the lowest; 0 for none, which stands at 0.
-        order: Its own order, above that.
-        trials: Uniforms in all.
-        up: Whether cells count at their upper end, else at their lower one.
-    """
+    """Returns the grid of an ordered uniform, and its law by each point of the last one's grid."""
     ends = _ends(order, trials)
     points = ends[1:] if up else ends[:-1]
     if last == 0:

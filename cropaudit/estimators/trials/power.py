@@ -6,7 +6,6 @@ member; without a family it is the pair at which an (epsilon, delta) bound is ti
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from cropaudit.estimators.null import TradeOff, approximate_dp
 from cropaudit.estimators.search import turning
@@ -31,34 +30,6 @@ NOT_PROBED = (
 """What no power is claimed for."""
 
 _GRID = 100  # steps of epsilon 1 where no family gives a grid
-
-
-class Truth(Protocol):
-    """Trade-off curves on a grid of increasing loudness."""
-
-    @property
-    def words(self) -> str:
-        """Which truths these are, as a condition."""
-
-    @property
-    def delta(self) -> float:
-        """Delta of the epsilons."""
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """First and last loudness."""
-
-    def trade_off(self, loudness: int) -> TradeOff:
-        """Returns the true positive rates of the best attack by its false positive rates."""
-
-    def orders(self, loudness: int) -> Sequence[tuple[TradeOff, TradeOff]]:
-        """Returns, for each order of the worlds that may be true, two curves of the best attack.
-
-        The second one is that of the same game told from the other world.
-        """
-
-    def epsilon(self, loudness: int) -> float:
-        """Returns the true epsilon."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +59,10 @@ class FamilyTruth:
         return self.family.curve(loudness).parts[0].highest_tpr
 
     def orders(self, loudness: int) -> Sequence[tuple[TradeOff, TradeOff]]:
-        """Returns the curves of a member's game in the orders of the family."""
+        """Returns the curves of a member's game in the orders of the family.
+
+        The second of each is that of the same game told from the other world.
+        """
         if self.family.order == "adaptive":  # a claim holds in either order
             return [(curve, curve) for curve in self.family.allowed(loudness)]
         forward, backward = self.family.curve(loudness).trade_offs()
@@ -127,6 +101,10 @@ class ApproximateTruth:
     def epsilon(self, loudness: int) -> float:
         """Returns the epsilon of a grid point."""
         return loudness / _GRID
+
+
+Truth = FamilyTruth | ApproximateTruth
+"""Trade-off curves on a grid of increasing loudness, that of an attack told from either world."""
 
 
 def smallest_found(truth: Truth, found: Callable[[int], bool]) -> int | None:

@@ -150,17 +150,7 @@ def _fixed(counts: Counts, allowed: TradeOff, level: float, order: CountOrdering
 
 @lru_cache(maxsize=8)
 def _alarm_laws(alarms: int, nonmembers: int, miss: float) -> tuple[Array, Array, Array, Array]:
-    """Returns the laws of alarms in a confidence interval of their rate.
-
-    Args:
-        alarms: Alarms seen.
-        nonmembers: Trials.
-        miss: Probability that the interval misses the rate.
-
-    Returns:
-        Ends of cells of the interval; first alarms of blocks; and at the low end of each cell the
-        probability of alarms before all blocks, and of each block, shape (cells, blocks).
-    """
+    """Returns the laws of alarms in a confidence interval of their rate."""
     m, blocks = nonmembers, alarm_blocks(nonmembers)
     low, high = 1 - upper_limit(m - alarms, m, miss / 2), upper_limit(alarms, m, miss / 2)
     rates = np.linspace(low, high, _NODES + 1)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from cropaudit.audit.config.attack_names import KnownAttack
+from cropaudit.attacks.registry import OneRun
 from cropaudit.audit.results.result import Attack
 from cropaudit.audit.runs.attack_verdict import Judged
 from cropaudit.reports.render.tables import Table, print_lines, print_table
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["print_attacks", "print_known", "summary_lines"]
 
 
-def print_attacks(found: Judged, attacks: Sequence[KnownAttack], console: "Console") -> None:
+def print_attacks(found: Judged, attacks: Sequence[OneRun], console: "Console") -> None:
     """Prints one row for each attack, then the headline beside the claim and what it means.
 
     Args:
@@ -44,7 +44,7 @@ def summary_lines(found: Judged) -> Iterator[tuple[str, str]]:
     yield "Note", words.NOTE
 
 
-def print_known(attacks: Sequence[KnownAttack], console: "Console") -> None:
+def print_known(attacks: Sequence[OneRun], console: "Console") -> None:
     """Prints attacks by what their adversaries see and know."""
     lines = []
     for adversary in dict.fromkeys(item.adversary for item in attacks):

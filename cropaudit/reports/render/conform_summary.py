@@ -1,5 +1,6 @@
 """The conformance suite for a terminal, as a mapping for JSON, and as JUnit XML."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,22 @@ def _document(finding: Finding) -> dict[str, Any]:
         "power": outcome.power,
         "where": outcome.where,
         # An epsilon without noise has no end, which JSON has no number for.
+        "tests": [
+            {"code": t.code, "p_value": t.p_value, "fields": _plain(t.fields)}
+            for t in outcome.tests
+        ],
         "figures": finite(dict(outcome.figures)),
     }
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns fields as JSON values: numbers where they are finite, else what is read."""
+    found = {}
+    for name, value in fields.items():
+        number = value.item() if hasattr(value, "item") else value
+        known = isinstance(number, int) or (isinstance(number, float) and math.isfinite(number))
+        found[name] = number if known else str(number)
+    return found
 
 
 def suite_junit(suite: SuiteResult) -> bytes:
@@ -79,7 +94,7 @@ def print_suite(suite: SuiteResult, pictures: Mapping[str, str], console: "Conso
     for path, caption in pictures.items():
         print_text(f"Counter-example: {path}", console, "bold")
         print_table(Table((), [(caption,)], fold=(0,), indent=2), console)
-    hidden = sum(len(item.outcome.pictures) for item in suite.findings) - len(pictures)
+    hidden = sum(len(item.outcome.leaks) for item in suite.findings) - len(pictures)
     if hidden:
         print_text(f"{hidden} counter-examples are drawn with --out FOLDER.", console)
 

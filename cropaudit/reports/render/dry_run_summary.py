@@ -75,7 +75,7 @@ def _claim(found: DryRun) -> Iterator[tuple[str, str]]:
         yield "", alone
     yield "adjacency", bound.adjacency
     share = f"{bound.inclusion_probability:.5g}"
-    yield "crop", f"{declared.config.crop_law().size} meets patch {bound.patch} with rho = {share}"
+    yield "crop", f"{declared.config.crop.words} meets patch {bound.patch} with rho = {share}"
     ends = (bound.epsilon, bound.epsilon_without_crop)
     accounted = words.beside_crops(*(x if math.isfinite(x) else None for x in ends))
     yield "epsilon", f"{accounted}, at delta {bound.delta:g}"

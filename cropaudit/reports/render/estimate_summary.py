@@ -30,8 +30,6 @@ __all__ = ["print_estimate", "summary_lines"]
 _MEANINGS = {
     "exact": "the confidence holds at every number of trials, whatever the mechanism",
     "model-based": "the number holds only if what ran is what the estimator models",
-    "credible": "a posterior probability under a prior, which may overclaim more often",
-    "asymptotic": "the confidence is approximate, and overclaims at small counts",
 }
 _PLACES = 20  # positions shown
 _REVERSED = (

@@ -24,14 +24,6 @@ __all__ = [
 
 NOTE = "a lower bound never certifies epsilon"
 
-_TARGETS = {
-    "probe": "the pipeline (real sampler, crop, clipping and noise) with worst-case gradients in "
-    "place of a model's",
-    "white-box": "the real model {model}, every update seen",
-    "two-world": "the real model {model}, trained many times, every update seen",
-    "black-box": "the real model {model}, queried once trained",
-    "reference": "the real model {model}, trained several times, queried once trained",
-}
 _RATES = (0.01, 0.001)
 _NEARLY_ALL, _MOST = 0.9, 0.5
 
@@ -75,10 +67,13 @@ def beside_crops(amplified: float | None, without: float | None) -> str:
 
 def attacked(report: AuditReport) -> Iterator[tuple[str, str]]:
     """Yields each attack's title, and what it attacked and showed and could have shown at most."""
+    from cropaudit.attacks.registry import ATTACKS  # heavy, and needed here alone
+
     model = report.provenance.config.get("training")
     name = model.get("model", "") if isinstance(model, dict) else ""
     for attack in report.attacks:
-        target = _TARGETS.get(attack.name, "the real model {model}").format(model=name)
+        known = ATTACKS.get(attack.name)
+        target = (known.model if known else "the real model {model}").format(model=name)
         yield attack.title, f"{' '.join(target.split())}: {_shown(attack)}"
 
 

@@ -7,7 +7,6 @@ phi_0 + q rho phi_+1 against the same with phi_-1, which is easier to see in pra
 in theory.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cropaudit.accounting.geometry.crop_laws import CropLaw
 from cropaudit.accounting.geometry.shapes import Crop
+from cropaudit.errors import InputError
 from cropaudit.training.canaries.slots import CanarySlot, footprint
 from cropaudit.training.canaries.windows import window_sums
 from cropaudit.training.crops.joint import Window, cut
@@ -24,36 +25,29 @@ from cropaudit.training.data.images import IGNORE
 
 __all__ = ["BACKGROUNDS", "Background", "Ignore", "Natural", "Sparse", "empty_mask"]
 
+Around = tuple[Sequence[CanarySlot], CropLaw, np.random.Generator]
 
-class Background(ABC):
-    """One kind of background.
+
+class Background:
+    """One kind of background; the plain one keeps the record's own labels.
 
     Attributes:
         miss_gradient: What a missing window ideally gives, as `CanarySlot.miss_gradient` has it.
     """
 
-    miss_gradient: ClassVar[float | None]
+    miss_gradient: ClassVar[float | None] = None
 
-    @abstractmethod
-    def labels(
-        self, mask: Tensor, slots: Sequence[CanarySlot], crop: Crop, generator: np.random.Generator
-    ) -> Tensor:
+    def labels(self, mask: Tensor, around: Around) -> Tensor:
         """Returns the record's labels, uint8 (H, W), given its own; those of patches are unused."""
+        return mask.clone()
 
 
 @dataclass(frozen=True)
 class Natural(Background):
     """The record keeps its own labels, which dilute the patch and make windows differ."""
 
-    miss_gradient: ClassVar[float | None] = None
-
     def __str__(self) -> str:
         return "own labels"
-
-    def labels(  # noqa: D102
-        self, mask: Tensor, slots: Sequence[CanarySlot], crop: Crop, generator: np.random.Generator
-    ) -> Tensor:
-        return mask.clone()
 
 
 @dataclass(frozen=True)
@@ -69,9 +63,7 @@ class Ignore(Background):
     def __str__(self) -> str:
         return "ignored background"
 
-    def labels(  # noqa: D102
-        self, mask: Tensor, slots: Sequence[CanarySlot], crop: Crop, generator: np.random.Generator
-    ) -> Tensor:
+    def labels(self, mask: Tensor, around: Around) -> Tensor:  # noqa: D102
         return torch.full_like(mask, IGNORE)
 
 
@@ -91,9 +83,11 @@ class Sparse(Background):
     def __str__(self) -> str:
         return "sparse background"
 
-    def labels(  # noqa: D102
-        self, mask: Tensor, slots: Sequence[CanarySlot], crop: Crop, generator: np.random.Generator
-    ) -> Tensor:
+    def labels(self, mask: Tensor, around: Around) -> Tensor:  # noqa: D102
+        slots, crop, generator = around
+        if not isinstance(crop, Crop):
+            words = "a crop of one size, for sparse labels are as far apart as it is wide"
+            raise InputError(f"crop must be {words}, got {crop}")
         legal = ~torch.stack([footprint(slot, mask) for slot in slots]).any(dim=0)
         sparse = torch.full_like(mask, IGNORE)
         labels = np.unique(torch.cat([slot.labels_b[slot.pixels] for slot in slots]).numpy())
@@ -118,7 +112,7 @@ def empty_mask(
     background: Background,
     mask: Tensor,
     slots: Sequence[CanarySlot],
-    crop: Crop,
+    crop: CropLaw,
     generator: np.random.Generator,
 ) -> Tensor:
     """Returns the labels of a record whose slots are empty, uint8, shape (H, W).
@@ -130,7 +124,7 @@ def empty_mask(
         crop: The crop, for the spacing of sparse labels.
         generator: Of the sparse labels.
     """
-    empty = background.labels(mask, slots, crop, generator)
+    empty = background.labels(mask, (slots, crop, generator))
     for slot in slots:
         empty[footprint(slot, mask)] = IGNORE
     return empty

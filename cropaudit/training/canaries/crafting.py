@@ -23,15 +23,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from cropaudit.accounting.geometry.shapes import Crop
+from cropaudit.accounting.geometry.crop_laws import CropLaw
 from cropaudit.errors import require
 from cropaudit.training.canaries.slots import CanarySlot, filled
 from cropaudit.training.canaries.windows import windows_of
-from cropaudit.training.crops.joint import Window, cut
+from cropaudit.training.crops.cutting import cut_windows
+from cropaudit.training.crops.joint import Window
 from cropaudit.training.data.images import IGNORE, SegmentationData
 from cropaudit.training.models.losses import pixel_losses, prepare
 
-__all__ = ["clip", "craft", "crops", "flat_gradients", "in_chunks", "relabelled"]
+__all__ = ["clip", "craft", "flat_gradients", "in_chunks", "relabelled"]
 
 # Maps images (B, 3, h, w) in 0 to 255 and masks (B, h, w) to gradients (B, P).
 Gradients = Callable[[Tensor, Tensor], Tensor]
@@ -46,7 +47,7 @@ _CHUNK_ENTRIES = 50_000_000  # numbers held at once
 def craft(
     slots: Sequence[CanarySlot],
     model: nn.Module,
-    crop: Crop,
+    crop: CropLaw,
     data: SegmentationData,
     *,
     steps: int,
@@ -118,14 +119,6 @@ def in_chunks(gradients: Gradients, images: Tensor, masks: Tensor, model: nn.Mod
     return torch.cat(parts)
 
 
-def crops(
-    image: Tensor, mask: Tensor, windows: Sequence[Window], crop: Crop
-) -> tuple[Tensor, Tensor]:
-    """Cuts a record: images (n, 3, h, w) and masks (n, h, w) of the windows."""
-    images, masks = zip(*(cut(image, mask, window, crop) for window in windows), strict=True)
-    return torch.stack(images), torch.stack(masks)
-
-
 def relabelled(labels: Tensor, order: NDArray[np.int64]) -> Tensor:
     """Returns labels renamed by a permutation of the classes, `IGNORE` left alone.
 
@@ -142,7 +135,7 @@ class _Matcher:
     """A model, a crop and records to fit slots to, and the generator of the windows."""
 
     model: nn.Module
-    crop: Crop
+    crop: CropLaw
     max_grad_norm: float
     data: SegmentationData
     generator: np.random.Generator
@@ -161,7 +154,9 @@ class _Matcher:
         gradients, means = flat_gradients(self.model), []
         for origins, world_a in zip(windows, (True, False), strict=True):
             image, mask = filled(self.data, slot, world_a=world_a)
-            found = in_chunks(gradients, *crops(image, mask, origins, self.crop), self.model)
+            found = in_chunks(
+                gradients, *cut_windows([(image, mask)], origins, self.crop), self.model
+            )
             means.append(clip(found.double(), self.max_grad_norm).mean(dim=0))
         return float((means[0] - means[1]).norm())
 
@@ -173,7 +168,7 @@ class _Matcher:
         for texture, origins, world_a in worlds:
             pixels, (_, mask) = image.clone(), filled(self.data, slot, world_a=world_a)
             pixels[:, rows, columns] = torch.where(slot.pixels, texture, image[:, rows, columns])
-            images, masks = crops(pixels, mask, origins, self.crop)
+            images, masks = cut_windows([(pixels, mask)], origins, self.crop)
             means.append(clip(gradients(images, masks), self.max_grad_norm).mean(dim=0))
         gap: Tensor = (means[0] - means[1]).norm()
         return gap

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cropaudit.accounting.geometry.shapes import Crop, Patch, PixelMask
+from cropaudit.accounting.geometry.crop_laws import CropLaw
+from cropaudit.accounting.geometry.shapes import Patch, PixelMask
 from cropaudit.accounting.inclusion.probability import inclusion_map
 from cropaudit.errors import InputError, require
 from cropaudit.training.canaries.backgrounds import empty_mask
@@ -32,7 +33,7 @@ def plant(
     data: SegmentationData,
     design: Design | RealObject,
     count: int,
-    crop: Crop,
+    crop: CropLaw,
     patch: Patch,
     seed: int,
     *,
@@ -87,22 +88,10 @@ def plant(
     return enlarged, tuple(slots)
 
 
-def add_slots(data: SegmentationData, count: int, crop: Crop, patch: Patch, seed: int) -> Planted:
-    """Plants `Opposed` slots, one an image, near the worst place on an ignored background.
-
-    Args:
-        data: Images to copy.
-        count: Number of slots.
-        crop: The crop, for the places where its windows meet the patch most often.
-        patch: Shape of the canary.
-        seed: Of places, textures and labels.
-
-    Returns:
-        The larger data set, its slots empty, and the slots.
-
-    Raises:
-        InputError: As `plant`.
-    """
+def add_slots(
+    data: SegmentationData, count: int, crop: CropLaw, patch: Patch, seed: int
+) -> Planted:
+    """Plants `Opposed` slots, one an image, near the worst place on an ignored background."""
     return plant(data, Opposed(), count, crop, patch, seed)
 
 
@@ -112,7 +101,7 @@ class _Plan:
 
     design: Design
     data: SegmentationData
-    crop: Crop
+    crop: CropLaw
     patch: Patch
     positions: Positions
     generator: np.random.Generator
@@ -169,15 +158,11 @@ def _plant_objects(
     data: SegmentationData,
     design: RealObject,
     count: int,
-    crop: Crop,
+    crop: CropLaw,
     patch: Patch,
     per_image: int,
 ) -> Planted:
-    """Makes slots of the first ``count`` objects that fit into the patch and do not overlap.
-
-    Raises:
-        InputError: If no object fits, or taking one away changes what is not in its pixels.
-    """
+    """Makes slots of the first ``count`` objects that fit into the patch and do not overlap."""
     slots: list[CanarySlot] = []
     for found in design.objects if count else ():
         if len(slots) == count:
@@ -211,7 +196,7 @@ def covered(found: ObjectPatch, patch: Patch, mask: Tensor) -> bool:
 
 
 def _object_slot(
-    data: SegmentationData, design: RealObject, found: ObjectPatch, crop: Crop
+    data: SegmentationData, design: RealObject, found: ObjectPatch, crop: CropLaw
 ) -> CanarySlot:
     image, mask, box = data.images[found.record], data.masks[found.record], found.slices
     without, unlabelled = design.without(image, mask, found)

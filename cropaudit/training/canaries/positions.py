@@ -63,9 +63,6 @@ def choose(
         free: Which places are free, same shape.
         number: Of the slot, from 0.
         generator: Of the choice.
-
-    Raises:
-        InputError: If no place is free.
     """
     require(bool(free.any()), "canaries per image", "few enough to fit beside each other", "more")
     match positions:

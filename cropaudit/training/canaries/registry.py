@@ -6,7 +6,6 @@ imports it when it is called.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from cropaudit.errors import require
@@ -41,43 +40,34 @@ DESIGNS: dict[str, KnownDesign] = {}
 
 
 def register(known: KnownDesign) -> None:
-    """Makes a design known under its name.
-
-    Raises:
-        InputError: If the name is taken.
-    """
+    """Makes a design known under its name."""
     require(known.name not in DESIGNS, "canary design", "of a new name", known.name)
     DESIGNS[known.name] = known
 
 
-def _opposed(background: "Background", texture: "Texture") -> "Design":
-    from cropaudit.training.canaries.designs import Opposed
+def _make(
+    kind: str, takes: frozenset[str], *fixed: object
+) -> "Callable[[Background, Texture], Design]":
+    """Returns what builds a class of `designs` from what it takes, and from what is fixed."""
 
-    return Opposed(background, texture)
+    def made(background: "Background", texture: "Texture") -> "Design":
+        from cropaudit.training.canaries import designs
 
+        given = {"background": background, "texture": texture}
+        design: Design = getattr(designs, kind)(*fixed, **{name: given[name] for name in takes})
+        return design
 
-def _label_only(background: "Background", texture: "Texture") -> "Design":
-    from cropaudit.training.canaries.designs import LabelOnly
-
-    return LabelOnly(None, background, texture)
-
-
-def _bright(background: "Background", texture: "Texture") -> "Design":
-    from cropaudit.training.canaries.designs import BrightTexture
-
-    return BrightTexture(texture)
+    return made
 
 
-def _pasted(kind: str, background: "Background", texture: "Texture") -> "Design":
-    from cropaudit.training.canaries.designs import ObjectPaste
+def _register(name: str, words: str, kind: str, takes: str, *fixed: object) -> None:
+    names = frozenset(takes.split())
+    register(KnownDesign(name, words, _make(kind, names, *fixed), names))
 
-    return ObjectPaste(kind)
 
-
-_BOTH = frozenset({"background", "texture"})
-register(KnownDesign("opposed", "one half of the classes, or the other", _opposed, _BOTH))
-register(KnownDesign("label-only", "one label, or another", _label_only, _BOTH))
-register(KnownDesign("bright", "a loud texture, or nothing", _bright, frozenset({"texture"})))
-register(KnownDesign("face", "a drawn face, or nothing", partial(_pasted, "face")))
-register(KnownDesign("plate", "a drawn plate, or nothing", partial(_pasted, "plate")))
+_register("opposed", "one half of the classes, or the other", "Opposed", "background texture")
+_register("label-only", "one label, or another", "LabelOnly", "background texture")
+_register("bright", "a loud texture, or nothing", "BrightTexture", "texture")
+_register("face", "a drawn face, or nothing", "ObjectPaste", "", "face")
+_register("plate", "a drawn plate, or nothing", "ObjectPaste", "", "plate")
 register(KnownDesign("real-object", "an object of the photograph, or it without", None))

@@ -4,7 +4,7 @@ The plan of a run is drawn here once for all: a record's window depends on the s
 on the law and on the stream, and on no pixel or label.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -12,11 +12,11 @@ from torch import Tensor
 from cropaudit.accounting.geometry.crop_laws import CropLaw, ResizedCrop, WholeImage
 from cropaudit.accounting.geometry.shapes import Crop, Size
 from cropaudit.errors import require
-from cropaudit.training.crops.joint import JointRandomCrop, Window, cut
+from cropaudit.training.crops.joint import Window, cut, draw
 from cropaudit.training.crops.resized import cut_resized, draw_resized
 from cropaudit.training.data.images import SegmentationData
 
-__all__ = ["cut_window", "draw_window", "output_size", "shows"]
+__all__ = ["cut_window", "cut_windows", "draw_window", "output_size", "random_crop", "shows"]
 
 
 def draw_window(image: Size, law: CropLaw, generator: torch.Generator) -> Window:
@@ -27,7 +27,7 @@ def draw_window(image: Size, law: CropLaw, generator: torch.Generator) -> Window
     """
     match law:
         case Crop():
-            return replace(JointRandomCrop(law).window(image, generator), size=law.size)
+            return draw(image, law, generator)
         case ResizedCrop():
             return draw_resized(image, law, generator)
         case WholeImage():
@@ -38,7 +38,7 @@ def cut_window(image: Tensor, mask: Tensor, window: Window, law: CropLaw) -> tup
     """Returns the pixels (C, h, w) and the labels (h, w) that the model is shown.
 
     Args:
-        image: Shape (C, H, W), uint8.
+        image: Shape (C, H, W); resized pixels are rounded where they are uint8, and only there.
         mask: Shape (H, W), uint8.
         window: Drawn under ``law`` for an image of this size.
         law: The crop.
@@ -50,6 +50,27 @@ def cut_window(image: Tensor, mask: Tensor, window: Window, law: CropLaw) -> tup
             return cut_resized(image, mask, window, law)
         case WholeImage():
             return image, mask
+
+
+def random_crop(
+    image: Tensor, mask: Tensor, law: CropLaw, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Cuts ``image`` (C, H, W) and ``mask`` (H, W) by one window that is drawn for them."""
+    window = draw_window(Size(*mask.shape), law, generator)
+    return cut_window(image, mask, window, law)
+
+
+def cut_windows(
+    worlds: Sequence[tuple[Tensor, Tensor]], windows: Sequence[Window], law: CropLaw
+) -> tuple[Tensor, Tensor]:
+    """Cuts every pair of an image and its mask by every window, all windows of the first before.
+
+    Returns:
+        Pixels (n, C, h, w) and labels (n, h, w).
+    """
+    shown = [cut_window(*world, window, law) for world in worlds for window in windows]
+    pixels, labels = (torch.stack(parts) for parts in zip(*shown, strict=True))
+    return pixels, labels
 
 
 def output_size(law: CropLaw, data: SegmentationData) -> Size:

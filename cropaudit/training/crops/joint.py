@@ -17,7 +17,7 @@ from cropaudit.accounting.geometry.shapes import Borders, Crop, Size
 from cropaudit.accounting.inclusion.footprints import source_indices
 from cropaudit.training.data.images import IGNORE
 
-__all__ = ["JointRandomCrop", "Window", "cut", "uniform_origin"]
+__all__ = ["Window", "cut", "draw", "uniform_origin"]
 
 # A draw below 2**62 taken modulo the number of origins is off from uniform by less than 1e-12,
 # relative; torch.randint over the range itself uses 32 bits and is off by up to some per cent.
@@ -41,41 +41,6 @@ class Window:
     flipped_rows: bool = False
     flipped_columns: bool = False
     size: Size | None = None
-
-
-@dataclass(frozen=True)
-class JointRandomCrop:
-    """Cuts one uniformly drawn window from an image and its mask.
-
-    >>> import torch
-    >>> crop = JointRandomCrop(Crop(Size(4, 4)))
-    >>> image, mask = torch.zeros(3, 9, 9), torch.zeros(9, 9)
-    >>> pixels, labels, window = crop(image, mask, torch.Generator().manual_seed(0))
-    >>> tuple(pixels.shape), tuple(labels.shape), 0 <= window.top <= 5
-    ((3, 4, 4), (4, 4), True)
-    """
-
-    crop: Crop
-
-    def window(self, image_size: Size, generator: torch.Generator) -> Window:
-        """Draws a window; rows, columns and flips are independent, rows and columns uniform.
-
-        Raises:
-            InputError: If the window does not fit the padded image, or that cannot be made.
-        """
-        return _draw(self.crop, image_size.height, image_size.width, generator)
-
-    def __call__(
-        self, image: Tensor, mask: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Window]:
-        """Crops ``image`` (C, H, W) and ``mask`` (H, W) by one window.
-
-        Returns:
-            The pixels (C, h, w), the labels (h, w), views if nothing is padded; the window.
-        """
-        _, height, width = image.shape
-        window = _draw(self.crop, height, width, generator)
-        return *cut(image, mask, window, self.crop), window
 
 
 def cut(image: Tensor, mask: Tensor, window: Window, crop: Crop) -> tuple[Tensor, Tensor]:
@@ -158,12 +123,17 @@ def _sources(crop: Crop, height: int, width: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(rows), torch.from_numpy(columns)
 
 
-def _draw(crop: Crop, height: int, width: int, generator: torch.Generator) -> Window:
-    top, left = uniform_origin(_origins(crop, height, width), generator)
+def draw(image: Size, crop: Crop, generator: torch.Generator) -> Window:
+    """Draws a window; rows, columns and flips are independent, rows and columns uniform.
+
+    Raises:
+        InputError: If the window does not fit the padded image, or that cannot be made.
+    """
+    top, left = uniform_origin(_origins(crop, image.height, image.width), generator)
     # Flips are drawn last, and only if there are any: without them the stream stays as it was.
     flipped_rows = _happens(crop.vertical_flip, generator)
     flipped_columns = _happens(crop.horizontal_flip, generator)
-    return Window(top, left, flipped_rows, flipped_columns)
+    return Window(top, left, flipped_rows, flipped_columns, crop.size)
 
 
 def _happens(probability: float, generator: torch.Generator) -> bool:

@@ -1,7 +1,7 @@
 """Images of one data set, cut by many windows at once.
 
-Where all images have one size and a window needs neither padding nor a flip, the windows are picked
-from one strided view; else they are cut one by one, with the same result.
+Where all images have one size and a window needs no padding, flip or resizing, the windows are
+picked from one strided view; else they are cut one by one, with the same result.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cropaudit.accounting.geometry.crop_laws import CropLaw
 from cropaudit.accounting.geometry.shapes import Crop
-from cropaudit.training.crops.joint import Window, cut
+from cropaudit.training.crops.cutting import cut_window, output_size
+from cropaudit.training.crops.joint import Window
 from cropaudit.training.data.images import SegmentationData
 
 __all__ = ["ImagePool"]
@@ -28,44 +30,43 @@ class ImagePool:
         InputError: If the crop does not fit an image.
     """
 
-    def __init__(self, data: SegmentationData, crop: Crop) -> None:
+    def __init__(self, data: SegmentationData, law: CropLaw) -> None:
         """Lays the images out for cutting."""
-        self.data, self.crop = data, crop
+        self.data, self.law, self._shown = data, law, output_size(law, data)
         self.sizes = tuple(data.size(index) for index in range(len(data)))
-        for size in data.sizes():
-            crop.origins(size)
-        self._views = _views(data, crop)
+        self._views = _views(data, law)
 
     def cut(self, images: NDArray[np.int64], windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
         """Returns the pixels (R, 3, h, w) and the labels (R, h, w) of one window an image.
 
         Args:
             images: Indices into the data set, shape (R,).
-            windows: R windows, as `JointRandomCrop.window` draws them.
+            windows: R windows, as `draw_window` draws them.
         """
         if not windows:
-            size = self.crop.size
-            empty = torch.zeros(0, 3, size.height, size.width, dtype=torch.uint8)
+            shape = self._shown.height, self._shown.width
+            empty = torch.zeros(0, 3, *shape, dtype=torch.uint8)
             return empty, empty[:, 0]
         if self._views is not None:
             pixels, labels = self._views
             chosen = torch.from_numpy(np.asarray(images))
             at = torch.tensor([(one.top, one.left) for one in windows])
             return pixels[chosen, :, at[:, 0], at[:, 1]], labels[chosen, at[:, 0], at[:, 1]]
+        data = self.data
         cuts = [
-            cut(self.data.images[image], self.data.masks[image], window, self.crop)
+            cut_window(data.images[image], data.masks[image], window, self.law)
             for image, window in zip(images, windows, strict=True)
         ]
         shown, marked = zip(*cuts, strict=True)
         return torch.stack(shown), torch.stack(marked)
 
 
-def _views(data: SegmentationData, crop: Crop) -> tuple[Tensor, Tensor] | None:
+def _views(data: SegmentationData, crop: CropLaw) -> tuple[Tensor, Tensor] | None:
     """Returns all windows of all images as views, or none where a window may leave its image."""
-    if len(data.sizes()) != 1 or crop.horizontal_flip or crop.vertical_flip:
+    if not isinstance(crop, Crop) or len(data.sizes()) != 1:
         return None
     border = crop.borders(data.sizes()[0])
-    if border.top or border.left or border.bottom or border.right:
+    if crop.horizontal_flip or crop.vertical_flip or any(vars(border).values()):
         return None
     height, width = crop.size.height, crop.size.width
     images = torch.stack(data.images).unfold(2, height, 1).unfold(3, width, 1)

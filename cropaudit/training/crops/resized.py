@@ -45,19 +45,19 @@ def cut_resized(
     """Returns the pixels and the labels inside ``window``, in the size of the output.
 
     Args:
-        image: Shape (C, H, W), uint8.
+        image: Shape (C, H, W); uint8 is rounded.
         mask: Shape (H, W), uint8.
         window: As drawn: with its size.
         crop: The output's size, and the filter.
 
     Returns:
-        Tensors of shapes (C, h, w) and (h, w), uint8.
+        Tensors of shapes (C, h, w) and (h, w), of the given types.
     """
     assert window.size is not None
     rows = slice(window.top, window.top + window.size.height)
     columns = slice(window.left, window.left + window.size.width)
     output = [crop.output.height, crop.output.width]
-    labels = functional.interpolate(mask[None, None, rows, columns], output, mode="nearest")
+    labels = _nearest(mask[None, None, rows, columns], output)
     return _filtered(image[None, :, rows, columns], output, crop)[0], labels[0, 0]
 
 
@@ -74,12 +74,20 @@ def _try(image: Size, crop: ResizedCrop, generator: torch.Generator) -> Size | N
 
 def _filtered(pixels: Tensor, output: list[int], crop: ResizedCrop) -> Tensor:
     if crop.interpolation == "nearest":
-        return functional.interpolate(pixels, output, mode="nearest")
-    smooth = functional.interpolate(
+        return _nearest(pixels, output)
+    smooth: Tensor = functional.interpolate(
         pixels.float(),
         output,
         mode=crop.interpolation,
         align_corners=False,
         antialias=crop.antialias,
     )
-    return smooth.round_().clamp_(0, 255).to(torch.uint8)
+    whole = pixels.dtype == torch.uint8
+    return smooth.round_().clamp_(0, 255).to(torch.uint8) if whole else smooth
+
+
+def _nearest(values: Tensor, output: list[int]) -> Tensor:
+    """Looks values up; torch does that for bytes and floats alone, as which integers are exact."""
+    if values.is_floating_point() or values.dtype == torch.uint8:
+        return functional.interpolate(values, output, mode="nearest")
+    return functional.interpolate(values.double(), output, mode="nearest").to(values.dtype)

@@ -18,9 +18,6 @@ def as_foreground(data: SegmentationData, names: Sequence[str]) -> SegmentationD
     Args:
         data: Images with masks.
         names: Classes that are the foreground, in any case.
-
-    Raises:
-        InputError: If a name is no class of the data, or nothing would be left as the rest.
     """
     known = [name.lower() for name in data.classes]
     legal = f"among {', '.join(data.classes)}"

@@ -71,9 +71,6 @@ def map_classes(ids: Iterable[int], names: Mapping[int, str], where: Path) -> Cl
         ids: Ids that occur in any mask.
         names: Names of ids; an id without one is called "class 3".
         where: The folder, for messages.
-
-    Raises:
-        InputError: If more than 255 or fewer than 2 classes are left.
     """
     occurring = sorted(set(ids) - ({IGNORE} - set(names)))
     names = {id_: names.get(id_, f"class {id_}") for id_ in occurring}
@@ -101,11 +98,7 @@ def is_class(name: str) -> bool:
 
 
 def read_names(root: Path) -> dict[int, str]:
-    """Reads ``classes.txt`` of a folder or of its parent; returns nothing where neither has one.
-
-    Raises:
-        InputError: If a line is not "id name", or an id stands twice.
-    """
+    """Reads ``classes.txt`` of a folder or of its parent; returns nothing where neither has one."""
     for path in (root / "classes.txt", root.parent / "classes.txt"):
         if path.is_file():
             return _parse(path)

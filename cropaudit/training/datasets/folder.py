@@ -21,8 +21,8 @@ from pathlib import Path
 from cropaudit.accounting.geometry.image_sizes import SUFFIXES, UNREAD_SUFFIXES
 from cropaudit.errors import InputError
 from cropaudit.training.datasets.classes import read_names
-from cropaudit.training.datasets.cvat import LABELMAP, colour_listing
 from cropaudit.training.datasets.layout import Layout, Listing, Pair, Pairs, entries, split_tail
+from cropaudit.training.datasets.voc import LABELMAP, colour_listing
 
 __all__ = ["FOLDER"]
 

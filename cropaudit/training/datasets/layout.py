@@ -92,9 +92,6 @@ def entries(folder: Path, ends: Collection[str] = ()) -> list[Path]:
     Args:
         folder: The folder.
         ends: Endings of the files wanted; everything where there are none.
-
-    Raises:
-        InputError: If it cannot be read.
     """
     try:
         found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
@@ -109,11 +106,7 @@ def inner(root: Path, name: str) -> Path:
 
 
 def folder_under(root: Path, below: Path | str, kind: str) -> Path:
-    """Returns a folder that a layout must have.
-
-    Raises:
-        InputError: If it is not there.
-    """
+    """Returns a folder that a layout must have."""
     wanted = root / below
     if not wanted.is_dir():
         raise InputError(f"{kind} folder {root} must hold {below}/, got no such folder")
@@ -135,9 +128,6 @@ def by_name(
         kind: Of the layout, for messages.
         ends: Of images.
         mask_end: What a mask has behind the image's stem.
-
-    Raises:
-        InputError: If a folder is missing; see `refuse_missing` for files.
     """
     images, masks = (folder_under(root, name, kind) for name in below)
     found = entries(images, ends)
@@ -158,11 +148,7 @@ def by_list(path: Path, images: Path, masks: Path, name_in: Callable[[str], str]
 
 
 def read_lines(path: Path) -> list[str]:
-    """Returns the lines of a text file that are neither empty nor comments (``#``).
-
-    Raises:
-        InputError: If it is missing or no text.
-    """
+    """Returns the lines of a text file that are neither empty nor comments (``#``)."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -172,11 +158,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_json(path: Path) -> Any:
-    """Returns what a JSON file holds.
-
-    Raises:
-        InputError: If it is missing or no JSON.
-    """
+    """Returns what a JSON file holds."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -193,9 +175,6 @@ def refuse_missing(pairs: Iterable[Pair], where: Path, masks: Iterable[Path] = (
         pairs: Images and masks.
         where: What names the images, a folder or a list.
         masks: The masks that are there, where images are listed by what a folder holds.
-
-    Raises:
-        InputError: If there are no pairs, a file is missing, or a mask is no pair's.
     """
     listed = tuple(pairs)
     if not listed:
@@ -210,11 +189,7 @@ def refuse_missing(pairs: Iterable[Pair], where: Path, masks: Iterable[Path] = (
 
 
 def split_tail(items: Sequence[Pair], where: Path) -> tuple[Pairs, Pairs]:
-    """Returns all but the last quarter, and that quarter (at least one).
-
-    Raises:
-        InputError: If there are fewer than two.
-    """
+    """Returns all but the last quarter, and that quarter (at least one)."""
     if len(items) < 2:
         raise InputError(
             f"{where} must hold at least 2 images, one to train on and one to validate with, "

@@ -55,9 +55,6 @@ def read_image(
         path: A file of 8 bits a channel in one of the common formats; transparency is dropped.
         short_side: Larger images are reduced to this short side, bilinear with antialiasing.
         mask: Size of its mask, which tells whether an orientation tag is to be followed.
-
-    Raises:
-        InputError: If the file cannot be read as such an image.
     """
     with _opened(path) as picture:
         deep = picture.mode in _DEEP or _bits(path, picture) > _BYTE
@@ -74,11 +71,7 @@ def read_image(
 
 
 def _upright(path: Path, picture: Image.Image, mask: Size | None) -> Image.Image:
-    """Returns the picture as its mask lies.
-
-    Raises:
-        InputError: If its tag turns it and the mask's size does not show whether it is turned.
-    """
+    """Returns the picture as its mask lies."""
     tag = orientation(picture)
     stored = Size(picture.height, picture.width)
     turned = Size(stored.width, stored.height)
@@ -94,20 +87,12 @@ def _upright(path: Path, picture: Image.Image, mask: Size | None) -> Image.Image
 
 
 def read_mask(path: Path) -> NDArray[np.int32]:
-    """Returns a mask's class ids, shape (H, W): grey values, or the indices of a palette.
-
-    Raises:
-        InputError: If the file is no single-channel picture stored without loss.
-    """
+    """Returns a mask's class ids, shape (H, W): grey values, or the indices of a palette."""
     return read_indexed(path)[0]
 
 
 def read_indexed(path: Path) -> tuple[NDArray[np.int32], Mapping[int, tuple[int, int, int]]]:
-    """Returns a mask's class ids as `read_mask`, and the colours of those that a palette shows.
-
-    Raises:
-        InputError: If the file is no single-channel picture stored without loss.
-    """
+    """Returns a mask's class ids as `read_mask`, and the colours of those that a palette shows."""
     with _opened(path) as picture:
         _require_mask(path, picture)
         if picture.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
@@ -129,11 +114,7 @@ def read_indexed(path: Path) -> tuple[NDArray[np.int32], Mapping[int, tuple[int,
 
 
 def read_colours(path: Path) -> NDArray[np.int32]:
-    """Returns a mask's colours, shape (H, W): red x 65536 + green x 256 + blue.
-
-    Raises:
-        InputError: If the file is no colour picture of 8 bits a channel stored without loss.
-    """
+    """Returns a mask's colours, shape (H, W): red x 65536 + green x 256 + blue."""
     with _opened(path) as picture:
         _require_mask(path, picture)
         if picture.mode not in ("RGB", "RGBA", "P") or _bits(path, picture) > _BYTE:
@@ -154,11 +135,7 @@ def pack(red: int, green: int, blue: int) -> int:
 
 
 def parse_colour(text: str, path: Path) -> int:
-    """Returns the number of a colour written as "#ff8000".
-
-    Raises:
-        InputError: If it is not of this form.
-    """
+    """Returns the number of a colour written as "#ff8000"."""
     if re.fullmatch(r"#[0-9a-fA-F]{6}", text) is None:
         raise InputError(f"{path} must name colours as #rrggbb, got {text[:40]!r}")
     return int(text[1:], 16)
@@ -172,9 +149,6 @@ def read_known(path: Path, known: Set[int]) -> NDArray[np.int32]:
     Args:
         path: The mask.
         known: Packed colours that the data set names.
-
-    Raises:
-        InputError: If the file is no colour PNG, or more than 1% of it is of other colours.
     """
     colours = read_colours(path)
     table = np.fromiter(known, dtype=np.int32, count=len(known))

@@ -103,9 +103,6 @@ def _refuse_smoothed(items: Sequence[_Labelled], listing: Listing) -> None:
 
     Smoothing puts ids between those of two neighbours, along borders alone: they fill nowhere two
     by two pixels. Few such ids may be thin things; where they are the most, they are no classes.
-
-    Raises:
-        InputError: If half of the ids, and at least three, are such and have no name.
     """
     ids = frozenset[int]().union(*(item.ids for item in items)) - {IGNORE}
     thin = ids - set(listing.names) - frozenset[int]().union(*(item.solid for item in items))

@@ -10,21 +10,14 @@ from pathlib import Path
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.errors import InputError, require
 from cropaudit.training.datasets.a2d2 import A2D2
-from cropaudit.training.datasets.ade20k import ADE20K
-from cropaudit.training.datasets.bdd100k import BDD100K
 from cropaudit.training.datasets.camvid import CAMVID
-from cropaudit.training.datasets.cityscapes import CITYSCAPES
+from cropaudit.training.datasets.cityscapes import BDD100K, CITYSCAPES, KITTI
 from cropaudit.training.datasets.coco_panoptic import COCO_PANOPTIC
-from cropaudit.training.datasets.cvat import CVAT
 from cropaudit.training.datasets.folder import FOLDER
-from cropaudit.training.datasets.kitti import KITTI
-from cropaudit.training.datasets.labelme import LABELME
 from cropaudit.training.datasets.layout import Layout
-from cropaudit.training.datasets.oxford_pet import OXFORD_PET
 from cropaudit.training.datasets.reading import FolderSplits, read_splits
-from cropaudit.training.datasets.roboflow import ROBOFLOW
-from cropaudit.training.datasets.vistas import VISTAS
-from cropaudit.training.datasets.voc import VOC
+from cropaudit.training.datasets.split_folders import ADE20K, ROBOFLOW, VISTAS
+from cropaudit.training.datasets.voc import CVAT, LABELME, OXFORD_PET, VOC
 from cropaudit.training.scenes.streets import street_scenes
 
 __all__ = ["LAYOUTS", "find_layout", "kinds", "load_dataset"]
@@ -48,11 +41,7 @@ def kinds() -> tuple[str, ...]:
 
 
 def find_layout(root: Path) -> Layout:
-    """Returns the layout that a folder's names show, the generic one where none is known.
-
-    Raises:
-        InputError: If there is no such folder.
-    """
+    """Returns the layout that a folder's names show, the generic one where none is known."""
     if not root.is_dir():
         kind = "a folder, got the file" if root.exists() else "an existing folder, got"
         raise InputError(f"data folder must be {kind} {root}")

@@ -1,14 +1,14 @@
-"""Which of Opacus' grad-sample modes to train a model in: the fastest of those that are exact.
+"""Which of Opacus' grad-sample modes to train a model in: one that is exact on it, and fits.
 
-Measured on the model itself, at the size of its crops and on the device that it will train on. The
-choice changes nothing but speed and memory: exact modes agree up to rounding. Measuring takes wall
-time, so two runs may choose differently; a run that must repeat bit for bit names its mode.
+A mode may refuse a layer, die in its first backward pass, or take gradients wrongly and say
+nothing. So before anything trains the mode in question is tried on two small images in float64,
+beside autograd; what is found is kept for the process. Exact modes agree up to rounding: the choice
+among them changes nothing but speed and memory.
 """
 
 import copy
 import math
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,25 +16,17 @@ import torch
 from torch import nn
 
 from cropaudit.errors import InputError, require
-from cropaudit.training.dpsgd.mode_support import ALL_MODES, EXACT, refusal_words
-from cropaudit.training.dpsgd.mode_trials import (
-    Images,
-    distance,
-    drawn,
-    peak_bytes,
-    take,
-    timed,
-    truth,
-)
-from cropaudit.training.models.build import GradSampleMode
+from cropaudit.training.dpsgd.mode_trials import distance, drawn, peak_bytes, take, truth
+from cropaudit.training.models.build import GradSampleMode, recipe
 
-__all__ = ["ALL_MODES", "ModeChoice", "ModeTrial", "choose_mode"]
+__all__ = ["ALL_MODES", "EXACT", "ModeChoice", "ModeTrial", "exact_mode", "fitting_mode"]
 
-# The recipe's mode stays unless another takes less than this share of its time.
-_CLEARLY_FASTER = 0.9
-# Checking one mode costs so many times one image's forward pass (two images there and back, in
-# float64, alone and then in the mode).
-_CHECK_COST = 36
+ALL_MODES: tuple[GradSampleMode, ...] = ("hooks", "ew", "functorch", "ghost")
+
+# Relative, in float64: rounding stays below 1e-12, and what Opacus gets wrong lies above 1e-6.
+EXACT = 1e-9
+_SIDE = 32
+_WORDS = 120
 # Of the free memory of a GPU, and of all the memory of a machine.
 _GPU_SHARE, _MACHINE_SHARE = 0.8, 0.5
 
@@ -46,22 +38,15 @@ class ModeTrial:
     Attributes:
         mode: The mode.
         error: The largest difference from autograd's gradients of each image alone, relative, in
-            float64; NaN if it refused or was not tried.
-        seconds: Of one step on the batch; NaN if it was not timed.
-        peak_bytes: Estimate of the memory that such a step takes beside the model.
-        note: Why a figure is missing; empty if none is.
+            float64; NaN if it refused.
+        peak_bytes: Estimate of the memory that a step takes beside the model; 0 if not measured.
+        note: Why it is not exact; empty if it is.
     """
 
     mode: GradSampleMode
     error: float = math.nan
-    seconds: float = math.nan
     peak_bytes: int = 0
     note: str = ""
-
-    @property
-    def exact(self) -> bool:
-        """Whether the mode's gradients are right."""
-        return self.error <= EXACT
 
 
 @dataclass(frozen=True)
@@ -71,7 +56,7 @@ class ModeChoice:
     Attributes:
         mode: The choice.
         reason: One line for the report.
-        trials: Of every mode that was considered; empty if none was measured.
+        trials: Of every mode whose memory was looked at.
     """
 
     mode: GradSampleMode
@@ -79,144 +64,103 @@ class ModeChoice:
     trials: tuple[ModeTrial, ...] = ()
 
 
-def choose_mode(
+_SEEN: dict[tuple[str, int, GradSampleMode], ModeTrial] = {}
+
+
+def exact_mode(name: str, model: nn.Module, wanted: GradSampleMode | None = None) -> ModeChoice:
+    """Returns the wanted mode, or the recipe's, or the first one that is exact.
+
+    Args:
+        name: Of the model, as `recipe` knows it.
+        model: As built; it is copied and not changed.
+        wanted: The configured mode; None for the recipe's.
+
+    Raises:
+        InputError: If the wanted mode, or every mode, is not exact for this model.
+    """
+    first = recipe(name).mode if wanted is None else wanted
+    refused = _tried(name, model, first).note
+    if not refused:
+        return ModeChoice(first, "the recipe's mode" if wanted is None else "as configured")
+    others = [mode for mode in ALL_MODES if mode != first and not _tried(name, model, mode).note]
+    if not others:
+        words = "; ".join(f"{mode}: {_tried(name, model, mode).note}" for mode in ALL_MODES)
+        raise InputError(f"model must be one with exact per-sample gradients, got {name}: {words}")
+    if wanted is None:
+        words = f"exact, which the recipe's mode {first} is not here: {refused}"
+        return ModeChoice(others[0], words)
+    legal = f"one of {', '.join(others)}, which are exact for {name}"
+    raise InputError(f"grad_sample_mode must be {legal}, got {wanted}: {refused}")
+
+
+def fitting_mode(
+    name: str,
     model: nn.Module,
     crop: tuple[int, int],
     classes: int,
     batch: int,
     *,
-    default: GradSampleMode,
-    device: torch.device,
-    seconds: float = 10.0,
-    memory: int | None = None,
     modes: Sequence[GradSampleMode] = ALL_MODES,
+    room: int | None = None,
 ) -> ModeChoice:
-    """Chooses the fastest mode that is exact for ``model`` and fits the memory.
+    """Returns the exact mode that `exact_mode` does if it fits the memory, else the smallest one.
 
     Args:
-        model: In training mode, not under Opacus; it is copied and not changed.
+        name: Of the model.
+        model: As built, on the device of the run; it is copied and not changed.
         crop: Height and width of the images, in pixels.
         classes: Number of classes, K.
         batch: Images that pass through the model at once.
-        default: The recipe's mode: taken where nothing can be measured, or nothing is clearly
-            faster.
-        device: Where the run trains.
-        seconds: About how long to measure; 0 for not at all.
-        memory: Bytes that a step may take beside the model; unless given, four fifths of what is
-            free on a GPU, or half of the machine's.
         modes: Those to choose from.
+        room: Bytes that a step may take beside the model; unless given, four fifths of what is free
+            on a GPU, or half of the machine's.
 
     Raises:
-        InputError: If no mode gives the right gradients.
+        InputError: If no mode is exact for this model.
     """
     require(batch >= 1, "batch", "at least 1", batch)
-    require(default in modes, "default", f"one of {', '.join(modes)}", default)
-    if seconds <= 0:
-        return ModeChoice(default, "the recipe's mode; none was measured")
-    deadline = time.perf_counter() + seconds
-    room = _room(device) if memory is None else memory
-    twin = copy.deepcopy(model).to(device).train()
-    bench = _Bench(twin, crop, classes, batch, device, deadline, room)
-    forward = _forward_seconds(bench)
-    if _CHECK_COST * forward > seconds:
-        words = f"one forward pass of one image takes {forward:.1g} s"
-        return ModeChoice(default, f"the recipe's mode; none was measured, as {words}")
-    trials = _checked(bench, (default, *(mode for mode in modes if mode != default)))
-    if not any(trial.exact for trial in trials):
-        words = "; ".join(f"{t.mode}: {t.note or f'off by {t.error:.1g}'}" for t in trials)
-        raise InputError(f"model must be one with exact per-sample gradients, got {words}")
-    return _decided(_raced(bench, trials), room)
-
-
-@dataclass(frozen=True, eq=False)
-class _Bench:
-    """What all trials share; ``room`` in bytes, ``deadline`` on the performance counter."""
-
-    model: nn.Module
-    crop: tuple[int, int]
-    classes: int
-    batch: int
-    device: torch.device
-    deadline: float
-    room: int
-
-    def images(self, count: int, dtype: torch.dtype = torch.float32) -> Images:
-        return drawn(count, self.crop, self.classes, dtype=dtype, device=self.device)
-
-    def left(self) -> float:
-        return self.deadline - time.perf_counter()
-
-
-def _checked(bench: _Bench, order: Sequence[GradSampleMode]) -> list[ModeTrial]:
-    """Compares each mode with autograd and estimates its memory."""
-    precise = copy.deepcopy(bench.model).double()
-    images = bench.images(2, torch.float64)
-    right = truth(precise, images)
+    device = next(model.parameters()).device
+    space = _room(device) if room is None else room
+    first = exact_mode(name, model)
     trials: list[ModeTrial] = []
-    for mode in order:
-        if trials and bench.left() < 0:
-            trials.append(ModeTrial(mode, note="not tried: the time was up"))
-            continue
-        try:
-            error = distance(take(precise, mode, images, right.bound), right.taken)
-            one, two = (peak_bytes(bench.model, mode, bench.images(n)) for n in (1, 2))
-        except Exception as refusal:  # Opacus and torch refuse in many ways.
-            trials.append(ModeTrial(mode, note=refusal_words(refusal)))
-            continue
-        peak = one + (bench.batch - 1) * max(0, two - one)
-        trials.append(ModeTrial(mode, error, peak_bytes=peak))
-    return trials
+    for mode in (first.mode, *(one for one in modes if one != first.mode)):
+        trial = _tried(name, model, mode)
+        if not trial.note:
+            one, two = (
+                peak_bytes(model, mode, drawn(count, crop, classes, device=device))
+                for count in (1, 2)
+            )
+            trial = replace(trial, peak_bytes=one + (batch - 1) * max(0, two - one))
+        trials.append(trial)
+        if mode == first.mode and trial.peak_bytes <= space:
+            words = f"{first.reason}; exact, and takes {_gib(trial.peak_bytes)}"
+            return ModeChoice(mode, words, tuple(trials))
+    least = min((trial for trial in trials if not trial.note), key=lambda trial: trial.peak_bytes)
+    words = f"exact, and takes the least memory: {_gib(least.peak_bytes)} of {_gib(space)}"
+    return ModeChoice(least.mode, words, tuple(trials))
 
 
-def _raced(bench: _Bench, trials: Sequence[ModeTrial]) -> list[ModeTrial]:
-    """Times the exact modes that fit, all on one number of images, at most the batch."""
-    runners = {t.mode for t in trials if t.exact and t.peak_bytes <= bench.room}
-    count = 0
-    raced = []
-    for trial in trials:
-        if trial.mode not in runners:
-            raced.append(trial)
-            continue
-        if not count:
-            count = _affordable(bench, trial.mode, len(runners))
-        seconds = timed(bench.model, trial.mode, bench.images(count)) * bench.batch / count
-        raced.append(replace(trial, seconds=seconds))
-    return raced
+def _tried(name: str, model: nn.Module, mode: GradSampleMode) -> ModeTrial:
+    key = name, sum(p.numel() for p in model.parameters() if p.requires_grad), mode
+    if key not in _SEEN:
+        _SEEN[key] = _trial(copy.deepcopy(model).double().train(), mode)
+    return _SEEN[key]
 
 
-def _affordable(bench: _Bench, mode: GradSampleMode, runners: int) -> int:
-    """Returns how many images each mode can be timed on, twice, before the deadline."""
-    single = timed(bench.model, mode, bench.images(1), repeats=1)
-    return min(bench.batch, max(1, int(bench.left() / (2 * runners * single))))
-
-
-def _decided(trials: Sequence[ModeTrial], room: int) -> ModeChoice:
-    exact = [trial for trial in trials if trial.exact]
-    timed_ones = [trial for trial in exact if not math.isnan(trial.seconds)]
-    if not timed_ones:
-        least = min(exact, key=lambda trial: trial.peak_bytes)
-        words = f"exact, and takes the least memory of all: {_gib(least.peak_bytes)}"
-        return ModeChoice(least.mode, f"{words}; none fits {_gib(room)}", tuple(trials))
-    first, best = timed_ones[0], min(timed_ones, key=lambda trial: trial.seconds)
-    # The recipe's mode is the first, and near ties are its own, so that repeats seldom differ.
-    chosen = best if best.seconds < _CLEARLY_FASTER * first.seconds else first
-    others = ", ".join(f"{t.mode} {t.seconds:.2g} s" for t in timed_ones if t is not chosen)
-    words = f"exact, {chosen.seconds:.2g} s a step and {_gib(chosen.peak_bytes)}"
-    return ModeChoice(
-        chosen.mode, f"{words}; {others or 'no other is exact and fits'}", tuple(trials)
-    )
-
-
-def _forward_seconds(bench: _Bench) -> float:
-    """Returns the time of one image's forward pass; the first one of two warms up."""
-    images = bench.images(1)
-    seconds = math.inf
+def _trial(precise: nn.Module, mode: GradSampleMode) -> ModeTrial:
+    device = next(precise.parameters()).device
+    blank = torch.zeros(1, 3, _SIDE, _SIDE, dtype=torch.float64, device=device)
     with torch.no_grad():
-        for _ in range(2):
-            start = time.perf_counter()
-            float(bench.model(images.pixels).sum())  # waits for a GPU to finish
-            seconds = min(seconds, time.perf_counter() - start)
-    return seconds
+        classes = precise(blank).shape[1]
+    images = drawn(2, (_SIDE, _SIDE), classes, dtype=torch.float64, device=device)
+    right = truth(precise, images)
+    try:
+        error = distance(take(precise, mode, images, right.bound), right.taken)
+    except Exception as refusal:  # Opacus and torch refuse in many ways.
+        words = " ".join(str(refusal).split())[:_WORDS]
+        return ModeTrial(mode, note=f"{type(refusal).__name__}: {words}")
+    note = "" if error <= EXACT else f"its gradients are off by {error:.1g} of their norm"
+    return ModeTrial(mode, error, note=note)
 
 
 def _room(device: torch.device) -> int:

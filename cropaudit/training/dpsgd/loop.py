@@ -21,7 +21,7 @@ from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.dpsgd.distributed import World, current_world
 from cropaudit.training.dpsgd.divergence import Diverged, all_finite
 from cropaudit.training.dpsgd.private_step import Part, part_size
-from cropaudit.training.dpsgd.run_setup import chosen_mode, private_step, run_facts
+from cropaudit.training.dpsgd.run_setup import mode_choice, private_step, run_facts
 from cropaudit.training.dpsgd.run_spec import DpSgdSpec
 from cropaudit.training.models.build import GradSampleMode, build_model
 from cropaudit.training.models.losses import prepare
@@ -162,7 +162,8 @@ class _Run:
         model = build_model(
             spec.model, len(data.classes), seeds.weights, norm=spec.norm, weights=spec.weights
         ).to(device)
-        self.mode = chosen_mode(spec, model, shown, len(data.classes), self.facts.expected_batch)
+        expected = self.facts.expected_batch
+        self.mode = mode_choice(spec, model, shown, len(data.classes), expected).mode
         self.plain = copy.deepcopy(model)
         for theirs, ours in zip(self.plain.parameters(), model.parameters(), strict=True):
             theirs.data = ours.data

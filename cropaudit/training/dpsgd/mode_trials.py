@@ -1,4 +1,4 @@
-"""Tries one of Opacus' grad-sample modes: is it exact, what memory does it take, how long.
+"""Tries one of Opacus' grad-sample modes: is it exact, what memory does it take.
 
 A mode is exact if, for a few random images in float64, it gives autograd's answer for each image
 alone: the norm of every parameter's gradient, image by image, and the sum of the clipped gradients.
@@ -6,7 +6,6 @@ Ghost clipping never has the gradients themselves, and these two are all that a 
 """
 
 import copy
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from cropaudit.training.dpsgd.private_step import quiet_backward
 from cropaudit.training.models.build import GradSampleMode
 from cropaudit.training.models.losses import pixel_losses
 
-__all__ = ["Images", "Taken", "Truth", "distance", "drawn", "peak_bytes", "take", "timed", "truth"]
+__all__ = ["Images", "Taken", "Truth", "distance", "drawn", "peak_bytes", "take", "truth"]
 
 # Opacus adds this to the norm that it divides by.
 _SLACK = 1e-6
@@ -112,18 +111,6 @@ def peak_bytes(model: nn.Module, mode: GradSampleMode, images: Images) -> int:
     return int(memory.peak)
 
 
-def timed(model: nn.Module, mode: GradSampleMode, images: Images, repeats: int = 2) -> float:
-    """Returns the seconds of a step, the least of a few."""
-    wrapped = _wrapped(model, mode, 1.0)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        _take(wrapped, mode, images, 1.0)
-        _synchronise(images)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-
 def _wrapped(model: nn.Module, mode: GradSampleMode, bound: float) -> Any:
     """Puts a copy of the model under Opacus."""
     extra = {"max_grad_norm": bound} if mode == "ghost" else {}
@@ -165,8 +152,3 @@ def _ghost(wrapped: Any, parameters: list[Any], losses: Tensor) -> Taken:
 
 def _trainable(model: nn.Module) -> list[Any]:
     return [p for p in model.parameters() if p.requires_grad]
-
-
-def _synchronise(images: Images) -> None:
-    if images.pixels.is_cuda:
-        torch.cuda.synchronize(images.pixels.device)

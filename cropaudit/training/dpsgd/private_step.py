@@ -22,7 +22,7 @@ from cropaudit.training.dpsgd.run_spec import Precision
 from cropaudit.training.models.build import GradSampleMode
 from cropaudit.training.models.losses import pixel_losses
 
-__all__ = ["Part", "PrivateStep", "part_size", "quiet_backward"]
+__all__ = ["Part", "PrivateStep", "average_crops", "part_size", "quiet_backward"]
 
 Part = tuple[Tensor, Tensor]
 
@@ -167,16 +167,8 @@ class PrivateStep:
                 tensor.backward()
             else:
                 torch.autograd.backward(losses.sum())
-                self._mend_rows()
+                average_crops(self.parameters, self._averaged)
         return losses.detach()
-
-    def _mend_rows(self) -> None:
-        """Makes one row an image of the per-sample gradients, in the parameters' precision."""
-        for parameter in self.parameters:
-            rows: Tensor = parameter.grad_sample.to(parameter.dtype)  # type: ignore[attr-defined]
-            if self._averaged > 1:
-                rows = rows.reshape(-1, self._averaged, *parameter.shape).mean(dim=1)
-            parameter.grad_sample = rows  # type: ignore[attr-defined]
 
     def _finish(self, observe: Callable[[Tensor], None] | None) -> None:
         """Adds noise and updates; what is clipped here is an empty batch."""
@@ -201,6 +193,20 @@ class PrivateStep:
     def _noisy_sum(self) -> Tensor:
         gradients = [torch.flatten(p.grad) for p in self.parameters if p.grad is not None]
         return torch.cat(gradients).float() * self._expected
+
+
+def average_crops(parameters: Iterable[nn.Parameter], averaged: int) -> None:
+    """Makes one row an image of the per-sample gradients, in the parameters' precision.
+
+    Args:
+        parameters: After a backward pass under Opacus.
+        averaged: So many rows in turn are crops of one image.
+    """
+    for parameter in parameters:
+        rows: Tensor = parameter.grad_sample.to(parameter.dtype)  # type: ignore[attr-defined]
+        if averaged > 1:
+            rows = rows.reshape(-1, averaged, *parameter.shape).mean(dim=1)
+        parameter.grad_sample = rows  # type: ignore[attr-defined]
 
 
 def part_size(physical_batch: int | None, averaged: int) -> int | None:

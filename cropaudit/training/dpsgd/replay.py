@@ -17,9 +17,9 @@ from cropaudit.training.crops.joint import Window
 from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.dpsgd.run_spec import DpSgdSpec
 from cropaudit.training.models.losses import pixel_losses, prepare
-from cropaudit.training.transcript.transcript import Transcript, TranscriptFacts
+from cropaudit.training.transcript.transcript import TranscriptFacts
 
-__all__ = ["ClipRule", "clean_sum", "recorded_sum"]
+__all__ = ["ClipRule", "clean_sum"]
 
 _CHUNK = 8  # gradients held at once
 _OPACUS = 1e-6  # what Opacus adds to a norm before it divides by it
@@ -44,29 +44,6 @@ class ClipRule:
         """Returns the rule of a run."""
         averaged = run.crops_per_image if run.clipped == "together" else 1
         return cls(run.crop, run.max_grad_norm, averaged)
-
-
-def recorded_sum(
-    model: nn.Module,
-    data: SegmentationData,
-    transcript: Transcript,
-    step: int,
-    records: Sequence[int] | None = None,
-) -> Tensor:
-    """Returns what some records added to one step's sum before noise, shape (P,), float64.
-
-    Args:
-        model: The plain module, its parameters as before the update.
-        data: As trained on.
-        transcript: Of the run.
-        step: From 0.
-        records: Those to count, where the batch holds them; all of it if None.
-    """
-    crops = transcript.facts.crops_per_image
-    batch, windows = transcript.batch(step), transcript.windows_of(step)
-    kept = [i for i, record in enumerate(batch) if records is None or record in records]
-    chosen = [window for i in kept for window in windows[i * crops : (i + 1) * crops]]
-    return clean_sum(model, data, ClipRule.of(transcript.facts), [batch[i] for i in kept], chosen)
 
 
 def clean_sum(
@@ -97,35 +74,17 @@ def clean_sum(
         return pixel_losses(logits, masks).mean()
 
     gradient = vmap(grad(loss), in_dims=(None, 0, 0))
-    rows = _rows(indices, windows, rule.averaged)
-    for start in range(0, len(rows), _CHUNK):
-        images, masks = _shown(data, rule.crop, rows[start : start + _CHUNK])
-        each = gradient(trained, images.to(like), masks.to(like.device))
+    crops = len(windows) // max(1, len(indices))
+    pairs = zip((record for record in indices for _ in range(crops)), windows, strict=True)
+    shown = [cut_window(data.images[i], data.masks[i], one, rule.crop) for i, one in pairs]
+    each_of = rule.averaged
+    for start in range(0, len(shown), _CHUNK * each_of):
+        images, masks = (
+            torch.stack(part).reshape(-1, each_of, *part[0].shape)
+            for part in zip(*shown[start : start + _CHUNK * each_of], strict=True)
+        )
+        each = gradient(trained, prepare(images).to(like), masks.to(like.device))
         flat = torch.cat([each[name].flatten(1) for name in trained], dim=1)
         factors = (rule.max_grad_norm / (flat.norm(dim=1) + _OPACUS)).clamp(max=1)
         total += factors.double() @ flat.double()
     return total
-
-
-_Row = list[tuple[int, Window]]  # the crops behind one gradient
-
-
-def _rows(indices: Sequence[int], windows: Sequence[Window], averaged: int) -> list[_Row]:
-    crops = len(windows) // max(1, len(indices))
-    records = [record for record in indices for _ in range(crops)]
-    pairs = list(zip(records, windows, strict=True))
-    return [pairs[start : start + averaged] for start in range(0, len(pairs), averaged)]
-
-
-def _shown(data: SegmentationData, crop: CropLaw, rows: list[_Row]) -> tuple[Tensor, Tensor]:
-    """Returns scaled images (B, K, 3, h, w) and masks (B, K, h, w)."""
-    cuts = [
-        [
-            cut_window(data.images[record], data.masks[record], window, crop)
-            for record, window in row
-        ]
-        for row in rows
-    ]
-    images = torch.stack([torch.stack([image for image, _ in row]) for row in cuts])
-    masks = torch.stack([torch.stack([mask for _, mask in row]) for row in cuts])
-    return prepare(images), masks

@@ -8,8 +8,7 @@ from torch import nn
 
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.training.data.images import SegmentationData
-from cropaudit.training.dpsgd.grad_modes import ALL_MODES, ModeChoice, choose_mode
-from cropaudit.training.dpsgd.mode_support import Offered, offered_mode
+from cropaudit.training.dpsgd.grad_modes import ALL_MODES, ModeChoice, exact_mode, fitting_mode
 from cropaudit.training.dpsgd.private_step import PrivateStep
 from cropaudit.training.dpsgd.run_spec import DpSgdSpec
 from cropaudit.training.models.build import GradSampleMode
@@ -18,7 +17,7 @@ from cropaudit.training.sampling.schedules import learning_rates
 from cropaudit.training.streams import spawn_seeds
 from cropaudit.training.transcript.transcript import RunSeeds, TranscriptFacts, names_digest
 
-__all__ = ["chosen_mode", "mode_choice", "planned_mode", "private_step", "run_facts"]
+__all__ = ["mode_choice", "planned_mode", "private_step", "run_facts"]
 
 
 def run_facts(data: SegmentationData, spec: DpSgdSpec, device: torch.device) -> TranscriptFacts:
@@ -39,18 +38,11 @@ def run_facts(data: SegmentationData, spec: DpSgdSpec, device: torch.device) -> 
     )
 
 
-def chosen_mode(
-    spec: DpSgdSpec, model: nn.Module, shown: Size, classes: int, expected: float
-) -> GradSampleMode:
-    """Returns how Opacus is to take per-sample gradients; see `mode_choice`."""
-    return mode_choice(spec, model, shown, classes, expected).mode
-
-
-def planned_mode(spec: DpSgdSpec, model: nn.Module) -> Offered:
-    """Returns the way of the gradients where none is measured: it is exact for the model.
+def planned_mode(spec: DpSgdSpec, model: nn.Module) -> ModeChoice:
+    """Returns the way of the gradients where no memory is looked at: it is exact for the model.
 
     Args:
-        spec: The run; where "auto" would measure, the recipe's way is planned.
+        spec: The run; where "auto" looks at the memory, the recipe's way is planned.
         model: As built.
 
     Raises:
@@ -58,11 +50,11 @@ def planned_mode(spec: DpSgdSpec, model: nn.Module) -> Offered:
     """
     wanted = spec.grad_sample_mode
     if wanted is not None and wanted != "auto":
-        return offered_mode(spec.model, model, wanted)
+        return exact_mode(spec.model, model, wanted)
     if spec.precision == "bf16":
-        found = offered_mode(spec.model, model, "hooks")
-        return Offered(found.mode, "the only other way of bf16 is slower")
-    return offered_mode(spec.model, model)
+        found = exact_mode(spec.model, model, "hooks")
+        return ModeChoice(found.mode, "the only other way of bf16 is slower")
+    return exact_mode(spec.model, model)
 
 
 def mode_choice(
@@ -71,7 +63,7 @@ def mode_choice(
     """Returns how Opacus is to take per-sample gradients, and why.
 
     Args:
-        spec: The run; "auto" measures the ways that are exact for this model.
+        spec: The run; "auto" takes the recipe's way if it fits the memory, else a smaller one.
         model: As built, on the device of the run.
         shown: What the model is shown of an image.
         classes: Number of classes.
@@ -82,21 +74,13 @@ def mode_choice(
     """
     planned = planned_mode(spec, model)
     if spec.grad_sample_mode != "auto" or spec.precision == "bf16":
-        return ModeChoice(planned.mode, planned.reason)
+        return planned
     crops = math.ceil(expected) * spec.crops_per_image
     batch = min(crops, spec.physical_batch or crops)
-    device = next(model.parameters()).device
     # Ghost clipping knows no gradient of a crop that could be averaged.
     able = tuple(mode for mode in ALL_MODES if mode != "ghost" or spec.averaged == 1)
-    return choose_mode(
-        model,
-        (shown.height, shown.width),
-        classes,
-        batch,
-        default=planned.mode,
-        device=device,
-        modes=able,
-    )
+    size = shown.height, shown.width
+    return fitting_mode(spec.model, model, size, classes, batch, modes=able)
 
 
 def private_step(

@@ -1,1 +1,1 @@
-"""Many models at once, and the baselines beside the private one."""
+"""Many models at once, and how well a model segments."""

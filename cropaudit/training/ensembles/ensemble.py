@@ -5,7 +5,7 @@ seed ``seeds[m]``: it has streams of its own for weights, batches, windows and n
 same order, so that it repeats that run up to the rounding of float32. What is shared is arithmetic
 only: the images of all batches of a step are differentiated together, each at its own parameters.
 
-Assumes a uniform crop, one crop an image, and SGD on the noisy mean.
+Assumes one crop an image, and SGD on the noisy mean.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cropaudit.accounting.geometry.shapes import Crop
-from cropaudit.errors import InputError, require
-from cropaudit.training.crops.joint import JointRandomCrop, Window
+from cropaudit.errors import require
+from cropaudit.training.crops.cutting import draw_window
+from cropaudit.training.crops.joint import Window
 from cropaudit.training.crops.pool import ImagePool
 from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.dpsgd.divergence import require_finite_rows
@@ -150,8 +150,8 @@ class _Run:
         self, members: Members, spec: DpSgdSpec, device: torch.device, initial: Tensor | None
     ) -> None:
         self.members, self.spec, self.device = members, spec, device
-        crop = _uniform_crop(spec)
-        self.pool, self.crop = ImagePool(members.pool, crop), JointRandomCrop(crop)
+        _require_vectorised(spec)
+        self.pool = ImagePool(members.pool, spec.crop)
         self.rates = learning_rates(spec.schedule, spec.learning_rate, spec.steps)
         records = members.variants.shape[1]
         spawned = (spawn_seeds(np.random.SeedSequence(seed), 4) for seed in members.seeds)
@@ -215,7 +215,8 @@ class _Run:
             member += [number] * len(drawn)
             record += drawn
             stream, variants = self.windows[number], self.members.variants[number]
-            windows += [self.crop.window(self.pool.sizes[variants[one]], stream) for one in drawn]
+            sizes = (self.pool.sizes[variants[one]] for one in drawn)
+            windows += [draw_window(size, self.spec.crop, stream) for size in sizes]
         return np.array(member, dtype=np.int64), np.array(record, dtype=np.int64), tuple(windows)
 
     def _noise(self, step: int) -> Tensor:
@@ -241,11 +242,6 @@ class _Run:
         self.parameters.sub_(mean, alpha=rate)
 
 
-def _uniform_crop(spec: DpSgdSpec) -> Crop:
-    """Returns the crop of a run that can be vectorised."""
-    crop = spec.crop
-    if not isinstance(crop, Crop):
-        raise InputError(f"crop must be uniform in an ensemble, got {crop}")
+def _require_vectorised(spec: DpSgdSpec) -> None:
     require(spec.crops_per_image == 1, "crops_per_image", "1 in an ensemble", spec.crops_per_image)
     require(spec.precision == "float32", "precision", "float32 in an ensemble", spec.precision)
-    return crop

@@ -1,4 +1,4 @@
-"""How well a model segments: intersection over union, counted over whole images.
+"""How well a model segments: intersection over union, counted over whole images; its baselines.
 
 Assumes one count over the pixels of all images, as Cityscapes and Pascal VOC do it, rather than a
 mean of one figure an image. Pixels labelled `IGNORE` count nowhere, also not as predictions.
@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cropaudit.accounting.bounds.accountant import calibrate_noise, epsilon_at
 from cropaudit.accounting.geometry.shapes import Size
+from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
 from cropaudit.errors import InputError
 from cropaudit.training.data.images import IGNORE, SegmentationData
 from cropaudit.training.models.losses import prepare
 
-__all__ = ["IntersectionOverUnion", "constant_iou", "mean_iou"]
+__all__ = ["IntersectionOverUnion", "constant_iou", "mean_iou", "uncredited_noise"]
 
 # Pixels in one forward pass; bounds the memory whatever the size of the images.
 _PIXELS = 2**20
@@ -62,11 +64,7 @@ def mean_iou(
 
 
 def constant_iou(data: SegmentationData) -> float:
-    """Returns the mean over classes of a model that says one class everywhere, the commonest one.
-
-    Raises:
-        InputError: If no pixel is labelled.
-    """
+    """Returns the mean over classes of a model that says the commonest class everywhere."""
     shown = sum(
         torch.bincount(mask[mask != IGNORE].long(), minlength=len(data.classes))
         for mask in data.masks
@@ -74,6 +72,16 @@ def constant_iou(data: SegmentationData) -> float:
     counts = torch.zeros(len(data.classes), len(data.classes), dtype=torch.int64)
     counts[:, int(torch.as_tensor(shown).argmax())] = torch.as_tensor(shown)
     return _summarise(counts, data).miou
+
+
+def uncredited_noise(mechanism: PatchMechanism, delta: float) -> float:
+    """Returns the noise multiplier that a claim takes without credit for its crop.
+
+    Args:
+        mechanism: With its crop: its epsilon is the claim.
+        delta: Of the claim.
+    """
+    return calibrate_noise(mechanism.without_crop(), delta, epsilon_at(mechanism, delta))
 
 
 def _batches(data: SegmentationData) -> Iterator[tuple[Tensor, Tensor]]:

@@ -31,9 +31,6 @@ def members_of_coins(
         slots: The slots.
         coins: True for world A, shape (members, slots).
         seeds: Of each member's draws.
-
-    Raises:
-        InputError: If the shapes do not fit.
     """
     legal = f"of shape (members, {len(slots)} slots)"
     require(coins.ndim == 2 and coins.shape[1] == len(slots), "coins", legal, coins.shape)

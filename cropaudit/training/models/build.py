@@ -14,19 +14,24 @@ import torch
 from torch import nn
 
 from cropaudit.errors import InputError, require
-from cropaudit.training.models.any_size import AnySize, pad_to_multiple
-from cropaudit.training.models.libraries import smp, torchvision
 from cropaudit.training.models.mending import mend_layers
+from cropaudit.training.models.networks import (
+    AnySize,
+    GradSampleMode,
+    ModelRecipe,
+    SmallUnet,
+    TinyNet,
+    pad_to_multiple,
+    smp,
+    torchvision,
+)
 from cropaudit.training.models.normalisation import (
     FrozenBatchNorm2d,
     Norm,
     replace_batch_norms,
 )
-from cropaudit.training.models.pretrained import WeightsReport, start_from
-from cropaudit.training.models.recipe import GradSampleMode, ModelRecipe
-from cropaudit.training.models.small_unet import SmallUnet, small_unet
-from cropaudit.training.models.tiny_net import tiny_net
-from cropaudit.training.models.weights import WeightsFile
+from cropaudit.training.models.plugin import is_plugin, make_plugin
+from cropaudit.training.models.weights import WeightsFile, WeightsReport, start_from
 
 __all__ = [
     "MODELS",
@@ -47,38 +52,30 @@ __all__ = [
     "recipe",
 ]
 
-_RESNETS = ("resnet50", "resnet101")
-_MOBILE = ("mobilenet_v3_large",)
-_SMP = "with segmentation_models_pytorch's encoders, resnet18 unless given"
-_TV = "torchvision's, resnet50 unless given"
+_RESNETS, _MOBILE = ("resnet50", "resnet101"), ("mobilenet_v3_large",)
+# Of segmentation_models_pytorch: our name, its class, the mode for resnet18, and the multiple.
+_SMP: tuple[tuple[str, str, GradSampleMode, int], ...] = (
+    ("pspnet", "PSPNet", "ew", 8),
+    ("deeplabv3plus", "DeepLabV3Plus", "ew", 16),
+    ("unet", "Unet", "ew", 32),
+    ("unetplusplus", "UnetPlusPlus", "ew", 32),
+    ("linknet", "Linknet", "hooks", 32),
+    ("fpn", "FPN", "ew", 32),
+    ("manet", "MAnet", "hooks", 32),
+    ("upernet", "UPerNet", "ew", 32),
+    ("segformer", "Segformer", "ew", 32),
+)
 
 MODELS: Mapping[str, ModelRecipe] = MappingProxyType(
     {
-        "tiny-net": ModelRecipe(tiny_net, "hooks", 1, "2,700 parameters; for thousands of runs"),
-        "small-unet": ModelRecipe(small_unet, "hooks", 1, "41,000 parameters; for audits"),
-        "pspnet": ModelRecipe(smp("PSPNet"), "ew", 8, f"PSPNet {_SMP}", "resnet18"),
-        "deeplabv3plus": ModelRecipe(
-            smp("DeepLabV3Plus"), "ew", 16, f"DeepLabV3+ {_SMP}", "resnet18"
-        ),
-        "unet": ModelRecipe(smp("Unet"), "ew", 32, f"U-Net {_SMP}", "resnet18"),
-        "unetplusplus": ModelRecipe(smp("UnetPlusPlus"), "ew", 32, f"U-Net++ {_SMP}", "resnet18"),
-        "linknet": ModelRecipe(smp("Linknet"), "hooks", 32, f"LinkNet {_SMP}", "resnet18"),
-        "fpn": ModelRecipe(smp("FPN"), "ew", 32, f"FPN {_SMP}", "resnet18"),
-        "manet": ModelRecipe(smp("MAnet"), "hooks", 32, f"MA-Net {_SMP}", "resnet18"),
-        "upernet": ModelRecipe(smp("UPerNet"), "ew", 32, f"UPerNet {_SMP}", "resnet18"),
-        "segformer": ModelRecipe(smp("Segformer"), "ew", 32, f"SegFormer {_SMP}", "resnet18"),
+        "tiny-net": ModelRecipe(lambda classes, _: TinyNet(classes), "hooks", 1),
+        "small-unet": ModelRecipe(lambda classes, _: SmallUnet(classes), "hooks", 1),
+        **{name: ModelRecipe(smp(kind), mode, by, "resnet18") for name, kind, mode, by in _SMP},
         "deeplabv3": ModelRecipe(
-            torchvision("deeplabv3"),
-            "hooks",
-            1,
-            f"DeepLabV3, {_TV}",
-            _RESNETS[0],
-            _RESNETS + _MOBILE,
+            torchvision("deeplabv3"), "hooks", 1, _RESNETS[0], _RESNETS + _MOBILE
         ),
-        "fcn": ModelRecipe(torchvision("fcn"), "hooks", 1, f"FCN, {_TV}", _RESNETS[0], _RESNETS),
-        "lraspp": ModelRecipe(
-            torchvision("lraspp"), "ew", 1, "LR-ASPP, torchvision's", _MOBILE[0], _MOBILE
-        ),
+        "fcn": ModelRecipe(torchvision("fcn"), "hooks", 1, _RESNETS[0], _RESNETS),
+        "lraspp": ModelRecipe(torchvision("lraspp"), "ew", 1, _MOBILE[0], _MOBILE),
     }
 )
 
@@ -89,7 +86,7 @@ class ModelSpec:
 
     Attributes:
         name: A key of `MODELS`; where its recipe allows, an encoder follows a colon, as in
-            ``pspnet:mobilenet_v2``.
+            ``pspnet:mobilenet_v2``. Or a user's own, as in ``nets.py:make_model``.
         norm: What takes the place of BatchNorm.
         weights: Where the weights start, if not at random; to be public, most of all for
             ``frozen-batch``.
@@ -121,14 +118,17 @@ class Built:
 
 
 def recipe(name: str) -> ModelRecipe:
-    """Returns the recipe of ``model`` or ``model:encoder``.
+    """Returns the recipe of ``model``, ``model:encoder`` or a user's ``file.py:function``.
 
     Raises:
         InputError: If there is no such model, or it takes no such encoder.
     """
+    if is_plugin(name):
+        return ModelRecipe(lambda classes, _: make_plugin(name, classes), "hooks", 1, "your own")
     found = MODELS.get(name.partition(":")[0])
     if found is None:
-        raise InputError(f"model must be one of {', '.join(sorted(MODELS))}, got {name}")
+        legal = f"one of {', '.join(sorted(MODELS))}, or path/to/file.py:function"
+        raise InputError(f"model must be {legal}, got {name}")
     found.chosen_encoder(name)
     return found
 
@@ -144,8 +144,7 @@ def build_model(
     """Builds a model, mended and in training mode, on the CPU.
 
     Args:
-        name: A key of `MODELS`; where its recipe allows, an encoder follows a colon, as in
-            ``pspnet:mobilenet_v2``.
+        name: As `ModelSpec` has it.
         classes: Number of classes, K.
         seed: Fixes the initial weights; the global random state is left alone.
         norm: What takes the place of BatchNorm.
@@ -166,7 +165,8 @@ def build(spec: ModelSpec, classes: int, seed: int) -> Built:
     require(classes >= 1, "classes", "at least 1", classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = chosen.build(classes, chosen.chosen_encoder(spec.name))
+        encoder = "" if is_plugin(spec.name) else chosen.chosen_encoder(spec.name)
+        network = chosen.build(classes, encoder)
         raw = AnySize(network, chosen.multiple)
         if spec.weights is None:
             return Built(mend(raw), None)

@@ -29,9 +29,6 @@ def level_start(model: nn.Module, gain: float = GAIN) -> nn.Module:
 
     Returns:
         The model.
-
-    Raises:
-        InputError: If it has no such layers.
     """
     layers = [m for m in model.modules() if isinstance(m, (*_LAST, *_NORM))]
     norms = [m for m in layers if isinstance(m, _NORM)]

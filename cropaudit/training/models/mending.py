@@ -24,11 +24,7 @@ _PROBE = 64
 
 
 def mend_layers(model: nn.Module) -> nn.Module:
-    """Mends ``model``, which must mix no images, in place; returns it in training mode.
-
-    Raises:
-        InputError: If a random layer is left that cannot be turned off, or one that mixes images.
-    """
+    """Mends ``model``, which must mix no images, in place; returns it in training mode."""
     for module in model.modules():
         if hasattr(module, "inplace"):
             setattr(module, "inplace", False)  # noqa: B010 - not every module has one

@@ -74,9 +74,6 @@ def _fits(size: Size, most: Size | None) -> bool:
 def match_names(wanted: Sequence[str], known: Iterable[str]) -> list[str]:
     """Returns the known names that are wanted, each once and in the order wanted.
 
-    Raises:
-        InputError: If none is wanted, or one is not known; the message lists those that are.
-
     >>> match_names(["CAR", "plate"], ["Car", "Person", "plate"])
     ['Car', 'plate']
     """

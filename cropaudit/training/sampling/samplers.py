@@ -1,20 +1,23 @@
 """Which records take part in each step: the samplers that the accountant has a bound for.
 
-The laws are those of `accounting.mechanisms.descriptions`. Records are drawn independently of
-their content, and every draw comes from the generator that is passed in.
+The laws are those of `accounting.mechanisms.descriptions`, under the same names. Records are drawn
+independently of their content, and every draw comes from the generator that is passed in. A new
+sampler is one class here and one entry of `SAMPLERS`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from itertools import cycle, islice, repeat
+from typing import ClassVar, Self
 
 import torch
 from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 
 from cropaudit.accounting.names import SamplerName
-from cropaudit.errors import InputError, require
+from cropaudit.errors import require
 
 __all__ = [
+    "SAMPLERS",
     "Cyclic",
     "FixedSize",
     "FullBatch",
@@ -23,14 +26,39 @@ __all__ = [
     "Shuffle",
     "batches",
     "expected_batch",
-    "sampler_name",
     "sampling_of",
 ]
 
 
 @dataclass(frozen=True)
-class Poisson:
+class Sampling:
+    """How batches are drawn.
+
+    Attributes:
+        name: As the accountant has it.
+    """
+
+    name: ClassVar[SamplerName]
+
+    @classmethod
+    def of(cls, batch: int, records: int, *, drop_last: bool) -> Self:
+        """Makes the sampler that the accountant means by these numbers."""
+        raise NotImplementedError
+
+    def expected(self, records: int) -> float:
+        """Returns the batch size by which the noisy sum is divided."""
+        raise NotImplementedError
+
+    def endless(self, records: int, generator: torch.Generator) -> Iterator[list[int]]:
+        """Yields the records of batch after batch."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Poisson(Sampling):
     """Each record joins each step on its own with probability ``sample_rate``; none may."""
+
+    name: ClassVar[SamplerName] = "poisson"
 
     sample_rate: float
 
@@ -38,19 +66,52 @@ class Poisson:
         legal = "above 0 and at most 1"
         require(0 < self.sample_rate <= 1, "sample_rate", legal, self.sample_rate)
 
+    @classmethod
+    def of(cls, batch: int, records: int, *, drop_last: bool) -> Self:  # noqa: D102
+        return cls(1 / (records // batch) if drop_last else batch / records)
+
+    def expected(self, records: int) -> float:  # noqa: D102
+        return self.sample_rate * records
+
+    def endless(self, records: int, generator: torch.Generator) -> Iterator[list[int]]:  # noqa: D102
+        # One step an "epoch": Opacus would otherwise stop after 1 / rate batches.
+        sampler = UniformWithReplacementSampler(
+            num_samples=records, sample_rate=self.sample_rate, generator=generator, steps=1
+        )
+        while True:
+            yield from sampler
+
 
 @dataclass(frozen=True)
-class FixedSize:
-    """Each step draws ``batch`` distinct records, independently of the other steps."""
+class _Sized(Sampling):
+    """Batches of so many records."""
 
     batch: int
 
     def __post_init__(self) -> None:
         require(self.batch >= 1, "batch", "at least 1", self.batch)
 
+    @classmethod
+    def of(cls, batch: int, records: int, *, drop_last: bool) -> Self:
+        return cls(batch)
+
+    def expected(self, records: int) -> float:
+        return float(self.batch)
+
 
 @dataclass(frozen=True)
-class _Ordered:
+class FixedSize(_Sized):
+    """Each step draws ``batch`` distinct records, independently of the other steps."""
+
+    name: ClassVar[SamplerName] = "fixed"
+
+    def endless(self, records: int, generator: torch.Generator) -> Iterator[list[int]]:  # noqa: D102
+        while True:
+            yield torch.randperm(records, generator=generator)[: self.batch].tolist()
+
+
+@dataclass(frozen=True)
+class _Ordered(_Sized):
     """Batches of a fixed order, one after the other.
 
     Attributes:
@@ -59,34 +120,64 @@ class _Ordered:
             record takes part exactly once an epoch.
     """
 
-    batch: int
     drop_last: bool = False
 
-    def __post_init__(self) -> None:
-        require(self.batch >= 1, "batch", "at least 1", self.batch)
+    @classmethod
+    def of(cls, batch: int, records: int, *, drop_last: bool) -> Self:
+        return cls(batch, drop_last)
+
+    def epoch(self, records: int, generator: torch.Generator) -> list[list[int]]:
+        """Returns the batches of one epoch in a new random order."""
+        order: list[int] = torch.randperm(records, generator=generator).tolist()
+        stop = records // self.batch * self.batch if self.drop_last else records
+        return [order[start : start + self.batch] for start in range(0, stop, self.batch)]
 
 
 @dataclass(frozen=True)
 class Shuffle(_Ordered):
     """Each epoch permutes the records afresh and takes ``batch`` at a time."""
 
+    name: ClassVar[SamplerName] = "shuffle"
+
+    def endless(self, records: int, generator: torch.Generator) -> Iterator[list[int]]:  # noqa: D102
+        while True:
+            yield from self.epoch(records, generator)
+
 
 @dataclass(frozen=True)
 class Cyclic(_Ordered):
     """The records are permuted once, and the same batches come round again and again."""
 
+    name: ClassVar[SamplerName] = "cyclic"
+
+    def endless(self, records: int, generator: torch.Generator) -> Iterator[list[int]]:  # noqa: D102
+        return cycle(self.epoch(records, generator))
+
 
 @dataclass(frozen=True)
-class FullBatch:
+class FullBatch(Sampling):
     """Every step takes every record."""
 
+    name: ClassVar[SamplerName] = "full"
 
-Sampling = Poisson | FixedSize | Shuffle | Cyclic | FullBatch
+    @classmethod
+    def of(cls, batch: int, records: int, *, drop_last: bool) -> Self:  # noqa: D102
+        require(batch == records, "batch", f"all {records} records for full batches", batch)
+        return cls()
+
+    def expected(self, records: int) -> float:  # noqa: D102
+        return float(records)
+
+    def endless(self, records: int, generator: torch.Generator) -> Iterator[list[int]]:  # noqa: D102
+        return repeat(list(range(records)))
 
 
-def sampling_of(
-    name: SamplerName, batch: int, records: int, *, drop_last: bool = False
-) -> Sampling:
+SAMPLERS: MutableMapping[str, type[Sampling]] = {
+    kind.name: kind for kind in (Poisson, FixedSize, Shuffle, Cyclic, FullBatch)
+}
+
+
+def sampling_of(name: str, batch: int, records: int, *, drop_last: bool = False) -> Sampling:
     """Returns the sampler that the accountant means by a name and these numbers.
 
     Args:
@@ -103,39 +194,8 @@ def sampling_of(
     (Poisson(sample_rate=0.3333333333333333), Cyclic(batch=3, drop_last=False))
     """
     require(1 <= batch <= records, "batch", f"between 1 and the {records} records", batch)
-    match name:
-        case "poisson":
-            return Poisson(1 / (records // batch) if drop_last else batch / records)
-        case "fixed":
-            return FixedSize(batch)
-        case "shuffle":
-            return Shuffle(batch, drop_last)
-        case "cyclic":
-            return Cyclic(batch, drop_last)
-        case "full":
-            require(batch == records, "batch", f"all {records} records for full batches", batch)
-            return FullBatch()
-        case _:
-            raise InputError(f"sampler must be one that batches are drawn by here, got {name}")
-
-
-def sampler_name(sampling: Sampling) -> SamplerName:
-    """Returns the accountant's name of a sampler.
-
-    >>> sampler_name(FullBatch())
-    'full'
-    """
-    match sampling:
-        case Poisson():
-            return "poisson"
-        case FixedSize():
-            return "fixed"
-        case Shuffle():
-            return "shuffle"
-        case Cyclic():
-            return "cyclic"
-        case FullBatch():
-            return "full"
+    require(name in SAMPLERS, "sampler", f"one of {', '.join(SAMPLERS)}", name)
+    return SAMPLERS[name].of(batch, records, drop_last=drop_last)
 
 
 def batches(
@@ -151,7 +211,7 @@ def batches(
     """
     require(steps >= 0, "steps", "at least 0", steps)
     _check(sampling, records)
-    return map(list, islice(_endless(sampling, records, generator), steps))
+    return map(list, islice(sampling.endless(records, generator), steps))
 
 
 def expected_batch(sampling: Sampling, records: int) -> float:
@@ -161,64 +221,11 @@ def expected_batch(sampling: Sampling, records: int) -> float:
     (2.5, 4.0)
     """
     _check(sampling, records)
-    match sampling:
-        case Poisson(sample_rate):
-            return sample_rate * records
-        case FixedSize(batch) | Shuffle(batch) | Cyclic(batch):
-            return float(batch)
-        case FullBatch():
-            return float(records)
+    return sampling.expected(records)
 
 
 def _check(sampling: Sampling, records: int) -> None:
     require(records >= 1, "records", "at least 1", records)
-    match sampling:
-        case FixedSize(batch) | Shuffle(batch) | Cyclic(batch):
-            require(batch <= records, "batch", f"at most the {records} records", batch)
-        case Poisson() | FullBatch():
-            pass
-
-
-def _endless(sampling: Sampling, records: int, generator: torch.Generator) -> Iterator[list[int]]:
-    match sampling:
-        case Poisson(sample_rate):
-            return _poisson(sample_rate, records, generator)
-        case FixedSize(batch):
-            return _fixed_size(batch, records, generator)
-        case Shuffle(batch, drop_last):
-            return _shuffle(batch, drop_last, records, generator)
-        case Cyclic(batch, drop_last):
-            return cycle(_cut(_order(records, generator), batch, drop_last))
-        case FullBatch():
-            return repeat(list(range(records)))
-
-
-def _poisson(rate: float, records: int, generator: torch.Generator) -> Iterator[list[int]]:
-    # One step an "epoch": Opacus would otherwise stop after 1 / rate batches.
-    sampler = UniformWithReplacementSampler(
-        num_samples=records, sample_rate=rate, generator=generator, steps=1
-    )
-    while True:
-        yield from sampler
-
-
-def _fixed_size(batch: int, records: int, generator: torch.Generator) -> Iterator[list[int]]:
-    while True:
-        yield torch.randperm(records, generator=generator)[:batch].tolist()
-
-
-def _shuffle(
-    batch: int, drop_last: bool, records: int, generator: torch.Generator
-) -> Iterator[list[int]]:
-    while True:
-        yield from _cut(_order(records, generator), batch, drop_last)
-
-
-def _order(records: int, generator: torch.Generator) -> list[int]:
-    order: list[int] = torch.randperm(records, generator=generator).tolist()
-    return order
-
-
-def _cut(order: list[int], batch: int, drop_last: bool) -> list[list[int]]:
-    stop = len(order) // batch * batch if drop_last else len(order)
-    return [order[start : start + batch] for start in range(0, stop, batch)]
+    if isinstance(sampling, _Sized):
+        fits = sampling.batch <= records
+        require(fits, "batch", f"at most the {records} records", sampling.batch)

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from cropaudit.accounting.geometry.shapes import Size
 
-__all__ = ["CLASSES", "SUPERSAMPLING", "Chance", "Colour", "Light", "Place", "Stage", "mix"]
+__all__ = ["CLASSES", "SUPERSAMPLING", "Colour", "Light", "Place", "Stage", "mix"]
 
 CLASSES = (
     *("sky", "building", "vegetation", "road", "pavement", "pole", "car", "person"),
@@ -30,6 +30,8 @@ _NEAREST = 1.5  # metres; what is nearer is drawn as if it were there
 _GRAIN = 1 << 20  # steps of a random fraction
 
 Colour = tuple[int, int, int]
+Tint = tuple[int, ...]  # a colour, or one with its opacity of 255
+Pair = tuple[float, float]
 Place = tuple[float, float, float]
 T = TypeVar("T")
 
@@ -67,11 +69,23 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
     )
 
 
-class Chance:
-    """Draws of one scene, all of them integers at heart."""
+class Stage:
+    """A camera over a picture and its mask, painted together."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, size: Size, lights: Sequence[Light], rng: np.random.Generator) -> None:
+        self.width, self.height = size.width * SUPERSAMPLING, size.height * SUPERSAMPLING
         self.rng = rng
+        self.light = self.pick(lights)
+        self.focal = self.between(0.78, 1.0) * math.sqrt(self.height * self.width)
+        self.row = round(self.between(0.4, 0.5) * self.height)
+        self.column = self.between(0.38, 0.62) * self.width
+        self.eye, self.x = self.between(1.45, 2.1), self.between(-2.0, 2.4)
+        self.bend = self.between(-0.002, 0.002)  # metres sideways per squared metre of depth
+        self.picture = Image.new("RGB", (self.width, self.height))
+        self.marks = Image.new("L", (self.width, self.height))
+        self._mark = ImageDraw.Draw(self.marks)
+        # By the length of a colour: what has an opacity tints.
+        self._pens = {3: ImageDraw.Draw(self.picture), 4: ImageDraw.Draw(self.picture, "RGBA")}
 
     def between(self, low: float, high: float) -> float:
         """Draws a number from an interval."""
@@ -91,23 +105,6 @@ class Chance:
         red, green, blue = moved.tolist()
         return red, green, blue
 
-
-class Stage:
-    """A camera over a picture and its mask, painted together."""
-
-    def __init__(self, size: Size, light: Light, chance: Chance) -> None:
-        self.width, self.height = size.width * SUPERSAMPLING, size.height * SUPERSAMPLING
-        self.light, self.chance = light, chance
-        self.focal = chance.between(0.78, 1.0) * math.sqrt(self.height * self.width)
-        self.row = round(chance.between(0.4, 0.5) * self.height)
-        self.column = chance.between(0.38, 0.62) * self.width
-        self.eye, self.x = chance.between(1.45, 2.1), chance.between(-2.0, 2.4)
-        self.bend = chance.between(-0.002, 0.002)  # metres sideways per squared metre of depth
-        self.picture = Image.new("RGB", (self.width, self.height))
-        self.marks = Image.new("L", (self.width, self.height))
-        self._opaque, self._mark = ImageDraw.Draw(self.picture), ImageDraw.Draw(self.marks)
-        self._glaze = ImageDraw.Draw(self.picture, "RGBA")
-
     def shade(self, colour: Colour, z: float, factor: float = 1.0) -> Colour:
         """Returns a lit surface's colour as seen through ``z`` metres of air."""
         pairs = zip(colour, self.light.tint, strict=True)
@@ -125,55 +122,32 @@ class Stage:
         column = self.column + scale * (x - self.x + self.bend * z * z)
         return round(column), round(self.row + scale * (self.eye - y))
 
-    def fill(
-        self, places: Sequence[Place], colour: Colour, label: str = "", opacity: float = 1.0
-    ) -> None:
-        """Fills a polygon; without a label the mask stays, and what is translucent tints."""
+    def fill(self, places: Sequence[Place], colour: Tint, label: str = "") -> None:
+        """Fills a polygon; without a label the mask stays."""
         points = [self.point(place) for place in places]
-        draw, fill = self._pen(colour, opacity)
-        draw.polygon(points, fill)
+        self._pens[len(colour)].polygon(points, colour)
         if label:
-            self._mark.polygon(points, fill=CLASSES.index(label))
+            self._mark.polygon(points, CLASSES.index(label))
 
-    def upright(
-        self,
-        across: tuple[float, float],
-        up: tuple[float, float],
-        z: float,
-        colour: Colour,
-        label: str,
-    ) -> None:
+    def upright(self, across: Pair, up: Pair, z: float, colour: Colour, label: str) -> None:
         """Fills a rectangle that faces the camera."""
         (left, right), (low, high) = across, up
         corners = [(left, low, z), (left, high, z), (right, high, z), (right, low, z)]
         self.fill(corners, colour, label)
 
-    def disc(
-        self,
-        centre: Place,
-        radii: tuple[float, float],
-        colour: Colour,
-        label: str = "",
-        opacity: float = 1.0,
-    ) -> None:
+    def disc(self, centre: Place, radii: Pair, colour: Tint, label: str = "") -> None:
         """Fills an ellipse that faces the camera, of these radii in metres."""
         (column, row), scale = self.point(centre), self.focal / max(centre[2], _NEAREST)
         across, down = round(radii[0] * scale), round(radii[1] * scale)
         box = (column - across, row - down, column + across, row + down)
-        draw, fill = self._pen(colour, opacity)
-        draw.ellipse(box, fill)
+        self._pens[len(colour)].ellipse(box, colour)
         if label:
-            self._mark.ellipse(box, fill=CLASSES.index(label))
+            self._mark.ellipse(box, CLASSES.index(label))
 
     def limb(self, places: Sequence[Place], width: float, colour: Colour, label: str = "") -> None:
         """Draws a bent line, ``width`` metres wide at its first place and at least a pixel."""
         points = [self.point(place) for place in places]
         pixels = max(1, round(width * self.focal / max(places[0][2], _NEAREST)))
-        self._opaque.line(points, fill=colour, width=pixels, joint="curve")
+        self._pens[3].line(points, fill=colour, width=pixels, joint="curve")
         if label:
             self._mark.line(points, fill=CLASSES.index(label), width=pixels, joint="curve")
-
-    def _pen(self, colour: Colour, opacity: float) -> tuple[ImageDraw.ImageDraw, tuple[int, ...]]:
-        if opacity < 1:
-            return self._glaze, (*colour, round(255 * opacity))
-        return self._opaque, colour

@@ -22,7 +22,6 @@ from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.scenes.painter import (
     CLASSES,
     SUPERSAMPLING,
-    Chance,
     Colour,
     Light,
     Stage,
@@ -98,10 +97,9 @@ def street_scenes(count: int, size: Size, seed: int) -> SegmentationData:
 
 def _scene(size: Size, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Returns one image (3, H, W) and its mask (H, W)."""
-    chance = Chance(rng)
-    stage = Stage(size, _LIGHTS[chance.pick(_ODDS)], chance)
-    half = chance.between(3.2, 5.2)
-    edge = half + chance.between(2.2, 4.2)
+    stage = Stage(size, [_LIGHTS[number] for number in _ODDS], rng)
+    half = stage.between(3.2, 5.2)
+    edge = half + stage.between(2.2, 4.2)
     _paint_sky(stage)
     _paint_ground(stage, half, edge)
     for _, paint, arguments in sorted(_things(stage, half, edge), key=lambda thing: -thing[0]):
@@ -111,13 +109,13 @@ def _scene(size: Size, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDA
 
 def _paint_sky(stage: Stage) -> None:
     """Paints the sky's gradient, its clouds and the dim skyline at the street's end."""
-    chance, light, size = stage.chance, stage.light, (stage.width, max(1, stage.row))
+    light, size = stage.light, (stage.width, max(1, stage.row))
     fall = Image.linear_gradient("L").resize(size)
     sky = Image.composite(
         Image.new("RGB", size, light.low), Image.new("RGB", size, light.top), fall
     )
     octaves = [
-        Image.fromarray(chance.rng.integers(0, 256, (rows, 2 * rows), dtype=np.uint8))
+        Image.fromarray(stage.rng.integers(0, 256, (rows, 2 * rows), dtype=np.uint8))
         for rows in (3, 8)
     ]
     soft, finer = (np.asarray(one.resize((128, 64), Image.Resampling.BICUBIC)) for one in octaves)
@@ -131,17 +129,17 @@ def _paint_sky(stage: Stage) -> None:
     stage.picture.paste(sky, (0, 0))
     x, shift = -160.0, stage.bend * _FAR * _FAR  # the skyline stays where the street bends away
     while x < 160:
-        right, top = x + chance.between(8, 26), chance.between(4, 22)
-        colour = stage.shade(mix((128, 124, 126), light.haze, chance.between(0, 0.3)), _FAR)
+        right, top = x + stage.between(8, 26), stage.between(4, 22)
+        colour = stage.shade(mix((128, 124, 126), light.haze, stage.between(0, 0.3)), _FAR)
         stage.upright((x - shift, right - shift), (0, top), _FAR, colour, "building")
         x = right
 
 
 def _paint_ground(stage: Stage, half: float, edge: float) -> None:
     """Paints grass, pavements with kerbs, the road and its markings, in strips along the road."""
-    chance, grey, stone = stage.chance, 74, 136
-    grey, stone = grey + int(chance.rng.integers(38)), stone + int(chance.rng.integers(50))
-    grass, asphalt = chance.near((96, 122, 62)), (grey, grey + 1, grey + 4)
+    grey, stone = 74, 136
+    grey, stone = grey + int(stage.rng.integers(38)), stone + int(stage.rng.integers(50))
+    grass, asphalt = stage.near((96, 122, 62)), (grey, grey + 1, grey + 4)
     paving, white = (stone, stone - 4, stone - 12), (222, 222, 214)
 
     def strip(
@@ -164,56 +162,55 @@ def _paint_ground(stage: Stage, half: float, edge: float) -> None:
         joint = stage.shade(mix(paving, (60, 58, 54), 0.35), slab)
         for side in (-1, 1):
             stage.limb([(side * (half + 0.2), 0, slab), (side * edge, 0, slab)], 0.03, joint)
-    start = chance.between(1, 5)
+    start = stage.between(1, 5)
     for dash in range(15):
         strip(-0.09, 0.09, start + 6 * dash, start + 6 * dash + 3, white)
-    if chance.happens(0.35):
-        z = chance.between(9, 22)
+    if stage.happens(0.35):
+        z = stage.between(9, 22)
         for bar in range(int(2 * half) - 1):
             strip(0.4 - half + bar, 0.9 - half + bar, z, z + 3, white)
 
 
 def _things(stage: Stage, half: float, edge: float) -> Iterator[_Thing]:
     """Says what stands on either side: houses and greenery, trees in rows, poles, cars, people."""
-    chance = stage.chance
     for side in (-1, 1):
-        z, tall = chance.between(1, 4), int(chance.rng.integers(2, 6))
+        z, tall = stage.between(1, 4), int(stage.rng.integers(2, 6))
         while z < 100:
-            far, green = z + chance.between(7, 17), chance.happens(0.2)
+            far, green = z + stage.between(7, 17), stage.happens(0.2)
             if not green:
-                x, floors = side * (edge + chance.between(0, 1)), tall + chance.pick((-1, 0, 1))
+                x, floors = side * (edge + stage.between(0, 1)), tall + stage.pick((-1, 0, 1))
                 yield far, paint_house, (x, z, far, floors)
             while green and (z := z + 2.6) < far:
-                x = side * (edge + chance.between(2, 7))
-                yield z, paint_tree, (x, z, chance.between(2, 8.5))
+                x = side * (edge + stage.between(2, 7))
+                yield z, paint_tree, (x, z, stage.between(2, 8.5))
             z = far
-        trees, z, step = chance.happens(0.55), chance.between(0, 9), chance.between(9, 15)
+        trees, z, step = stage.happens(0.55), stage.between(0, 9), stage.between(9, 15)
         while trees and (z := z + step) < 80:
-            yield z, paint_tree, (side * (half + 0.8), z, chance.between(4.2, 7.5))
-        z, step = chance.between(-8, -1), chance.between(14, 22)
+            yield z, paint_tree, (side * (half + 0.8), z, stage.between(4.2, 7.5))
+        z, step = stage.between(-8, -1), stage.between(14, 22)
         while (z := z + step) < 75:
             yield z, paint_pole, (side * (half + 0.4), z, 0)
-            if kind := chance.pick((0, 1, 2)):
-                beside = z + chance.between(3, 9)
+            if kind := stage.pick((0, 1, 2)):
+                beside = z + stage.between(3, 9)
                 yield beside, paint_pole, (side * (half + 0.5), beside, kind)
-        z = chance.between(7, 13) if chance.happens(0.75) else 60
+        z = stage.between(7, 13) if stage.happens(0.75) else 60
         while z < 60:
-            if chance.happens(0.65):
+            if stage.happens(0.65):
                 yield z, paint_car, (side * (half - 1.05), z, side > 0)
-            z += chance.between(5.6, 8.5)
-        if chance.happens(0.7):
-            z, x = chance.between(8, 30), side * half * chance.between(0.32, 0.42)
+            z += stage.between(5.6, 8.5)
+        if stage.happens(0.7):
+            z, x = stage.between(8, 30), side * half * stage.between(0.32, 0.42)
             yield z, paint_car, (x, z, side > 0)
-    for _ in range(int(chance.rng.integers(4, 11))):
-        share, road = chance.between(0, 1), chance.happens(0.22)
-        x = chance.between(0, 0.9) * half if road else chance.between(half + 0.5, edge)
+    for _ in range(int(stage.rng.integers(4, 11))):
+        share, road = stage.between(0, 1), stage.happens(0.22)
+        x = stage.between(0, 0.9) * half if road else stage.between(half + 0.5, edge)
         z = 5 + 30 * share * share
-        yield z, paint_person, (x * chance.pick((-1, 1)), z)
+        yield z, paint_person, (x * stage.pick((-1, 1)), z)
 
 
 def _exposed(stage: Stage) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Reduces picture and mask to the image's size and adds surface texture and sensor noise."""
-    rng = stage.chance.rng
+    rng = stage.rng
     picture = np.asarray(stage.picture.reduce(SUPERSAMPLING), dtype=np.int32)
     mask = np.ascontiguousarray(np.asarray(stage.marks)[1::SUPERSAMPLING, 1::SUPERSAMPLING])
     height, width = mask.shape

@@ -32,10 +32,10 @@ _HAIRS = (32, 26, 24), (70, 46, 32), (122, 82, 48), (198, 160, 96), (150, 148, 1
 
 def paint_house(stage: Stage, x: float, near: float, far: float, floors: int) -> None:
     """Paints a house whose front runs along the street at ``x``: roof, gable, front, openings."""
-    chance, side, top = stage.chance, 1 if x > 0 else -1, floors * _FLOOR + 0.7
-    stone, tiles = chance.near(chance.pick(_WALLS)), chance.near(chance.pick(_ROOFS))
+    side, top = 1 if x > 0 else -1, floors * _FLOOR + 0.7
+    stone, tiles = stage.near(stage.pick(_WALLS)), stage.near(stage.pick(_ROOFS))
     deep, wall = x + 9.0 * side, stage.shade(stone, (near + far) / 2, 1.04 if side > 0 else 0.86)
-    if chance.happens(0.55):
+    if stage.happens(0.55):
         ridge = (x + 4.5 * side, top + 3.2)
         slope = [(x, top, near), (*ridge, near), (*ridge, far), (x, top, far)]
         stage.fill(slope, stage.shade(tiles, near), "building")
@@ -50,8 +50,8 @@ def paint_house(stage: Stage, x: float, near: float, far: float, floors: int) ->
     front(0, top, near, far, wall)
     front(top - 0.35, top, near, far, mix(wall, stage.light.haze, 0.28))
     front(0, 0.5, near, far, mix(wall, (30, 30, 32), 0.35))
-    bays, shop = max(2, round((far - near) / 2.9)), chance.happens(0.35)
-    door, frame = int(chance.rng.integers(bays)), mix(stone, (250, 248, 240), 0.65)
+    bays, shop = max(2, round((far - near) / 2.9)), stage.happens(0.35)
+    door, frame = int(stage.rng.integers(bays)), mix(stone, (250, 248, 240), 0.65)
     edges = [near + (far - near) * bay / bays for bay in range(bays + 1)]
     for floor in range(floors):
         low = floor * _FLOOR + 1.0
@@ -59,8 +59,8 @@ def paint_house(stage: Stage, x: float, near: float, far: float, floors: int) ->
             front(low, low + 1.2, near, far, mix(wall, _DARK, 0.3))
             continue
         for bay, (start, stop) in enumerate(pairwise(edges)):
-            shown = mix(_DARK, stage.light.top, chance.between(0.1, 0.5))
-            lit, span = chance.happens(stage.light.lit), stop - start
+            shown = mix(_DARK, stage.light.top, stage.between(0.1, 0.5))
+            lit, span = stage.happens(stage.light.lit), stop - start
             glass = stage.glow((255, 214, 140), start) if lit else stage.shade(shown, start)
             inner = start + 0.26 * span, start + 0.74 * span
             if floor == 0 and shop:
@@ -76,30 +76,30 @@ def paint_house(stage: Stage, x: float, near: float, far: float, floors: int) ->
 
 def paint_tree(stage: Stage, x: float, z: float, tall: float) -> None:
     """Paints a trunk and a crown of leaf clusters, lit from above; below 3.2 m a bush."""
-    chance, bush = stage.chance, tall < 3.2
+    bush = tall < 3.2
     crown, centre = (0.5 * tall, 0.45 * tall) if bush else (0.3 * tall, 0.68 * tall)
-    stage.disc((x, 0, z), (crown, 0.18 * crown), (12, 12, 18), opacity=0.38)
+    stage.disc((x, 0, z), (crown, 0.18 * crown), (12, 12, 18, 97))
     if not bush:
         stage.limb([(x, 0, z), (x, centre, z)], 0.3, stage.shade((84, 66, 52), z), "vegetation")
-    leaf = chance.near(chance.pick(_LEAVES))
+    leaf = stage.near(stage.pick(_LEAVES))
     for _ in range(26 if z < 20 else 14):
-        up, radius = chance.between(-0.9, 0.9), crown * chance.between(0.26, 0.4)
-        across = chance.between(-1, 1) * (1 - up * up) ** 0.5
-        colour = stage.shade(leaf, z, 0.92 + 0.34 * up + chance.between(-0.1, 0.1))
+        up, radius = stage.between(-0.9, 0.9), crown * stage.between(0.26, 0.4)
+        across = stage.between(-1, 1) * (1 - up * up) ** 0.5
+        colour = stage.shade(leaf, z, 0.92 + 0.34 * up + stage.between(-0.1, 0.1))
         place = (x + crown * across, max(0.1 * tall, centre + crown * up), z)
         stage.disc(place, (radius, 0.85 * radius), colour, "vegetation")
 
 
 def paint_pole(stage: Stage, x: float, z: float, kind: int) -> None:
     """Paints a street lamp (kind 0), a road sign (1) or a traffic light (2)."""
-    tall = stage.chance.between(2.6, 3.3) if kind else stage.chance.between(5.5, 7.5)
+    tall = stage.between(2.6, 3.3) if kind else stage.between(5.5, 7.5)
     steel, on = stage.shade((92, 96, 100), z), stage.light.lamps
     stage.limb([(x, 0, z), (x, tall, z)], 0.14, steel, "pole")
     if kind == 0:
         end = x - (1.5 if x > 0 else -1.5)
         stage.limb([(x, tall, z), (end, tall + 0.2, z)], 0.1, steel, "pole")
         for spread in (1.1, 0.8, 0.5) if on else ():
-            stage.disc((end, tall + 0.12, z), (spread, 0.8 * spread), (255, 214, 140), "", 0.1)
+            stage.disc((end, tall + 0.12, z), (spread, 0.8 * spread), (255, 214, 140, 26))
         lamp = stage.glow((255, 240, 200) if on else (208, 208, 200), z)
         stage.disc((end, tall + 0.12, z), (0.34, 0.11), lamp, "pole")
     elif kind == 1:
@@ -108,7 +108,7 @@ def paint_pole(stage: Stage, x: float, z: float, kind: int) -> None:
     else:
         box = (x - 0.2, x + 0.2), (tall - 1, tall)
         stage.upright(*box, z, stage.shade((28, 30, 30), z), "pole")
-        lit = int(stage.chance.rng.integers(3))
+        lit = int(stage.rng.integers(3))
         for place, light in enumerate(((250, 50, 40), (250, 180, 40), (60, 220, 110))):
             glass = stage.glow(light, z) if place == lit else mix(light, (0, 0, 0), 0.75)
             stage.disc((x, tall - 0.18 - 0.3 * place, z), (0.12, 0.12), glass, "pole")
@@ -116,26 +116,26 @@ def paint_pole(stage: Stage, x: float, z: float, kind: int) -> None:
 
 def paint_car(stage: Stage, x: float, z: float, rear: bool) -> None:
     """Paints a car or a van: shadow, flank, roof, and the near end with lights and plate."""
-    chance, van = stage.chance, stage.chance.happens(0.14)
-    high, long = (2.1, 4.9) if van else (chance.between(1.4, 1.62), chance.between(3.7, 4.6))
+    van = stage.happens(0.14)
+    high, long = (2.1, 4.9) if van else (stage.between(1.4, 1.62), stage.between(3.7, 4.6))
     # Where the cabin begins and ends at the shoulder and at the roof, in shares of the length.
     cabin = (0.01, 0.03, 0.78, 0.9) if van else (0.03, 0.14, 0.56, 0.74)
     below, above, top, front = cabin if rear else [1 - share for share in reversed(cabin)]
-    paint, black = chance.near(chance.pick(_PAINTS)), stage.shade((24, 24, 26), z)
+    paint, black = stage.near(stage.pick(_PAINTS)), stage.shade((24, 24, 26), z)
     body, side, lid = (stage.shade(paint, z, factor) for factor in (1.0, 0.8, 1.08))
     glass = stage.shade(mix(_DARK, stage.light.low, 0.25), z)
     flank = -1 if x + stage.bend * z * z > stage.x else 1
 
-    def part(corners: list[Place], colour: Colour, opacity: float = 1.0) -> None:
+    def part(corners: list[Place], colour: tuple[int, ...], label: str = "car") -> None:
         """Fills a shape in shares of the car: across in [-1, 1], up and along in [0, 1]."""
         places = [(x + 0.9 * across, up * high, z + along * long) for across, up, along in corners]
-        stage.fill(places, colour, "car" if opacity == 1 else "", opacity)
+        stage.fill(places, colour, label)
 
     def end(corners: list[tuple[float, float]], colour: Colour) -> None:
         right = [(across, up, 0.0) for across, up in corners]
         part([*right, *((-across, up, 0.0) for across, up, _ in reversed(right))], colour)
 
-    part([(-1.1, 0, 0), (1.1, 0, 0), (1.1, 0, 1), (-1.1, 0, 1)], (8, 8, 12), 0.55)
+    part([(-1.1, 0, 0), (1.1, 0, 0), (1.1, 0, 1), (-1.1, 0, 1)], (8, 8, 12, 140), "")
     part([(flank, 0.17, 0), (flank, 0.56, 0), (flank, 0.56, 1), (flank, 0.17, 1)], side)
     inset, middle = 0.84 * flank, (above + top) / 2
     part([(flank, 0.56, below), (inset, 1, above), (inset, 1, top), (flank, 0.56, front)], side)
@@ -162,7 +162,7 @@ def paint_car(stage: Stage, x: float, z: float, rear: bool) -> None:
     if not rear:
         end([(0.4, 0.42), (0.46, 0.52)], mix(body, black, 0.75))
     _paint_lights(stage, (x, 0.44 * high, z), rear)
-    _paint_plate(stage, (x, 0.285 * high, z), rear and chance.happens(0.4))
+    _paint_plate(stage, (x, 0.285 * high, z), rear and stage.happens(0.4))
 
 
 def _paint_lights(stage: Stage, middle: Place, rear: bool) -> None:
@@ -173,12 +173,12 @@ def _paint_lights(stage: Stage, middle: Place, rear: bool) -> None:
         lamp = [(0.87, -0.1), (0.6, -0.08), (0.61, 0.09), (0.85, 0.12)]
         stage.fill([(x + side * a, y + b, z) for a, b in lamp], glass, "car")
         for spread in (0.5, 0.3) if on else ():
-            stage.disc((x + side * 0.74, y, z), (spread, spread), colour, "", 0.16)
+            stage.disc((x + side * 0.74, y, z), (spread, spread), (*colour, 41))
 
 
 def _paint_plate(stage: Stage, foot: Place, yellow: bool) -> None:
     """A plate of 0.52 by 0.13 m with seven dark characters that differ, so that plates do."""
-    (x, y, z), between = foot, stage.chance.between
+    (x, y, z), between = foot, stage.between
     ground = stage.shade((242, 206, 60) if yellow else (240, 240, 236), z, 1.05)
     ink = stage.shade((24, 24, 34), z)
     stage.upright((x - 0.26, x + 0.26), (y, y + 0.13), z, ground, "plate")
@@ -189,12 +189,11 @@ def _paint_plate(stage: Stage, foot: Place, yellow: bool) -> None:
 
 def paint_person(stage: Stage, x: float, z: float) -> None:
     """Paints a pedestrian from the shoes to the hair; three in four show their face."""
-    chance = stage.chance
-    tall = chance.between(1.05, 1.4) if chance.happens(0.12) else chance.between(1.58, 1.9)
+    tall = stage.between(1.05, 1.4) if stage.happens(0.12) else stage.between(1.58, 1.9)
     skin, cloth, trousers = (
-        stage.shade(chance.near(chance.pick(tones)), z) for tones in (_SKINS, _CLOTHES, _CLOTHES)
+        stage.shade(stage.near(stage.pick(tones)), z) for tones in (_SKINS, _CLOTHES, _CLOTHES)
     )
-    skirt, coat, stride = chance.happens(0.3), chance.happens(0.3), chance.between(0.02, 0.17)
+    skirt, coat, stride = stage.happens(0.3), stage.happens(0.3), stage.between(0.02, 0.17)
     wide = tall / 1.75
 
     def limb(shape: list[tuple[float, float]], width: float, colour: Colour) -> None:
@@ -204,7 +203,7 @@ def paint_person(stage: Stage, x: float, z: float) -> None:
         shape = right + [(-across, up) for across, up in reversed(right)]
         stage.fill([(x + a * wide, b * tall, z) for a, b in shape], colour, "person")
 
-    stage.disc((x, 0, z), (0.34, 0.07), (12, 12, 18), opacity=0.38)
+    stage.disc((x, 0, z), (0.34, 0.07), (12, 12, 18, 97))
     for side in (-1, 1):
         foot = side * (0.07 + stride)
         leg = skin if skirt else mix(trousers, (0, 0, 0), 0.12 if side < 0 else 0)
@@ -222,13 +221,13 @@ def paint_person(stage: Stage, x: float, z: float) -> None:
 
 def _paint_head(stage: Stage, centre: Place, skin: Colour) -> None:
     """A head slightly larger than life, as children draw it, so that its face can be seen."""
-    (x, y, z), chance, size = centre, stage.chance, 0.135
-    hair = stage.shade(chance.near(chance.pick(_HAIRS)), z)
+    (x, y, z), size = centre, 0.135
+    hair = stage.shade(stage.near(stage.pick(_HAIRS)), z)
     stage.limb([(x, y - 0.16, z), (x, y, z)], 0.11, mix(skin, (0, 0, 0), 0.15), "person")
     stage.disc((x, y + 0.26 * size, z), (0.85 * size, 0.9 * size), hair, "person")
-    if chance.happens(0.22):
+    if stage.happens(0.22):
         return
-    turn, dark = chance.between(-0.7, 0.7), stage.shade((36, 28, 28), z)
+    turn, dark = stage.between(-0.7, 0.7), stage.shade((36, 28, 28), z)
     features = [(0.28 * turn, -0.08, 0.68, 0.9, skin)]
     for eye in (0.48 * turn - 0.29, 0.48 * turn + 0.29):
         features += [(eye, 0.08, 0.13, 0.1, stage.shade((240, 238, 234), z))]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from cropaudit.errors import InputError, require
 from cropaudit.files.atomic import write_atomic
 from cropaudit.training.models.build import Norm, build_model
+from cropaudit.training.models.plugin import is_plugin
 
 __all__ = ["Architecture", "Checkpoints", "copied_state", "load_checkpoint", "load_model"]
 __all__ += ["save_architecture", "save_checkpoint"]
@@ -95,10 +96,12 @@ def load_model(path: Path) -> nn.Module:
             or if BatchNorms were frozen, whose places the weights file of the run decided.
     """
     state, about = load_checkpoint(path), _about(path.parent / _ABOUT)
+    own = is_plugin(about.model)
+    require(not own, "model", "cropaudit's own, for a user's file is not run unasked", about.model)
     require(about.norm == "group", "norm", "group for a model built from its name", about.norm)
     model = build_model(about.model, about.classes, 0)
-    own = {name: value.shape for name, value in model.state_dict().items()}
-    same = own == {name: value.shape for name, value in state.items()}
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    same = shapes == {name: value.shape for name, value in state.items()}
     require(same, "checkpoint", f"weights of {about.model} for {about.classes} classes", path)
     model.load_state_dict(state)
     return model.eval()

@@ -1,4 +1,4 @@
-"""Tapes on disk: one ``.npz`` file of plain arrays, one of them JSON text; nothing is pickled."""
+"""Transcripts on disk: one ``.npz`` file of plain arrays and JSON text; nothing is pickled."""
 
 import io
 import json
@@ -8,27 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from cropaudit.accounting.geometry.crop_laws import CropLaw, ResizedCrop, WholeImage
-from cropaudit.accounting.geometry.shapes import Borders, Crop, Size
+from cropaudit.accounting.geometry.crop_laws import ResizedCrop, WholeImage
+from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.errors import InputError
 from cropaudit.files.atomic import write_atomic
-from cropaudit.training.sampling.samplers import (
-    Cyclic,
-    FixedSize,
-    FullBatch,
-    Poisson,
-    Sampling,
-    Shuffle,
-)
-from cropaudit.training.transcript.transcript import RunSeeds, Transcript, TranscriptFacts
+from cropaudit.training.sampling.samplers import SAMPLERS
+from cropaudit.training.transcript.transcript import Transcript, TranscriptFacts
 
 __all__ = ["load_transcript", "save_transcript", "transcript_bytes"]
 
 _ARRAYS = ("offsets", "indices", "windows", "flips")
-_SAMPLERS: dict[str, type[Sampling]] = {
-    kind.__name__: kind for kind in (Poisson, FixedSize, Shuffle, Cyclic, FullBatch)
-}
+_LAWS = (Crop, ResizedCrop, WholeImage)
 
 
 def save_transcript(path: Path, transcript: Transcript) -> None:
@@ -48,7 +40,7 @@ def transcript_bytes(transcript: Transcript) -> bytes:
 
 
 def load_transcript(path: Path) -> Transcript:
-    """Reads a transcript of `save_tape`; nothing is unpickled.
+    """Reads a transcript of `save_transcript`; nothing is unpickled.
 
     Raises:
         InputError: If it is no such file, or its arrays do not fit together.
@@ -66,27 +58,12 @@ def load_transcript(path: Path) -> Transcript:
 
 
 def _facts(read: dict[str, Any]) -> TranscriptFacts:
-    sampling = dict(read["sampling"])
-    found = {
-        **read,
-        "seeds": RunSeeds(**read["seeds"]),
-        "sampling": _SAMPLERS[sampling.pop("kind")](**sampling),
-        "crop": _crop(dict(read["crop"])),
-        "learning_rates": tuple(read["learning_rates"]),
-    }
-    return TranscriptFacts(**found)
-
-
-def _crop(read: dict[str, Any]) -> CropLaw:
-    kind = read.pop("kind")
-    if kind == "WholeImage":
-        return WholeImage()
-    if kind == "Crop":
-        padding = read["padding"]
-        read["padding"] = Borders(**padding) if isinstance(padding, dict) else padding
-        return Crop(**{**read, "size": Size(**read["size"])})
-    pairs = {name: tuple(read[name]) for name in ("scale", "ratio")}
-    return ResizedCrop(**{**read, **pairs, "output": Size(**read["output"])})
+    """Reads the head: of its unions the kind is named, all else is as the types say."""
+    kinds = {kind.__name__: kind for kind in (*_LAWS, *SAMPLERS.values())}
+    for name in ("sampling", "crop"):
+        values = dict(read[name])
+        read[name] = TypeAdapter(kinds[values.pop("kind")]).validate_python(values)
+    return TypeAdapter(TranscriptFacts).validate_python(read)
 
 
 def _fits(transcript: Transcript) -> bool:

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.batches.fixed_orders import (
     complete,
     fresh,
@@ -20,10 +20,6 @@ from cropaudit.conformance.checks.batches.fixed_orders import (
 from cropaudit.conformance.checks.batches.subsets import subset_tests
 from cropaudit.conformance.exact import FOUND, SMALL, expected_share
 from cropaudit.conformance.observations.batches import Batches
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words
 
 __all__ = ["check"]
 

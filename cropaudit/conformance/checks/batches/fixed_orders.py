@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cropaudit.conformance.check import Tested, Words
 from cropaudit.conformance.checks.batches.subsets import MOST_STEPS, overlaps
 from cropaudit.conformance.exact import poisson_binomial, tails
 from cropaudit.conformance.observations.batches import Batches
-from cropaudit.conformance.outcome import Tested
-from cropaudit.conformance.words import Words
 
 __all__ = ["Epochs", "complete", "fresh", "once_an_epoch", "same_each_epoch", "split"]
 

@@ -12,7 +12,7 @@ from scipy.special import bdtrc
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.accounting.inclusion.probability import inclusion
 from cropaudit.certificate.run_logs import Tally
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.windows.laws import (
     DEPENDENT,
     MOVING,
@@ -21,10 +21,6 @@ from cropaudit.conformance.checks.windows.laws import (
     well_read,
 )
 from cropaudit.conformance.observations.draws import Draws
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words
 
 __all__ = ["check", "worst_place"]
 

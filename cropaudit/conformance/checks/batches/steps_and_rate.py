@@ -7,13 +7,10 @@ was accounted, and are told. Assumes that the claimed rate is the batch over the
 from typing import Any
 
 from cropaudit.certificate.run_logs import Tally
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.exact import FOUND, SMALL, expected_share
 from cropaudit.conformance.observations.batches import Batches
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words, joined
+from cropaudit.conformance.words import joined
 
 __all__ = ["check"]
 

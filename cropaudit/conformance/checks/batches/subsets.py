@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from cropaudit.conformance.check import Tested, Words
 from cropaudit.conformance.exact import (
     hypergeometric_sum,
     log_choose,
@@ -17,8 +18,6 @@ from cropaudit.conformance.exact import (
     poisson_binomial,
     tails,
 )
-from cropaudit.conformance.outcome import Tested
-from cropaudit.conformance.words import Words
 
 __all__ = ["MOST_STEPS", "overlaps", "subset_tests"]
 

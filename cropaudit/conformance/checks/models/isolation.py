@@ -7,15 +7,11 @@ training the loss's pull is compared with that in another world, where other pat
 
 import math
 
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Words
 from cropaudit.conformance.checks.models.per_sample_gradients import tolerance
 from cropaudit.conformance.checks.windows.non_interference import blind_replay
 from cropaudit.conformance.observations.gradients import Gradients
 from cropaudit.conformance.observations.training import Replayed
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words
 
 __all__ = ["check"]
 

@@ -6,12 +6,8 @@ the tolerance cannot occur in a sound pipeline, so its p-value is 0.
 
 import numpy as np
 
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Words
 from cropaudit.conformance.observations.gradients import Gradients
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words
 
 __all__ = ["check", "tolerance"]
 

@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.models.per_sample_gradients import tolerance
 from cropaudit.conformance.checks.steps.contributions import (
     Contribution,
@@ -29,10 +29,7 @@ from cropaudit.conformance.checks.steps.noise_laws import REACH
 from cropaudit.conformance.observations.gradients import Gradients
 from cropaudit.conformance.observations.training import Training
 from cropaudit.conformance.observations.updates import SIZES, Updates
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words, joined
+from cropaudit.conformance.words import joined
 
 __all__ = ["adapted_norm", "check", "clipping_seen"]
 

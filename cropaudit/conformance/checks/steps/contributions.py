@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtr
 
+from cropaudit.conformance.check import PipelineClaim, Words
 from cropaudit.conformance.checks.steps.scales import Scale, rms, saturated, scale_of
 from cropaudit.conformance.observations.updates import SCENARIOS, SIZES, Updates, slope_of
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words
 
 __all__ = [
     "FEW_STEPS",

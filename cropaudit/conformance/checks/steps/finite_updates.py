@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Words
 from cropaudit.conformance.observations.gradients import Gradients
 from cropaudit.conformance.observations.updates import Updates
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words, joined
+from cropaudit.conformance.words import joined
 
 __all__ = ["check"]
 

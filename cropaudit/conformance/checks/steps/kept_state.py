@@ -8,13 +8,9 @@ nothing at all, and its later outputs may not depend on what it was shown before
 
 from collections.abc import Iterable
 
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Words
 from cropaudit.conformance.observations.gradients import Gradients
 from cropaudit.conformance.observations.updates import Updates
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words
 
 __all__ = ["check"]
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtr, chdtrc, fdtr
 
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.steps.contributions import (
     SLACK,
     Contribution,
@@ -43,10 +43,7 @@ from cropaudit.conformance.checks.steps.noise_laws import (
 )
 from cropaudit.conformance.observations.training import Training
 from cropaudit.conformance.observations.updates import SCENARIOS, Updates
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words, joined
+from cropaudit.conformance.words import joined
 
 __all__ = ["check", "noise_in_units"]
 

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import fdtr, fdtrc, ndtr, stdtr
 
 from cropaudit.certificate.run_logs import NoiseLog
-from cropaudit.conformance.outcome import Tested
-from cropaudit.conformance.words import Words
+from cropaudit.conformance.check import Tested, Words
 
 __all__ = ["PLAINLY", "REACH", "Share", "law_tests", "same_test", "shares_of"]
 

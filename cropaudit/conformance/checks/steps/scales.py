@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc
 
+from cropaudit.conformance.check import Words
 from cropaudit.conformance.observations.updates import SIZES, Updates
-from cropaudit.conformance.words import Words
 
 __all__ = ["Scale", "rms", "saturated", "scale_of"]
 

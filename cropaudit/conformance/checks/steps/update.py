@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import fdtrc
 
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.steps.contributions import (
     FEW_STEPS,
     SLACK,
@@ -28,10 +28,7 @@ from cropaudit.conformance.checks.steps.noise_laws import REACH
 from cropaudit.conformance.checks.steps.scales import Scale
 from cropaudit.conformance.observations.training import Training
 from cropaudit.conformance.observations.updates import Updates
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words, joined
+from cropaudit.conformance.words import joined
 
 __all__ = ["check", "followed", "moved_after"]
 

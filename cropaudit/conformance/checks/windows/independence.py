@@ -12,15 +12,11 @@ from dataclasses import fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.windows.laws import DEPENDENT, short_of
 from cropaudit.conformance.checks.windows.relations import Relation, relations, windows
 from cropaudit.conformance.exact import FOUND, SMALL, permuted_p_value
 from cropaudit.conformance.observations.draws import Draws
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words
 
 __all__ = ["check"]
 

@@ -9,14 +9,11 @@ or blur may hide colours in some. Of a whole training the loss's pull tells the 
 import numpy as np
 from numpy.typing import NDArray
 
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.observations.draws import Draws
 from cropaudit.conformance.observations.replays import Pairs
 from cropaudit.conformance.observations.training import Training
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words, joined
+from cropaudit.conformance.words import joined
 
 __all__ = ["check"]
 

@@ -13,9 +13,8 @@ from cropaudit.accounting.geometry.crop_laws import CropLaw, ResizedCrop, WholeI
 from cropaudit.accounting.geometry.shapes import Borders, Crop, Size
 from cropaudit.accounting.inclusion.window_sizes import size_law
 from cropaudit.accounting.names import PadMode
+from cropaudit.conformance.check import PipelineClaim, Words
 from cropaudit.conformance.observations.draws import PADDING_MODES, Draws
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words
 
 __all__ = ["DEPENDENT", "MOVING", "Law", "law_of", "mean_size", "reach", "short_of", "well_read"]
 

@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cropaudit.conformance.check import Check
-from cropaudit.conformance.checks.windows.counter_examples import drawn
+from cropaudit.accounting.geometry.shapes import Size
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.windows.laws import MOVING
 from cropaudit.conformance.observations.replays import Pairs
 from cropaudit.conformance.observations.training import Replayed
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Said, Words
+from cropaudit.conformance.outcome import Leak
+from cropaudit.conformance.words import Said
 
 __all__ = ["blind_replay", "check"]
 
@@ -67,6 +65,9 @@ slack: ; windows are shrunk and known up to {slack} pixels, so that a leak of th
   these is not seen
 power: a leak into {least:.1%} of the crops that miss the patch is found with 95%{shown}
 power.shown: , for contents as were shown: {contents}
+caption: The window (blue) of rows {top} to {bottom} and columns {left} to {right} is {distance}
+  pixels from the patch (red) at ({patch_top}, {patch_left}); of its crop {share:.0%} of the pixels
+  (red, last) change with the patch. Above both images, below both crops.
 power.none: no leak is found: no crop is known to miss the patch
 time: {made} of {wanted} replays were made before the time was up: let it run on a machine that is
   less busy, or make the transform faster
@@ -115,7 +116,7 @@ def _of_transform(pairs: Pairs, claimed: PipelineClaim, seen: Observations) -> O
         power=_power(pairs, missed),
         undecided=_undecided(pairs, missed),
         figures=figures,
-        pictures=drawn(pairs, claimed.patch.size),
+        leaks=tuple(_leak(pairs, k, claimed.patch.size) for k in range(len(pairs.shown))),
     )
 
 
@@ -133,16 +134,18 @@ def _same(pairs: Pairs, leaks: NDArray[np.bool_], misses: NDArray[np.bool_]) -> 
         0.0,
         leaks=int(leaks.sum()),
         misses=int(misses.sum()),
-        top=pairs.top[i],
-        bottom=pairs.top[i] + pairs.height[i],
-        left=pairs.left[i],
-        right=pairs.left[i] + pairs.width[i],
-        distance=pairs.distance[i],
-        patch_top=pairs.patch_top[i],
-        patch_left=pairs.patch_left[i],
         what=" and ".join(name for name, odd in differs.items() if odd),
         cause=_cause(pairs, leaks, misses),
+        **_place(pairs, i),
     )
+
+
+def _place(pairs: Pairs, i: int) -> dict[str, Any]:
+    """Returns where window and patch of a replay are."""
+    names = ("top", "left", "height", "width", "distance", "patch_top", "patch_left")
+    found: dict[str, Any] = {name: int(getattr(pairs, name)[i]) for name in names}
+    bottom, right = found["top"] + found["height"], found["left"] + found["width"]
+    return found | {"bottom": bottom, "right": right}
 
 
 def _cause(pairs: Pairs, leaks: NDArray[np.bool_], misses: NDArray[np.bool_]) -> Said:
@@ -156,6 +159,19 @@ def _cause(pairs: Pairs, leaks: NDArray[np.bool_], misses: NDArray[np.bool_]) ->
     if leaks.sum() < _TELLING * within:
         return say("rare", within=within, cause=say(f"rare.{place}"))
     return say(place)
+
+
+def _leak(pairs: Pairs, k: int, patch: Size) -> Leak:
+    """Returns the counter-example of which picture ``k`` was kept."""
+    at = _place(pairs, int(pairs.shown[k]))
+    return Leak(
+        say("caption", share=float(pairs.leaked[k].mean()), **at),
+        (at["top"], at["left"], at["height"], at["width"]),
+        (at["patch_top"], at["patch_left"], patch.height, patch.width),
+        (pairs.before[k], pairs.after[k]),
+        (pairs.out_before[k], pairs.out_after[k]),
+        pairs.leaked[k],
+    )
 
 
 def _in_law(pairs: Pairs, misses: NDArray[np.bool_]) -> tuple[Tested, ...]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cropaudit.conformance.check import Words
 from cropaudit.conformance.observations.draws import Draws
-from cropaudit.conformance.words import Words
 
 __all__ = ["Relation", "relations", "windows"]
 

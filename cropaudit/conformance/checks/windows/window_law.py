@@ -16,8 +16,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Crop, Size
-from cropaudit.conformance.check import Check
+from cropaudit.conformance.check import Check, Observations, Outcome, PipelineClaim, Tested, Words
 from cropaudit.conformance.checks.windows.laws import (
     DEPENDENT,
     MOVING,
@@ -34,10 +35,6 @@ from cropaudit.conformance.checks.windows.window_size import (
     size_test,
 )
 from cropaudit.conformance.observations.draws import Draws
-from cropaudit.conformance.observed import Observations
-from cropaudit.conformance.outcome import Outcome, Tested
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.words import Words
 from cropaudit.errors import InputError
 
 __all__ = ["check"]
@@ -159,7 +156,9 @@ class _Axis:
         self.name, self.before, self.after = name, before, after
         self.origin = start[kept] + before
         self.count = side + before + after - length[kept] + 1
-        self.slack = draws.slack[kept]
+        # A line that is enlarged by one pixel reads like one whose edge is padded by one.
+        copied = (draws.padding[kept] > 0) & isinstance(law.crop, ResizedCrop)
+        self.slack = np.maximum(draws.slack[kept], copied)
 
     @property
     def position(self) -> Array:

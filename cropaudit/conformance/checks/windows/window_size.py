@@ -14,10 +14,9 @@ from scipy.special import bdtr
 from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Crop, Size
 from cropaudit.accounting.inclusion.window_sizes import SizeLaw, size_law
+from cropaudit.conformance.check import Tested, Words
 from cropaudit.conformance.checks.windows.laws import DEPENDENT, MOVING, Law, mean_size
 from cropaudit.conformance.observations.draws import Draws
-from cropaudit.conformance.outcome import Tested
-from cropaudit.conformance.words import Words
 
 __all__ = ["fallback_test", "may_be_fallback", "placed", "size_test"]
 

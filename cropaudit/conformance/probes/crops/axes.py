@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cropaudit.conformance.observations.draws import PADDING_MODES, Draws
 
-__all__ = ["Axis", "beside", "read_axis", "settled"]
+__all__ = ["Axis", "beside", "padded", "read_axis", "settled"]
 
 Integers = NDArray[np.int64]
 _REFLECT, _SYMMETRIC = PADDING_MODES.index("reflect"), PADDING_MODES.index("symmetric")
@@ -96,12 +96,12 @@ def _padding(line: Integers, start: int, length: int) -> int | None:
         return PADDING_MODES.index("none")
     outside, shown = place[~inside], line[~inside]
     for mode in ("constant", "edge", "reflect", "symmetric"):
-        if np.array_equal(shown, _padded(outside, mode, length)):
+        if np.array_equal(shown, padded(outside, mode, length)):
             return PADDING_MODES.index(mode)
     return PADDING_MODES.index("other")
 
 
-def _padded(place: Integers, mode: str, length: int) -> Integers:
+def padded(place: Integers, mode: str, length: int) -> Integers:
     """Returns the source index that a mode shows at places outside the image."""
     if mode == "constant":
         return np.full_like(place, -1)

@@ -194,7 +194,6 @@ class _Row:
             "flipped_columns": window.columns.flipped,
             "padding": window.padding,
             "label_decoded": self.of_mask is not None,
-            "label_aligned": shift == 0,
             "label_shift": shift,
             **_ORIGIN,
             **self.origin,

@@ -51,10 +51,6 @@ class Style:
     unwrap: Callable[[Any], tuple[Any, Any]]
     after: Callable[[Array], Array] = np.asarray
 
-    def call(self, transform: Any, image: Array, mask: Array, guard: Guard) -> Pair:
-        """Calls the transform on copies of the arrays, and returns the first crop."""
-        return self.crops(transform, image, mask, guard)[0]
-
     def crops(self, transform: Any, image: Array, mask: Array, guard: Guard) -> list[Pair]:
         """Calls the transform on copies of the arrays, and returns all crops of the image."""
         found = _called(transform, self.wrap(image.copy(), mask.copy()), guard)

@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from cropaudit.accounting.geometry.shapes import Size
+from cropaudit.conformance.probes.crops.axes import padded
 from cropaudit.conformance.probes.crops.codes import Sources
 from cropaudit.conformance.probes.crops.reading import Window, read_window
 
@@ -182,10 +183,10 @@ class _Sequences:
             return float((_changed(bits, lines) == changes).mean()), lines
         best = 0.0, np.where(inside, lines, -1)
         for mode in _MODES:
-            padded = _padded(lines, len(bits), mode)
-            score = float((_changed(bits, padded) == changes).mean())
+            shown = padded(lines, mode, len(bits))
+            score = float((_changed(bits, shown) == changes).mean())
             if score > best[0]:
-                best = score, padded
+                best = score, shown
         return best
 
 
@@ -199,14 +200,3 @@ def _codes(bits: Flags) -> Integers:
     weights = 1 << np.arange(bits.shape[1], dtype=np.int64)
     codes: Integers = bits.astype(np.int64) @ weights
     return codes
-
-
-def _padded(lines: Integers, length: int, mode: str) -> Integers:
-    """Returns which line of the source each line shows, if padding is made in this mode."""
-    if mode == "edge":
-        return np.clip(lines, 0, length - 1)
-    period = 2 * length - (2 if mode == "reflect" else 0)
-    turned = lines % period
-    last = length - 1
-    over = turned - last if mode == "reflect" else turned - last - 1
-    return np.where(turned > last, last - over, turned)

@@ -6,6 +6,7 @@ the machine is plays no part. A loader that does not end is stopped there as wel
 begins where a record of the present one comes again.
 """
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -24,18 +25,12 @@ from cropaudit.conformance.probes.crops.codes import OFFSET, record_of
 from cropaudit.conformance.probes.crops.reading import Reader
 from cropaudit.conformance.probes.guard import Guard, UserError
 from cropaudit.conformance.probes.loaders.datasets import CodedImages
-from cropaudit.conformance.probes.loaders.sampling_parts import (
-    Pieces,
-    stated_rate,
-    takes_dataset,
-    workers_of,
-)
 from cropaudit.conformance.probes.user_code import where_of
 from cropaudit.conformance.subjects import Subjects
 
-__all__ = ["RECORDS", "probe_loader", "records_for"]
+__all__ = ["probe_loader", "records_for", "stated_rate"]
 
-RECORDS = 64  # of the data set that is handed in, if none are claimed
+_RECORDS = 64  # of the data set that is handed in, if none are claimed
 _BATCHES = 4  # at least so many in an epoch, whatever the batch
 _IMAGES = 20_000  # that are loaded at most
 _SECONDS = 600.0  # against code that never comes to an end; what is seen by then is told as too few
@@ -49,7 +44,7 @@ _MAIN = 0.9  # of a mask's pixels: the rest are lost to rounding
 
 def records_for(claimed: PipelineClaim) -> int:
     """Returns the size of the data set that is handed in."""
-    return claimed.records or max(RECORDS, _BATCHES * (claimed.batch or 0))
+    return claimed.records or max(_RECORDS, _BATCHES * (claimed.batch or 0))
 
 
 def probe_loader(
@@ -69,7 +64,7 @@ def probe_loader(
     """
     where = where_of(made)
     walk = _Walk(guard, where)
-    if not takes_dataset(made):
+    if not _takes_dataset(made):
         loader = guard.call(made) if callable(made) and not hasattr(made, "__iter__") else made
         return _indices(loader, walk, subjects, claimed)
     try:
@@ -92,7 +87,7 @@ def _walked(
         words = f"make_loader must return an iterable of batches, got {type(loader).__name__}"
         raise guard.fail("type", words, where)
     rate = stated_rate(loader)
-    items = _Items(dataset, Reader(claimed.image), claimed.image, workers_of(loader), guard, where)
+    items = _Items(dataset, Reader(claimed.image), claimed.image, _workers_of(loader), guard, where)
     walk.run(loader, items.take, subjects, len(dataset))
     return walk.batches(len(dataset), rate, items.unread), items.reader.draws(where)
 
@@ -169,7 +164,7 @@ class _Walk:
         records: int,
     ) -> None:
         """Iterates ``loader`` for as many epochs as are needed, or as may be loaded."""
-        pieces = Pieces(loader)
+        pieces = _Pieces(loader)
         until = time.monotonic() + _SECONDS
         most = _IMAGES // (_QUICK if subjects.quick else 1)
         while self.whole and len(self.epoch_steps) < self._epochs(subjects, records):
@@ -201,7 +196,7 @@ class _Walk:
         self,
         iterator: Iterator[Any],
         take: Callable[[Any, int, int, int], list[int]],
-        pieces: Pieces,
+        pieces: "_Pieces",
         until: float,
         due: int,
     ) -> None:
@@ -290,3 +285,72 @@ def _indices(
         walk.batches(records, stated_rate(loader), ours=False),
         Reader(claimed.image).draws(walk.where),
     )
+
+
+class _Pieces:
+    """Tells which of a loader's batches are followed by another piece of the same batch.
+
+    Opacus' BatchMemoryManager hands out a batch in pieces, and tells its optimiser which piece is
+    the last; here that is listened to, so that pieces of one batch count as one.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        """Listens to the loader's sampler, if that splits batches."""
+        self._skips: list[bool] | None = None
+        splitter = getattr(loader, "batch_sampler", loader)
+        signals = getattr(getattr(splitter, "optimizer", None), "signal_skip_step", None)
+        if signals is not None and hasattr(splitter, "max_batch_size"):
+            self._skips = []
+            splitter.optimizer = _Listening(signals, self._skips)
+
+    def continues(self, batch: int) -> bool:
+        """Returns whether the batch of this number, over all epochs, is not the last piece."""
+        if self._skips is None or batch >= len(self._skips):
+            return False
+        return self._skips[batch]
+
+    def restart(self) -> None:
+        """Forgets pieces that were announced ahead and not fetched: an epoch has ended."""
+        if self._skips is not None:
+            self._skips.clear()
+
+
+class _Listening:
+    """Stands for an optimiser where a sampler signals to it."""
+
+    def __init__(self, signal: Callable[..., Any], skips: list[bool]) -> None:
+        self._signal = signal
+        self._skips = skips
+
+    def signal_skip_step(self, do_skip: bool = True) -> None:
+        """Notes the signal and passes it on."""
+        self._skips.append(do_skip)
+        self._signal(do_skip=do_skip)
+
+
+def stated_rate(loader: Any) -> float:
+    """Returns the sampling rate that a loader or its sampler states, or -1."""
+    sampler = getattr(loader, "batch_sampler", None)
+    for item in (loader, sampler, getattr(sampler, "sampler", None)):
+        rate = getattr(item, "sample_rate", None)
+        if isinstance(rate, (int, float)):
+            return float(rate)
+    return -1.0
+
+
+def _workers_of(loader: Any) -> int:
+    """Returns the number of worker processes of a loader."""
+    workers = getattr(loader, "num_workers", 0)
+    return workers if isinstance(workers, int) else 0
+
+
+def _takes_dataset(made: Any) -> bool:
+    """Returns whether a loader's factory takes our data set; a loader itself is no factory."""
+    if hasattr(made, "__iter__") and not inspect.isclass(made):
+        return False
+    try:
+        parameters = inspect.signature(made).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    single = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(p.kind in (*single, inspect.Parameter.VAR_POSITIONAL) for p in parameters)

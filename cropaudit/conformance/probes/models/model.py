@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cropaudit.conformance.observations.gradients import Gradients
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.probes.guard import Guard, UserError
-from cropaudit.conformance.probes.models.per_sample import Compared, compare, unwrapped
+from cropaudit.conformance.probes.models.per_sample import compare, unwrapped
 from cropaudit.conformance.probes.models.sharing import Mixing, follow, recall
 from cropaudit.conformance.probes.models.user_loss import UserLoss, cross_entropy, main_output
 from cropaudit.conformance.probes.user_code import where_of
@@ -85,13 +85,7 @@ def _probed(
     compared = _compared(training, mode, batch, claimed.max_grad_norm)
     kept, recalls = recall(training, batch.loss, guard, (batch.images, batch.others), batch.masks)
     return Gradients(
-        parameters=np.array(compared.parameters, dtype=np.str_),
-        kinds=np.array(compared.kinds, dtype=np.str_),
-        crossed=np.array(compared.crossed, dtype=np.bool_),
-        error=np.array(compared.error, dtype=np.float64),
-        clipped_norm=np.array(compared.clipped_norm, dtype=np.float64),
-        sum_error=compared.sum_error,
-        refused=compared.refused,
+        **compared,
         mode=mode,
         steady=as_delivered.steady and as_trained.steady,
         repeatable=as_delivered.repeatable and as_trained.repeatable,
@@ -105,7 +99,6 @@ def _probed(
         revived=_was_frozen(delivered, as_trained),
         reduction=batch.loss.reduction,
         loss_shift=batch.loss_shift,
-        gradient_shift=compared.gradient_shift,
         single=dtype == torch.float32,
         channels_last=not batch.images.is_contiguous(),
         side=batch.images.shape[-1],
@@ -113,7 +106,7 @@ def _probed(
     )
 
 
-def _compared(training: nn.Module, mode: str, batch: _Batch, bound: float | None) -> Compared:
+def _compared(training: nn.Module, mode: str, batch: _Batch, bound: float | None) -> dict[str, Any]:
     # A loss that crosses images is the finding of another check, and would hide this one's.
     crossing = batch.loss.reduction == "crossing" or batch.loss_shift > _FAR
     total = (lambda o, m: cross_entropy(o, m).sum()) if crossing else batch.loss.total

@@ -7,9 +7,9 @@ order; the caller chooses the floating point type, float64 where rounding must n
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from opacus.grad_sample import AbstractGradSampleModule, GradSampleModule
 from opacus.grad_sample import GradSampleModuleExpandedWeights as ExpandedWeights
@@ -20,28 +20,13 @@ from torch import Tensor, nn
 
 from cropaudit.training.dpsgd.private_step import quiet_backward
 
-__all__ = ["Compared", "TotalLoss", "compare", "unwrapped"]
+__all__ = ["TotalLoss", "compare", "unwrapped"]
 
 TotalLoss = Callable[[Any, Tensor], Tensor]
 
 # Opacus adds this to the norm that it divides by.
 _OPACUS_SLACK = 1e-6
 _WORDS = 300
-_UNKNOWN = float("nan")
-
-
-@dataclass(frozen=True)
-class Compared:
-    """The comparison, by parameter; figures as in `Gradients`."""
-
-    parameters: list[str]
-    kinds: list[str]
-    crossed: list[bool]
-    error: list[float]
-    clipped_norm: list[float] = field(default_factory=list)
-    sum_error: float = _UNKNOWN
-    gradient_shift: float = _UNKNOWN
-    refused: str = ""
 
 
 def unwrapped(made: nn.Module) -> tuple[nn.Module, str]:
@@ -64,8 +49,8 @@ def compare(
     total: TotalLoss,
     both: tuple[Tensor, Tensor, Tensor, Tensor],
     bound: float | None,
-) -> Compared:
-    """Compares on a batch; a refusal by Opacus is a result.
+) -> dict[str, Any]:
+    """Compares on a batch, and returns fields of `Gradients`; a refusal by Opacus is a result.
 
     Args:
         model: In training mode; copied, not changed.
@@ -77,19 +62,28 @@ def compare(
     model, plain = copy.deepcopy(model), copy.deepcopy(model)
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     owners = _owners(model)
-    names, kinds = [n for n, _ in named], [owners[n][1] for n, _ in named]
+    names = [name for name, _ in named]
     watcher = _Layouts(model)
     try:
         truth = _autograd_rows(plain, total, *both[:2])
-        found = _figures(
-            model, mode, total, both, truth, min(bound or math.inf, _half_smallest(truth))
-        )
+        bound = min(bound or math.inf, _half_smallest(truth))
+        figures = _figures(model, mode, total, both, truth, bound)
     except Exception as error:  # Opacus and torch refuse in many ways; the check says which.
         words = " ".join(str(error).split())[:_WORDS]
-        figures = Compared(names, kinds, [False] * len(names), [_UNKNOWN] * len(names))
-        return Compared(**{**vars(figures), "refused": f"{type(error).__name__}: {words}"})
-    crossed = [owners[n][0] in watcher.crossed for n in names]
-    return Compared(names, kinds, crossed, *found)
+        watcher.crossed.clear()
+        figures = {
+            "error": np.full(len(names), np.nan),
+            "clipped_norm": np.zeros(0),
+            "sum_error": math.nan,
+            "gradient_shift": math.nan,
+            "refused": f"{type(error).__name__}: {words}",
+        }
+    return {
+        "parameters": np.array(names, dtype=np.str_),
+        "kinds": np.array([owners[n][1] for n in names], dtype=np.str_),
+        "crossed": np.array([owners[n][0] in watcher.crossed for n in names], dtype=np.bool_),
+        **figures,
+    }
 
 
 def _figures(
@@ -99,7 +93,7 @@ def _figures(
     both: tuple[Tensor, Tensor, Tensor, Tensor],
     truth: Tensor,
     bound: float,
-) -> tuple[list[float], list[float], float, float]:
+) -> dict[str, Any]:
     parameters = [p for p in model.parameters() if p.requires_grad]
     sizes = [p.numel() for p in parameters]
     images, masks, others, other_masks = both
@@ -127,7 +121,13 @@ def _figures(
         summed, shift = _clipped_sum(parameters, rows, bound), _relative(changed, rows[:1])
     scale = truth.norm(dim=1).clamp(min=torch.finfo(truth.dtype).tiny)
     error = [float((miss.norm(dim=1) / scale).max()) for miss in misses]
-    return error, (clipped / bound).tolist(), float((summed - aim).norm()) / bound, shift
+    return {
+        "error": np.array(error),
+        "clipped_norm": (clipped / bound).detach().double().numpy(),
+        "sum_error": float((summed - aim).norm()) / bound,
+        "gradient_shift": shift,
+        "refused": "",
+    }
 
 
 def _ghost_norms(

@@ -23,7 +23,7 @@ from torch.optim.optimizer import Optimizer
 
 from cropaudit.conformance.observations.training import Training
 from cropaudit.conformance.probes.crops.textures import Place
-from cropaudit.conformance.probes.loaders.sampling_parts import stated_rate
+from cropaudit.conformance.probes.loaders.loader import stated_rate
 from cropaudit.conformance.probes.training.optimisers import SecondOptimiser, flat, gradients_of
 from cropaudit.conformance.probes.training.watched_net import (
     CHANNELS,

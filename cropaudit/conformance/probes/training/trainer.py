@@ -200,11 +200,9 @@ class _Run:
             broken=np.array(sorted(set(self._broken)), dtype=np.str_),
             void=self._void,
             kept=np.array(list(self._kept), dtype=np.str_),
-            kept_change=np.array(list(self._kept.values()), dtype=np.float64),
             state=np.array(self._state, dtype=np.str_),
             state_known=self._state_known,
             empties_refused=self._refused,
-            seconds=time.monotonic() - self._start,
             where=self._where,
         )
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cropaudit.errors import require
+from cropaudit.errors import InputError, require
 from cropaudit.training.canaries import CanarySlot
 from cropaudit.training.data.images import SegmentationData
 
-__all__ = ["Decoys", "Signals"]
+__all__ = ["Coins", "Decoys", "Signals", "checked", "checked_coins", "per_world"]
 
 Array = NDArray[np.float64]
+Coins = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,22 +83,51 @@ class Signals:
             decoys=None if self.decoys is None else self.decoys.take(chosen),
         )
 
-    def informed(self, public: "Signals") -> "Signals":
-        """Adds what a public model answers on the same queries to the features of the content.
 
-        Args:
-            public: Answers of one model that saw no slot, such as the public initial weights.
+def checked(attack: str, target: Signals, references: Signals | None) -> Signals:
+    """Returns the references, which an attack cannot do without.
 
-        Raises:
-            InputError: If it is not one model, or was shown no decoys and this was.
-        """
-        require(len(public) == 1, "public", "one model", len(public))
-        shown = (self.decoys is None) == (public.decoys is None)
-        require(shown, "public", "shown the same decoys", "others")
-        answers = [public.gap()[0, :, :, None], public.margins()[0]]
-        added = np.concatenate(answers, axis=2).mean(axis=1)
-        decoys = None
-        if self.decoys is not None and public.decoys is not None:
-            decoys = self.decoys.informed(public.decoys)
-        features = np.concatenate([self.features, added], axis=1)
-        return replace(self, features=features, decoys=decoys)
+    Raises:
+        InputError: If they are missing or do not fit the target.
+    """
+    if references is None:
+        raise InputError(f"references must be given for {attack}, got None")
+    legal = f"one for each of {target.slots} slots"
+    require(references.slots == target.slots, "references", legal, references.slots)
+    return references
+
+
+def checked_coins(
+    attack: str, target: Signals, references: Signals | None, coins: Coins | None
+) -> tuple[Signals, Coins]:
+    """Returns references and their coins, which an attack cannot do without; see `checked`."""
+    known = checked(attack, target, references)
+    if coins is None:
+        raise InputError(f"references must be given with their coins for {attack}, got None")
+    shape = (len(known), target.slots)
+    require(coins.shape == shape, "coins", f"of shape {shape}", coins.shape)
+    return known, coins
+
+
+def per_world(values: Array, coins: Coins, least: int) -> tuple[Array, Array, Array, Array]:
+    """Returns means and scatters of the references by slot and world.
+
+    Args:
+        values: Shape (R, S, D).
+        coins: Shape (R, S); pass ``~coins`` for the other world.
+        least: References that each slot must have in this world.
+
+    Returns:
+        Numbers n of shape (S,), means (S, D), deviations from them with zeros in the other world
+        (R, S, D), and sums of squares (S, D, D).
+
+    Raises:
+        InputError: If a slot has too few.
+    """
+    count = coins.sum(axis=0)
+    legal = f"at least {least} in each world for every slot"
+    require(int(count.min()) >= least, "references", legal, int(count.min()))
+    weights = coins[:, :, None]
+    means = (values * weights).sum(axis=0) / count[:, None]
+    away = (values - means) * weights
+    return count, means, away, np.einsum("rsd,rse->sde", away, away)

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
-from cropaudit.attacks.black_box import Decoys, Signals, collect, collect_one
+from cropaudit.attacks.black_box.collecting import collect, collect_one
 from cropaudit.attacks.black_box.references import train_references
+from cropaudit.attacks.signals import Decoys, Signals
 from cropaudit.audit.experiment.canary_plan import plant_canaries
 from cropaudit.audit.experiment.subject import Subject, decoys_of
 from cropaudit.audit.experiment.training_plan import training_spec
-from cropaudit.audit.runs.saved_run import SavedRun
 from cropaudit.errors import require
 from cropaudit.training.canaries import fill_slots
 from cropaudit.training.dpsgd.divergence import named_run
@@ -63,12 +64,12 @@ class References:
         require(self.count >= _LEAST, "references", f"at least {_LEAST}", self.count)
 
 
-def vectorised(run: SavedRun) -> bool:
+def vectorised(subject: Subject, model: nn.Module) -> bool:
     """Whether references of a run can be trained many at once."""
-    spec = training_spec(run.subject)
-    parameters = sum(value.numel() for value in run.final.values())
+    spec = training_spec(subject)
+    parameters = sum(value.numel() for value in model.state_dict().values())
     plain = spec.weights is None and spec.norm == "group" and spec.precision == "float32"
-    return plain and parameters <= _SMALL
+    return plain and spec.crops_per_image == 1 and parameters <= _SMALL
 
 
 def made_decoys(subject: Subject) -> Decoys:
@@ -87,11 +88,12 @@ def made_decoys(subject: Subject) -> Decoys:
     return Decoys(*plant_canaries(subject.validation, planned, *where, seeds.decoys, seeds.weights))
 
 
-def ask_target(run: SavedRun, asking: Asking, decoys: Decoys | None) -> Signals:
+def ask_target(
+    subject: Subject, model: nn.Module, asking: Asking, decoys: Decoys | None
+) -> Signals:
     """Returns the released model's answers."""
-    subject = run.subject
     return collect_one(
-        run.model(run.final),
+        model,
         subject.empty,
         subject.slots,
         subject.crop,
@@ -103,20 +105,24 @@ def ask_target(run: SavedRun, asking: Asking, decoys: Decoys | None) -> Signals:
 
 
 def ask_references(
-    run: SavedRun, asking: Asking, wanted: References, progress: Progress | None = None
+    subject: Subject,
+    model: nn.Module,
+    asking: Asking,
+    wanted: References,
+    progress: Progress | None = None,
 ) -> tuple[Signals, NDArray[np.bool_]]:
     """Trains references and returns their answers and coins.
 
     Args:
-        run: The run that is attacked.
-        asking: As the target was asked.
+        subject: What the attacked model was trained on.
+        model: That model, for its size.
+        asking: As it was asked.
         wanted: Which references.
         progress: Called with the number of references done.
     """
-    spec = training_spec(run.subject)
-    if vectorised(run):
-        return _together(run.subject, spec, asking, wanted, progress)
-    return _in_turn(run.subject, spec, asking, wanted, progress)
+    spec = training_spec(subject)
+    train_all = _together if vectorised(subject, model) else _in_turn
+    return train_all(subject, spec, asking, wanted, progress)
 
 
 def _together(

@@ -6,11 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cropaudit.accounting.geometry.shapes import Size
-from cropaudit.conformance.observations.replays import Pairs
-from cropaudit.conformance.outcome import Picture
+from cropaudit.conformance.outcome import Leak
 
-__all__ = ["drawn"]
+__all__ = ["leak_png"]
 
 _PATCH, _WINDOW, _LEAK = (230, 60, 40), (60, 140, 250), (230, 60, 40)
 _WIDE = 320  # pixels to which sources are scaled
@@ -19,50 +17,25 @@ _GAP = 12
 _FAINT = 0.3  # share of red where a pixel differs by less than a picture shows
 
 
-def drawn(pairs: Pairs, patch: Size) -> tuple[Picture, ...]:
-    """Returns a picture of each counter-example that was kept."""
-    return tuple(_one(pairs, k, int(i), patch) for k, i in enumerate(pairs.shown))
+def leak_png(leak: Leak) -> bytes:
+    """Returns the picture of one counter-example."""
+    scale = _WIDE / leak.sources[0].shape[1]
+    sources = [_source(image, leak, scale) for image in leak.sources]
+    crops = [_scaled(Image.fromarray(image)) for image in leak.crops]
+    return _sheet(sources, [*crops, _differing(*leak.crops, leak.leaked)])
 
 
-def _one(pairs: Pairs, k: int, i: int, patch: Size) -> Picture:
-    place = int(pairs.patch_top[i]), int(pairs.patch_left[i])
-    window = tuple(int(a[i]) for a in (pairs.top, pairs.left, pairs.height, pairs.width))
-    scale = _WIDE / pairs.before.shape[2]
-    sources = [
-        _source(image, window, place, patch, scale) for image in (pairs.before[k], pairs.after[k])
-    ]
-    crops = [_scaled(Image.fromarray(image)) for image in (pairs.out_before[k], pairs.out_after[k])]
-    leak = _leak(pairs.out_before[k], pairs.out_after[k], pairs.leaked[k])
-    rows, columns = (f"{window[k]} to {window[k] + window[k + 2]}" for k in (0, 1))
-    share = f"{float(pairs.leaked[k].mean()):.0%}"
-    caption = (
-        f"The window (blue) of rows {rows} and columns {columns} is {int(pairs.distance[i])} "
-        f"pixels from the patch (red) at {place}; of its crop {share} of the pixels (red, last) "
-        "change with the patch. Above both images, below both crops."
-    )
-    return Picture(f"leak-{k + 1}", caption, _sheet(sources, [*crops, leak]))
-
-
-def _source(
-    image: NDArray[np.uint8],
-    window: tuple[int, ...],
-    place: tuple[int, int],
-    patch: Size,
-    scale: float,
-) -> Image.Image:
+def _source(image: NDArray[np.uint8], leak: Leak, scale: float) -> Image.Image:
     shape = round(image.shape[1] * scale), max(round(image.shape[0] * scale), 1)
     picture = Image.fromarray(image).resize(shape, Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(picture)
-    for (top, left, height, width), colour in (
-        (window, _WINDOW),
-        ((*place, patch.height, patch.width), _PATCH),
-    ):
+    for (top, left, height, width), colour in ((leak.window, _WINDOW), (leak.patch, _PATCH)):
         box = [left, top, left + width, top + height]
         pen.rectangle([value * scale for value in box], outline=colour, width=2)
     return picture
 
 
-def _leak(
+def _differing(
     crop: NDArray[np.uint8], other: NDArray[np.uint8], leaked: NDArray[np.bool_]
 ) -> Image.Image:
     """Draws pixels that differ in red, the more the stronger, over the crop in grey."""
