@@ -34,7 +34,7 @@ from cropaudit.certificate.run_logs import InclusionLog, NoiseLog, Tally
 from cropaudit.errors import require
 from cropaudit.estimators.rounding import round_down
 
-__all__ = ["Certificate", "Limits", "certificate", "certify"]
+__all__ = ["Certificate", "Limits", "certificate", "certify", "require_claimed_steps"]
 
 _JUDGED = 0.2  # share of the level that tests what limits rest on: noise half, rates half
 _RUNGS = 8  # deviations to which those of single steps are rounded, outwards
@@ -150,8 +150,6 @@ def certificate(
 ) -> Certificate:
     """Returns what logs certify about a claimed mechanism.
 
-    Joint events bound only the product of sampling rate and inclusion probability. The sampling
-    rate is then taken as claimed and the inclusion probability moves, which ``assumed`` says.
     Batches of a fixed order have no sampling rate: participations count, and a record that took
     part more often than the order allows refutes it.
 
@@ -164,8 +162,7 @@ def certificate(
         judge: Whether a fifth of the level tests the noise; not where other tests have done so.
 
     Raises:
-        InputError: If nothing was logged, a number is out of range, or joint events are of steps
-            that depend on one another (shuffled, cyclic or full batches).
+        InputError: If nothing was logged that bears on a parameter, or a number is out of range.
 
     >>> log = InclusionLog(records=Tally(100, 1000), windows=Tally(3000, 10000))
     >>> claim = parse_mechanism("poisson:noise=1,q=0.1,rho=0.3,steps=100")
@@ -176,19 +173,19 @@ def certificate(
     logged = _logged(claim, noise, inclusion)
     judged, rated = _judged(claim, noise, inclusion, level * _JUDGED / 2) if judge else ((), ())
     share = level * (1 - _JUDGED if judged or rated else 1) / (2 * len(logged))
-    claimed = {**_claimed(claim), "record rate": claim.record_rate}
+    claimed = _claimed(claim)
     deviations = None if noise is None else _deviations(claim, noise, _refuted(judged), share)
     stated = (noise is None or deviations is not None) and not any(item.refuted for item in rated)
     limits = [] if deviations is None else [deviations.limits]
-    limits += [
-        Limits(name, claimed[name], *log.limits(share))
-        for name, log in logged.items()
-        if isinstance(log, Tally)
-    ]
+    for name, tally in logged.items():
+        if isinstance(tally, Tally):
+            limits.append(Limits(name, claimed[name], *tally.limits(share)))
+    known = {*logged, *(() if claim.redrawn else {"sampling rate"})}
     took_part = _participations(claim, inclusion)
     if took_part > claim.compositions:
         limits.append(Limits("participations", claim.compositions, *[took_part] * 3))
-    low, high = _corners(claim, {item.name: item for item in limits})
+    low = claimed | {item.name: item.low for item in limits}
+    high = claimed | {item.name: item.high for item in limits}
     usual = (claim.noise_multiplier,)
     most, least = (deviations.quiet, deviations.loud) if deviations else (usual, usual)
     return Certificate(
@@ -196,12 +193,10 @@ def certificate(
         delta=delta,
         level=level,
         limits=tuple(limits),
-        assumed=tuple(name for name in _claimed(claim) if name not in _known(claim, logged)),
+        assumed=tuple(name for name in claimed if name not in known),
         claimed_epsilon=epsilon_at(claim, delta),
         epsilon_low=round_down(_delivered(claim, low, most, delta)[0]) if stated else 0.0,
-        epsilon_high=round_up(_delivered(claim, high, least, delta)[1])
-        if high and stated
-        else math.inf,
+        epsilon_high=round_up(_delivered(claim, high, least, delta)[1]) if stated else math.inf,
         judged=judged,
         rated=rated,
         stated=stated,
@@ -234,15 +229,26 @@ def certify(
     claim = parse_mechanism(mechanism) if isinstance(mechanism, str) else mechanism
     samples = None if noise is None else NoiseLog.read(noise, max_grad_norm)
     log = None if inclusion is None else InclusionLog.read(inclusion, claim.crops)
-    # What ran longer than claimed delivered more than the claimed steps compose to.
-    legal = f"of at most the {claim.steps} claimed steps (steps= of --mechanism)"
-    if samples is not None and samples.samples.ndim == 2:
-        rows = len(samples.samples)
-        require(rows <= claim.steps, f"noise {noise}", legal, f"{rows} rows, a step each")
-    if log is not None:
-        logged = max(len(record) for record in log.steps)
-        require(logged <= claim.steps, f"inclusion log {inclusion}", legal, f"{logged} of a record")
+    require_claimed_steps(claim, samples, log)
     return certificate(claim, delta, 1 - confidence, noise=samples, inclusion=log)
+
+
+def require_claimed_steps(
+    claim: PatchMechanism, noise: NoiseLog | None, inclusion: InclusionLog | None
+) -> None:
+    """Raises if logs are of more steps than are claimed.
+
+    Raises:
+        InputError: If they are.
+    """
+    # What ran longer than claimed delivered more than the claimed steps compose to.
+    legal = f"of at most the {claim.steps} claimed steps"
+    if noise is not None and noise.samples.ndim == 2:
+        rows = len(noise.samples)
+        require(rows <= claim.steps, "noise", legal, f"{rows} rows, a step each")
+    if inclusion is not None:
+        logged = max(len(record) for record in inclusion.steps)
+        require(logged <= claim.steps, "inclusion log", legal, f"{logged} of a record")
 
 
 _Corner = dict[str, float]
@@ -329,20 +335,10 @@ def _logged(
     if log is not None:
         named["sampling rate"] = log.records if claim.redrawn else None
         named["inclusion probability"] = log.windows
-        named["record rate"] = log.joint
-    if not claim.redrawn:
-        legal = f"of windows for {claim.kind} batches, whose steps depend on one another"
-        require(named.get("record rate") is None, "inclusion log", legal, "joint events")
     found = {name: item for name, item in named.items() if item is not None}
     legal = "of noise or windows, or of records where their number is left to chance"
     require(bool(found), "logs", legal, "none")
     return found
-
-
-def _known(claim: PatchMechanism, logged: dict[str, NoiseLog | Tally]) -> set[str]:
-    """Returns the parameters that need no assumption."""
-    moved = {"inclusion probability"} if "record rate" in logged else set()
-    return {*logged, *moved, *({"sampling rate"} if not claim.redrawn else ())}
 
 
 def _participations(claim: PatchMechanism, log: InclusionLog | None) -> int:
@@ -351,27 +347,6 @@ def _participations(claim: PatchMechanism, log: InclusionLog | None) -> int:
         return 0
     runs = -(-log.records.trials // claim.steps)
     return -(-log.records.count // runs)
-
-
-def _corners(claim: PatchMechanism, limits: dict[str, Limits]) -> tuple[_Corner, _Corner | None]:
-    """Returns the lowest and the highest rates within the limits, where there are highest."""
-    quiet, loud = _claimed(claim), _claimed(claim)
-    for name, item in limits.items():
-        quiet[name], loud[name] = item.low, item.high
-    if "record rate" not in limits:
-        return quiet, loud
-    least, most = quiet.pop("record rate"), loud.pop("record rate")
-    rate = claim.sample_rate
-    if least > rate:  # a record that is hit more often than claimed to be sampled: no rate is known
-        return {**quiet, "sampling rate": least, "inclusion probability": 1.0}, None
-    quiet["inclusion probability"] = _inclusion(least / rate, claim.crops)
-    loud["inclusion probability"] = _inclusion(most / rate, claim.crops)
-    return quiet, loud
-
-
-def _inclusion(any_met: float, crops: int) -> float:
-    """Returns the rho of one crop from 1 - (1 - rho)^K, at most 1."""
-    return 1.0 if any_met >= 1 else -math.expm1(math.log1p(-any_met) / crops)
 
 
 def _delivered(

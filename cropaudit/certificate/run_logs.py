@@ -19,7 +19,7 @@ from cropaudit.estimators.evidence import upper_limit
 from cropaudit.files.numbers import read_numbers
 from cropaudit.files.tables import Bits, listed, read_text_table
 
-__all__ = ["InclusionLog", "NoiseLog", "Tally"]
+__all__ = ["InclusionLog", "NoiseLog", "Tally", "Trial"]
 
 Array = NDArray[np.float64]
 
@@ -145,6 +145,25 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """One step of one record.
+
+    Attributes:
+        step: From 0.
+        included: Whether the batch held the record.
+        met: Windows of it that met the patch.
+        record: Which record.
+        line: Of a file.
+    """
+
+    step: int
+    included: bool
+    met: int
+    record: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
 class InclusionLog:
     """How often records joined batches and windows met the patch.
 
@@ -154,25 +173,32 @@ class InclusionLog:
     Attributes:
         records: Inclusions of the record, of steps; none if not logged.
         windows: Windows that met the patch, of windows drawn; none if not logged.
-        joint: Steps that used a window that met the patch, of steps, where nothing else was logged.
         steps: What each step of each record did, where that is known: whether it drew the record,
             and windows that met the patch.
         crops: Windows drawn for each inclusion.
 
     Raises:
-        InputError: If nothing is logged, or the joint events beside their parts.
+        InputError: If nothing is logged.
     """
 
     records: Tally | None = None
     windows: Tally | None = None
-    joint: Tally | None = None
     steps: tuple[tuple[tuple[int, int], ...], ...] = field(default=(), compare=False, repr=False)
     crops: int = field(default=1, compare=False)
 
     def __post_init__(self) -> None:
-        apart = self.records is not None or self.windows is not None
-        legal = "records and windows, or joint events alone"
-        require(apart != (self.joint is not None), "inclusion log", legal, "both or neither")
+        logged = self.records is not None or self.windows is not None
+        require(logged, "inclusion log", "of records, windows or both", "neither")
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial], crops: int = 1) -> "InclusionLog":
+        """Counts trials: every step of each record, in order."""
+        included, met = sum(x.included for x in trials), sum(x.met for x in trials)
+        windows = Tally(met, included * crops) if included else None
+        steps = tuple(
+            tuple((int(x.included), x.met) for x in own) for own in _by_record(trials).values()
+        )
+        return cls(Tally(included, len(trials)), windows, steps=steps, crops=crops)
 
     @classmethod
     def read(cls, path: Path, crops: int = 1) -> "InclusionLog":
@@ -190,46 +216,39 @@ class InclusionLog:
         Raises:
             InputError: If it is no such file, or steps are missing or repeated.
         """
-        table = read_text_table(path, f"inclusion log {path}")
-        needed = {"step", "included", "met"} <= set(table.columns)
-        if not needed or not table.rows:
+        name = f"inclusion log {path}"
+        table = read_text_table(path, name)
+        if not ({"step", "included", "met"} <= set(table.columns) and table.rows):
             raise InputError(
-                f"inclusion log {path} must have the columns step, included and met, and rows; "
+                f"{name} must have the columns step, included and met, and rows; "
                 f"got {listed(table.columns)}"
             )
         table.require_once(("step", "included", "met", "record"))
         reader = Bits()
-        rows = [_row(path, line, row, crops, reader) for line, row in table.rows]
-        _check_steps(path, rows)
-        included, met = sum(row.included for row in rows), sum(row.met for row in rows)
-        windows = Tally(met, included * crops) if included else None
-        records: dict[str, list[tuple[int, int]]] = {}
-        for row in rows:
-            records.setdefault(row.record, []).append((int(row.included), row.met))
-        steps = tuple(tuple(own) for own in records.values())
-        return cls(Tally(included, len(rows)), windows, steps=steps, crops=crops)
+        trials = [
+            _trial(f"{name} line {line}", line, row, crops, reader) for line, row in table.rows
+        ]
+        records = _by_record(trials)
+        for own in records.values():
+            _check_steps(name, own)
+        _check_copies(name, records)
+        return cls.of(trials, crops)
 
 
-@dataclass(frozen=True)
-class _LogRow:
-    """A line of an inclusion log."""
-
-    line: int
-    record: str
-    step: int
-    included: bool
-    met: int
+def _by_record(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
+    records: dict[str, list[Trial]] = {}
+    for trial in trials:
+        records.setdefault(trial.record, []).append(trial)
+    return records
 
 
-def _row(path: Path, line: int, row: dict[str, str], crops: int, reader: Bits) -> _LogRow:
+def _trial(where: str, line: int, row: dict[str, str], crops: int, reader: Bits) -> Trial:
     cells = {name: (row.get(name) or "").strip() for name in ("step", "included", "met", "record")}
-    where = f"inclusion log {path} line {line}"
     try:
         step = int(cells["step"])
     except ValueError:
-        raise InputError(
-            f"{where} must have a whole step, got {cells['step'][:40] or 'none'}"
-        ) from None
+        got = cells["step"][:40] or "none"
+        raise InputError(f"{where} must have a whole step, got {got}") from None
     try:
         included = reader.read(cells["included"])
         met = _met(cells["met"], included)
@@ -240,7 +259,7 @@ def _row(path: Path, line: int, row: dict[str, str], crops: int, reader: Bits) -
             f"{where} must be included 0 or 1 and met at most {crops} if included and 0 if not, "
             f"got {cells['included'][:40] or 'nothing'} and {cells['met'][:40] or 'nothing'}"
         ) from None
-    return _LogRow(line, cells["record"], step, included, met)
+    return Trial(step, included, met, cells["record"], line)
 
 
 def _met(text: str, included: bool) -> int:
@@ -252,46 +271,36 @@ def _met(text: str, included: bool) -> int:
         return int(Bits().read(text))
 
 
-def _check_steps(path: Path, rows: Sequence[_LogRow]) -> None:
-    """Raises unless every record has each of its steps once, in order."""
-    records: dict[str, list[_LogRow]] = {}
-    for row in rows:
-        records.setdefault(row.record, []).append(row)
-    for record, own in records.items():
-        of = f" of record {record[:40]}" if record else ""
-        name = f"inclusion log {path}"
-        seen: dict[int, _LogRow] = {}
-        for row in own:
-            twin = seen.setdefault(row.step, row)
-            if twin is not row:
-                raise InputError(
-                    f"{name} must have each step once{of}, got step {row.step} in lines "
-                    f"{twin.line} and {row.line}: was it appended to, or is it of several records "
-                    "(name them in a column record)?"
-                )
-        for last, row in pairwise(own):
-            if row.step < last.step:
-                raise InputError(
-                    f"{name} must have its steps in order{of}, got step {row.step} in line "
-                    f"{row.line} after step {last.step}"
-                )
-            if row.step > last.step + 1:
-                raise InputError(
-                    f"{name} must have every step{of}, got step {row.step} in line {row.line} "
-                    f"after step {last.step}: steps that did not draw the record belong to its "
-                    "rate (included 0)"
-                )
-    _check_copies(path, records)
+def _check_steps(name: str, own: Sequence[Trial]) -> None:
+    """Raises unless a record has each of its steps once, in order."""
+    of = f" of record {own[0].record[:40]}" if own[0].record else ""
+    seen: dict[int, Trial] = {}
+    for row in own:
+        before = seen.setdefault(row.step, row)
+        if before is not row:
+            raise InputError(
+                f"{name} must have each step once{of}, got step {row.step} in lines "
+                f"{before.line} and {row.line}: was it appended to, or is it of several records "
+                "(name them in a column record)?"
+            )
+    for last, row in pairwise(own):
+        got = f"got step {row.step} in line {row.line} after step {last.step}"
+        if row.step < last.step:
+            raise InputError(f"{name} must have its steps in order{of}, {got}")
+        if row.step > last.step + 1:
+            raise InputError(
+                f"{name} must have every step{of}, {got}: steps that did not draw the record "
+                "belong to its rate (included 0)"
+            )
 
 
-def _check_copies(path: Path, records: Mapping[str, Sequence[_LogRow]]) -> None:
+def _check_copies(name: str, records: Mapping[str, Sequence[Trial]]) -> None:
     """Raises if two records were drawn in the very same steps: copies, or one batch for all."""
     found: dict[tuple[tuple[int, int], ...], str] = {}
     for record, own in records.items():
         drawn = tuple((row.step, row.met) for row in own if row.included)
         rate = len(drawn) / len(own)
         if len(own) * math.log(rate**2 + (1 - rate) ** 2) < _CHANCE:
-            twin = found.setdefault(drawn, record)
-            legal = "of records that are drawn apart"
-            got = f"{twin[:40]} and {record[:40]} in the very same {len(drawn)} steps"
-            require(twin == record, f"inclusion log {path}", legal, got)
+            other = found.setdefault(drawn, record)
+            got = f"{other[:40]} and {record[:40]} in the very same {len(drawn)} steps"
+            require(other == record, name, "of records that are drawn apart", got)

@@ -1,15 +1,13 @@
-"""From a run's transcript to the logs that `cropaudit certify` reads: noise, batches, windows.
+"""What a run leaves for `cropaudit certify`: its noise as it was added, its batches and windows.
 
-Two kinds of noise logs: what the transcript says was drawn (`noise_log`), and what was found in
-the noisy sums once the clipped gradients were taken off (`ResidualNoise`), which a wrong transcript
-cannot hide.
+Noise is what a run's noisy sums hold beside the clipped gradients, in some coordinates that are
+chosen at random: not what the transcript says was drawn, so that a wrong transcript hides nothing.
 """
 
 import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,9 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cropaudit.accounting.geometry.shapes import Patch, Size
-from cropaudit.certificate.run_logs import InclusionLog, NoiseLog, Tally
+from cropaudit.certificate.run_logs import InclusionLog, NoiseLog, Trial
 from cropaudit.errors import require
-from cropaudit.files.atomic import write_atomic
 from cropaudit.training.crops.cutting import shows
 from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.dpsgd.loop import DpSgdSpec, StepView
@@ -27,10 +24,63 @@ from cropaudit.training.dpsgd.replay import ClipRule, clean_sum
 from cropaudit.training.sampling.samplers import Poisson
 from cropaudit.training.transcript.transcript import Transcript
 
-__all__ = ["PatchPlace", "ResidualNoise", "Trial", "inclusion_log", "noise_log", "trials"]
-__all__ += ["write_logs"]
+__all__ = ["PatchPlace", "ResidualNoise", "inclusion_bytes", "inclusion_log", "trials"]
 
 _COORDINATES = 64
+_FEWEST = 4  # coordinates, however many steps
+_NUMBERS = 2**18  # of a log at most, about: a megabyte
+_LEGAL = "one, or under Poisson sampling any number in different records"
+
+
+class ResidualNoise:
+    """Watches a run and logs its noise: pass it as the observer of `train`."""
+
+    def __init__(
+        self,
+        spec: DpSgdSpec,
+        data: SegmentationData | None = None,
+        *,
+        coordinates: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Prepares to watch.
+
+        Args:
+            spec: Of the run: its steps, its crop, its clip and its crops an image.
+            data: As trained on, to take every gradient a second time, apart from the code that
+                trains; the run then takes about twice as long. Without it the sum of clipped
+                gradients is the optimiser's own.
+            coordinates: How many are logged, the same in all steps; 64 unless given, or as many as
+                a megabyte holds.
+            seed: Of their choice.
+        """
+        fitting = max(_FEWEST, min(_COORDINATES, _NUMBERS // spec.steps))
+        self._data, self._rule = data, ClipRule.of(spec)
+        self._coordinates, self._seed = coordinates or fitting, seed
+        self._steps: list[NDArray[np.float32]] = []
+
+    def __call__(self, view: StepView) -> None:
+        """Logs one step."""
+        left = (view.noisy_sum.double() - self._clean(view).double()).cpu()
+        stream = torch.Generator().manual_seed(self._seed)
+        chosen = torch.randperm(left.numel(), generator=stream)[: self._coordinates]
+        self._steps.append((left[chosen] / self._rule.max_grad_norm).float().numpy())
+
+    def _clean(self, view: StepView) -> Tensor:
+        if self._data is not None:
+            return clean_sum(view.model, self._data, self._rule, view.indices, view.windows)
+        assert view.clipped_sum is not None  # training tells every observer
+        return view.clipped_sum()
+
+    def log(self) -> NoiseLog:
+        """Returns what was logged so far."""
+        return NoiseLog.of(np.stack(self._steps))
+
+    def data(self) -> bytes:
+        """Returns the bytes of the ``.npy`` file that `NoiseLog.read` reads."""
+        buffer = io.BytesIO()
+        np.save(buffer, np.stack(self._steps), allow_pickle=False)
+        return buffer.getvalue()
 
 
 @dataclass(frozen=True)
@@ -46,24 +96,6 @@ class PatchPlace:
     record: int
     row: int
     column: int
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One step of one place.
-
-    Attributes:
-        step: From 0.
-        included: Whether the batch held the record.
-        met: Windows that met the patch; 0 or 1, whether any did, where the crops' gradients are
-            averaged.
-        record: Index of the image.
-    """
-
-    step: int
-    included: bool
-    met: int
-    record: int = 0
 
 
 def trials(
@@ -88,94 +120,17 @@ def trials(
 
 
 def inclusion_log(transcript: Transcript, found: Sequence[Trial]) -> InclusionLog:
-    """Returns the counts of some trials of a transcript."""
-    included = sum(trial.included for trial in found)
-    drawn = included * _crops(transcript)
-    windows = Tally(sum(trial.met for trial in found), drawn) if drawn else None
-    return InclusionLog(Tally(included, len(found)), windows)
+    """Returns the log of some trials of a transcript."""
+    return InclusionLog.of(found, _crops(transcript))
 
 
-def noise_log(
-    transcript: Transcript,
-    shapes: Sequence[torch.Size],
-    *,
-    coordinates: int = _COORDINATES,
-    seed: int = 0,
-) -> NoiseLog:
-    """Draws a transcript's noise again, in some coordinates that are chosen at random.
-
-    Args:
-        transcript: Of the run.
-        shapes: Of the trainable parameters, in their order.
-        coordinates: How many, the same in all steps.
-        seed: Of their choice.
-    """
-    chosen = _chosen(sum(shape.numel() for shape in shapes), coordinates, seed)
-    steps = [
-        torch.cat([part.flatten() for part in transcript.noise(step, shapes)]).cpu()[chosen].numpy()
-        for step in range(transcript.steps)
-    ]
-    return NoiseLog.of(np.stack(steps), transcript.facts.max_grad_norm)
-
-
-class ResidualNoise:
-    """Watches a run and logs what its noisy sums hold beside the clipped gradients.
-
-    Pass it as the observer of `train`. It takes every gradient a second time, so that the run takes
-    about twice as long.
-    """
-
-    def __init__(
-        self,
-        data: SegmentationData,
-        spec: DpSgdSpec,
-        *,
-        coordinates: int = _COORDINATES,
-        seed: int = 0,
-    ) -> None:
-        """Prepares to watch.
-
-        Args:
-            data: As trained on.
-            spec: Of the run: its crop, its clip and its crops an image.
-            coordinates: How many are logged, chosen at random, the same in all steps.
-            seed: Of their choice.
-        """
-        self._data, self._rule = data, ClipRule.of(spec)
-        self._coordinates, self._seed = coordinates, seed
-        self._steps: list[NDArray[np.float64]] = []
-
-    def __call__(self, view: StepView) -> None:
-        """Logs one step."""
-        clean = clean_sum(view.model, self._data, self._rule, view.indices, view.windows)
-        left = (view.noisy_sum.double() - clean.double()).cpu()
-        chosen = _chosen(left.numel(), self._coordinates, self._seed)
-        self._steps.append(left[chosen].numpy())
-
-    def log(self) -> NoiseLog:
-        """Returns what was logged so far."""
-        return NoiseLog.of(np.stack(self._steps), self._rule.max_grad_norm)
-
-
-def write_logs(folder: Path, noise: NoiseLog, found: Sequence[Trial]) -> tuple[Path, Path]:
-    """Writes ``noise.npy`` and ``inclusion.csv``, as ``cropaudit certify`` reads them.
-
-    Returns:
-        The two paths. The noise is in units of the clipping norm.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    array, table = io.BytesIO(), io.StringIO()
-    np.save(array, noise.samples, allow_pickle=False)
+def inclusion_bytes(found: Sequence[Trial]) -> bytes:
+    """Returns the CSV file of some trials, which `InclusionLog.read` reads."""
+    table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("step", "record", "included", "met"))
     writer.writerows((x.step, x.record, int(x.included), x.met) for x in found)
-    paths = folder / "noise.npy", folder / "inclusion.csv"
-    write_atomic(paths[0], array.getvalue())
-    write_atomic(paths[1], table.getvalue().encode())
-    return paths
-
-
-_LEGAL = "one, or under Poisson sampling any number in different records"
+    return table.getvalue().encode()
 
 
 def _crops(transcript: Transcript) -> int:
@@ -186,34 +141,27 @@ def _crops(transcript: Transcript) -> int:
 def _of_place(
     transcript: Transcript, place: PatchPlace, sizes: Sequence[Size], patch: Patch
 ) -> list[Trial]:
-    crops, size = transcript.facts.crops_per_image, sizes[place.record]
-    pixels = _pixels(place, size, patch)
+    facts, name = transcript.facts, str(place.record)
+    pixels, crops = _pixels(place, sizes[place.record], patch), transcript.facts.crops_per_image
     found = []
     for step in range(transcript.steps):
-        batch = transcript.batch(step)
-        if place.record not in batch:
-            found.append(Trial(step, False, 0, place.record))
-            continue
-        first = batch.index(place.record) * crops
-        windows = transcript.windows_of(step)[first : first + crops]
-        met = sum(shows(window, transcript.facts.crop, pixels) for window in windows)
-        found.append(Trial(step, True, min(met, _crops(transcript)), place.record))
+        batch, met = transcript.batch(step), 0
+        included = place.record in batch
+        if included:
+            first = batch.index(place.record) * crops
+            windows = transcript.windows_of(step)[first : first + crops]
+            met = sum(shows(window, facts.crop, pixels) for window in windows)
+        # Of crops whose gradients are averaged it counts whether any met the patch.
+        found.append(Trial(step, included, min(met, _crops(transcript)), name))
     return found
 
 
 def _pixels(place: PatchPlace, size: Size, patch: Patch) -> Tensor:
     """Returns which pixels of the image may differ, shape (H, W)."""
-    mask = patch.mask()
+    mask = torch.from_numpy(patch.mask().copy())
     height, width = mask.shape
     fits = 0 <= place.row <= size.height - height and 0 <= place.column <= size.width - width
     require(fits, "patch place", f"within the image {size}", (place.row, place.column))
     pixels = torch.zeros(size.height, size.width, dtype=torch.bool)
-    pixels[place.row : place.row + height, place.column : place.column + width] = torch.from_numpy(
-        mask
-    )
+    pixels[place.row : place.row + height, place.column : place.column + width] = mask
     return pixels
-
-
-def _chosen(count: int, coordinates: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(count, generator=generator)[:coordinates]

@@ -10,11 +10,8 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from cropaudit.audit.config.audit_config import AuditConfig, load_config
-from cropaudit.audit.experiment.declared import check_folder
+from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.runs.train_run import train_run
-from cropaudit.cli.assignments import assignments
-from cropaudit.cli.dry_run_work import run_dry_run
 from cropaudit.errors import require
 from cropaudit.reports.progress import progress_stages
 from cropaudit.reports.render.train_summary import print_training
@@ -33,20 +30,16 @@ __all__ = ["run_train"]
 _CHECKPOINTS = "checkpoints"
 
 
-def run_train(given: dict[str, Any]) -> None:
-    """Trains, or looks at what training would do.
+def run_train(config: AuditConfig, given: Mapping[str, Any]) -> None:
+    """Trains, writes the run folder and prints.
 
     Args:
+        config: The run.
         given: The options, by their names in Python.
 
     Raises:
-        InputError: If an option, the configuration or the data cannot be used.
+        InputError: If an option, the run folder or the data cannot be used.
     """
-    config = load_config(given["config"], _changes(given))
-    if given["dry_run"]:
-        run_dry_run(config, attacks=False, measure=given["measure"], as_json=given["as_json"])
-        return
-    check_folder(config)
     out, every = given["out"] or Path("runs") / f"{config.name}-train", given["checkpoint_every"]
     require(every is None or every >= 1, "checkpoint-every", "at least 1", every)
     checkpoints = None if every is None else Checkpoints(out / _CHECKPOINTS, every)
@@ -94,12 +87,3 @@ def _write(
 
 def _saved(checkpoints: Checkpoints) -> list[str]:
     return [f"{_CHECKPOINTS}/{path.name}" for path in checkpoints.folder.iterdir()]
-
-
-def _changes(given: Mapping[str, Any]) -> dict[str, Any]:
-    settings = assignments(given["changes"] or [])
-    if given["data"] is not None:
-        settings["data.folder"] = str(given["data"])
-    if given["seed"] is not None:
-        settings["seed"] = given["seed"]
-    return settings

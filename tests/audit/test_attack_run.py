@@ -9,7 +9,7 @@ import pytest
 from cropaudit.accounting.mechanisms.registry import parse_mechanism
 from cropaudit.attacks.registry import one_run_named
 from cropaudit.audit.config.audit_config import load_config
-from cropaudit.audit.experiment.declared import declare
+from cropaudit.audit.experiment.planned import plan_experiment
 from cropaudit.audit.experiment.subject import prepare_subject
 from cropaudit.audit.games.reference_models import References
 from cropaudit.audit.runs.attack_run import mechanism_text
@@ -49,7 +49,7 @@ def test_scores_that_tell_every_coin_contradict_a_small_claim() -> None:
 @pytest.mark.parametrize("sampler", ["poisson", "fixed", "shuffle"])
 def test_a_mechanism_is_written_as_it_is_read(sampler: str) -> None:
     config = load_config("quickstart", {**SMALL, "training.sampler": sampler})
-    mechanism = declare(config).mechanism
+    mechanism = plan_experiment(config).mechanism
     read = parse_mechanism(mechanism_text(mechanism))
     assert read.with_noise(2.0).pair() == mechanism.with_noise(2.0).pair()
     assert read.compositions == mechanism.compositions

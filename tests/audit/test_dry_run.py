@@ -7,9 +7,9 @@ import pytest
 
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.audit.config.audit_config import load_config, preset_names
-from cropaudit.audit.experiment.declared import check_folder, declare
+from cropaudit.audit.experiment.planned import plan_experiment
 from cropaudit.audit.experiment.step_cost import measure_step
-from cropaudit.audit.experiment.subject import prepare_subject
+from cropaudit.audit.experiment.subject import check_folder, prepare_subject
 from cropaudit.audit.runs.dry_run import dry_run
 from cropaudit.errors import InputError
 from cropaudit.reports.render.dry_run_summary import dry_run_document
@@ -32,8 +32,8 @@ SMALL: dict[str, Any] = {
 def test_every_preset_dry_runs_without_its_data(name: str) -> None:
     few = {"game.probe_slots": 400, "two_world.models": 100}  # how many trials takes the time
     found = dry_run(load_config(name, few), attacks=True, measure=False)
-    assert 0 < found.declared.claim.epsilon < found.bound.epsilon_without_crop
-    assert {game.attack for game in found.games} == set(found.declared.config.game.attacks)
+    assert 0 < found.planned.claim.epsilon < found.bound.epsilon_without_crop
+    assert {game.attack for game in found.games} == set(found.planned.config.game.attacks)
     assert found.cost.seconds is None
     json.dumps(dry_run_document(found), allow_nan=False)
 
@@ -43,27 +43,27 @@ def test_every_preset_dry_runs_without_its_data(name: str) -> None:
 )
 def test_the_paper_s_noise_is_for_its_epsilon(name: str, epsilon: float) -> None:
     """Rounded up to four digits, so that the claim is at most the target."""
-    declared = declare(load_config(name, {}))
-    assert 0.999 * epsilon < declared.claim.epsilon <= epsilon
-    assert declared.records == {"cityscapes-deeplabv3plus": 2975, "a2d2-pspnet": 18557}[name]
+    planned = plan_experiment(load_config(name, {}))
+    assert 0.999 * epsilon < planned.claim.epsilon <= epsilon
+    assert planned.records == {"cityscapes-deeplabv3plus": 2975, "a2d2-pspnet": 18557}[name]
 
 
 @pytest.mark.parametrize("per_image", [1, 4])
 def test_what_is_declared_of_scenes_is_what_comes(per_image: int) -> None:
     config = load_config("quickstart", {**SMALL, "canary.per_image": per_image})
-    declared, subject = declare(config), prepare_subject(config)
-    assert declared.exact
-    assert declared.bound == subject.bound
-    assert declared.records == subject.records
-    assert declared.classes == len(subject.empty.classes)
-    assert (declared.image,) == subject.empty.sizes()
+    planned, subject = plan_experiment(config), prepare_subject(config)
+    assert planned.exact
+    assert planned.bound == subject.bound
+    assert planned.records == subject.records
+    assert planned.classes == len(subject.empty.classes)
+    assert (planned.image,) == subject.empty.sizes()
 
 
 def test_photographs_are_declared_as_reduced() -> None:
-    declared = declare(load_config("camvid-pspnet", {}))
-    assert declared.image == Size(160, 213)
-    assert not declared.exact
-    assert declared.records == 64  # real objects stand in the photographs themselves
+    planned = plan_experiment(load_config("camvid-pspnet", {}))
+    assert planned.image == Size(160, 213)
+    assert not planned.exact
+    assert planned.records == 64  # real objects stand in the photographs themselves
 
 
 def test_the_work_is_counted() -> None:

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism, PoissonPatch
-from cropaudit.audit.config.attack_names import checked_names
+from cropaudit.attacks.registry import one_run_named
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.subject import Subject, prepare_subject
 from cropaudit.audit.games.game_entry import Words
@@ -88,7 +88,7 @@ def test_one_run_with_a_mechanism(tmp_path: Path, noise: float) -> None:
     mechanism = audited.mechanism
     table = drawn(mechanism.with_noise(noise), 96, 3)
     played = canary_game(audited, "white-box", WORDS, table.values, table.member, 0.0)
-    judged = judge(audited, checked_names(["white-box"]), [table], seed=SEED)
+    judged = judge(audited, one_run_named(["white-box"]), [table], seed=SEED)
     text = mechanism_text(mechanism)
     command = from_command(saved(table, tmp_path), "--one-run", "--mechanism", text)
     asked = Hypothesis(mechanism=mechanism, trials="one-run", seed=SEED)
@@ -125,7 +125,7 @@ def test_one_run_shares_the_level_alike() -> None:
     shown = [item for game in games for item in game.shown]
     own = headline_of(shown, hypothesis_of(audited, "one-run"))
     assert [item.share for item in shown] == pytest.approx([1 / 3] * 2), "a third is the probe's"
-    judged = judge(audited, checked_names(["white-box", "loss"]), tables)
+    judged = judge(audited, one_run_named(["white-box", "loss"]), tables)
     asked = Hypothesis(mechanism=audited.mechanism, trials="one-run")
     assert judged.found.headline == estimate(tables, asked).headline
     python = estimate(tables, replace(asked, share=2 / 3))

@@ -134,7 +134,7 @@ def test_epsilon_grows_along_every_axis(kind: type[PoissonPatch | FixedSizePatch
 
 
 @pytest.mark.parametrize(
-    ("claim", "games"), [(CLAIM, 300), (FixedSizePatch(2.0, 0.1, 0.2, 50), 100)]
+    ("claim", "games"), [(CLAIM, 120), (FixedSizePatch(2.0, 0.1, 0.2, 50), 60)]
 )
 def test_null_a_correct_mechanism_stays_within_its_certificate(
     claim: PatchMechanism, games: int
@@ -154,12 +154,12 @@ def test_null_a_correct_mechanism_stays_within_its_certificate(
 
 
 def test_power_too_little_noise_is_found() -> None:
-    """0.8 of the claimed noise, 2,000 samples: found and named in all of 50 games.
+    """0.8 of the claimed noise, 2,000 samples: found and named in all of 15 games.
 
     Misses fewer than one game in 1e12: the upper limit is 2.2 / sqrt(4000) above the estimate, and
     the claim 25%, fourteen deviations. So the false-failure rate is nil.
     """
-    for seed in range(50):
+    for seed in range(15):
         found = certified(noise=noise(0.8, 2000, seed))
         assert found.causes == ("noise multiplier",)
         assert found.exceeded
@@ -186,38 +186,6 @@ def test_power_too_high_a_sampling_rate_is_found_and_epsilon_with_it() -> None:
     assert "sampling rate 0.142 to 0.1582 (OUTSIDE, claimed 0.1)" in found.words
 
 
-def test_joint_events_move_the_inclusion_probability_at_the_claimed_sampling_rate() -> None:
-    joint = Tally(35, 1000)
-    found = certified(inclusion=InclusionLog(joint=joint))
-    low, _, high = joint.limits(LEVEL / 2)
-    expected = [bracket(PoissonPatch(1.0, 0.1, r / 0.1, 100), DELTA) for r in (low, high)]
-    assert found.epsilon_low == pytest.approx(expected[0].lower, rel=1e-5)
-    assert found.epsilon_high == pytest.approx(expected[1].upper, rel=1e-5)
-    assert found.assumed == ("noise multiplier", "sampling rate")
-    assert found.limits[0].name == "record rate"
-    assert found.limits[0].claimed == pytest.approx(0.03)
-
-
-def test_joint_events_of_several_crops() -> None:
-    claim = PoissonPatch(1.0, 0.1, 0.3, 20, crops=2)
-    found = certified(claim, inclusion=InclusionLog(joint=Tally(51, 1000)))
-    assert found.limits[0].claimed == pytest.approx(0.1 * (1 - 0.7**2))
-    assert found.epsilon_low < found.claimed_epsilon < found.epsilon_high
-    assert found.causes == ()
-
-
-def test_joint_events_that_refute_the_sampling_rate_leave_no_upper_end() -> None:
-    found = certified(inclusion=InclusionLog(joint=Tally(400, 1000)))
-    low = Tally(400, 1000).limits(LEVEL / 2)[0]
-    at_least = bracket(PoissonPatch(1.0, low, 1.0, 100), DELTA).lower
-    assert found.epsilon_low == pytest.approx(at_least, rel=1e-5)
-    assert found.epsilon_high == math.inf
-    assert found.causes == ("record rate",)
-    # Within the claimed rate's reach, the inclusion probability ends at 1.
-    near = certified(inclusion=InclusionLog(joint=Tally(100, 1000)))
-    assert near.epsilon_high == pytest.approx(bracket(CLAIM.without_crop(), DELTA).upper, rel=1e-5)
-
-
 @pytest.mark.parametrize("kind", [ShufflePatch, CyclicPatch])
 def test_batches_of_a_fixed_order_have_participations(
     kind: type[ShufflePatch | CyclicPatch],
@@ -235,8 +203,6 @@ def test_batches_of_a_fixed_order_have_participations(
     assert often.causes == ("participations",)
     assert often.limits[-1].estimate == 21
     assert often.exceeded
-    with pytest.raises(InputError, match=r"inclusion log must be of windows for .* depend on one"):
-        certified(claim, inclusion=InclusionLog(joint=Tally(3, 100)))
     with pytest.raises(InputError, match="logs must be of noise or windows"):
         certified(claim, inclusion=InclusionLog(Tally(10, 100)))
 
@@ -325,9 +291,9 @@ def test_logs_of_more_steps_than_claimed_are_refused(rows: int, tmp_path: Path) 
     np.save(tmp_path / "noise.npy", np.random.default_rng(5).normal(size=(rows, 30)))
     lines = [f"{step},{record},0,0" for record in "ab" for step in range(rows)]
     log.write_text("\n".join(["step,record,included,met", *lines]), encoding="utf-8")
-    with pytest.raises(InputError, match=f"of at most the 10 claimed steps .*got {rows} rows"):
+    with pytest.raises(InputError, match=f"of at most the 10 claimed steps, got {rows} rows"):
         certify(text, delta=DELTA, noise=tmp_path / "noise.npy")
-    with pytest.raises(InputError, match=f"of at most the 10 claimed steps .*got {rows} of a rec"):
+    with pytest.raises(InputError, match=f"of at most the 10 claimed steps, got {rows} of a rec"):
         certify(text, delta=DELTA, inclusion=log)
 
 
@@ -519,10 +485,8 @@ def test_illegal_values_are_refused() -> None:
         Tally(0, 0)
     with pytest.raises(InputError, match="count must be 0 to 5, got 6"):
         Tally(6, 5)
-    with pytest.raises(InputError, match="records and windows, or joint events alone"):
+    with pytest.raises(InputError, match="of records, windows or both, got neither"):
         InclusionLog()
-    with pytest.raises(InputError, match="records and windows, or joint events alone"):
-        InclusionLog(Tally(1, 2), joint=Tally(1, 2))
     with pytest.raises(InputError, match="logs must be of noise or windows"):
         certificate(CLAIM, DELTA, LEVEL)
     with pytest.raises(InputError, match=r"level must be in \(0, 1\), got 1.0"):

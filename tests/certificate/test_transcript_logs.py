@@ -8,20 +8,18 @@ from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Crop, PixelMask, Rectangle, Size
 from cropaudit.accounting.mechanisms.pipelines import Pipeline
 from cropaudit.certificate.certificate import certificate, certify
-from cropaudit.certificate.run_logs import InclusionLog
+from cropaudit.certificate.run_logs import InclusionLog, NoiseLog
 from cropaudit.certificate.transcript_logs import (
     PatchPlace,
     ResidualNoise,
+    inclusion_bytes,
     inclusion_log,
-    noise_log,
     trials,
-    write_logs,
 )
 from cropaudit.errors import InputError
 from cropaudit.training.data.images import SegmentationData
-from cropaudit.training.dpsgd.loop import DpSgdSpec, Trained, train
+from cropaudit.training.dpsgd.loop import DpSgdSpec, StepView, Trained, train
 from cropaudit.training.sampling.samplers import FixedSize, Poisson
-from cropaudit.training.transcript.transcript import Transcript
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -45,66 +43,81 @@ def data() -> SegmentationData:
 
 
 @pytest.fixture(scope="module")
-def watched(data: SegmentationData) -> tuple[Trained, ResidualNoise]:
-    noise = ResidualNoise(data, SPEC)
-    return train(data, SPEC, device=CPU, observe=noise), noise
+def watched(data: SegmentationData) -> tuple[Trained, ResidualNoise, ResidualNoise]:
+    own, again = ResidualNoise(SPEC), ResidualNoise(SPEC, data)
+
+    def observe(view: StepView) -> None:
+        own(view)
+        again(view)
+
+    return train(data, SPEC, device=CPU, observe=observe), own, again
 
 
 def claimed(spec: DpSgdSpec = SPEC, **changes):
-    pipeline = Pipeline((IMAGE,), spec.crop, PATCH, "poisson", 3, RECORDS, steps=60, **changes)
+    given = {"steps": 60, **changes}
+    pipeline = Pipeline((IMAGE,), spec.crop, PATCH, "poisson", 3, RECORDS, **given)
     return pipeline.mechanism(1.0)
 
 
-def shapes(trained: Trained) -> list[torch.Size]:
-    return [p.shape for p in trained.model.parameters() if p.requires_grad]
-
-
-def halved(transcript: Transcript) -> Transcript:
-    return dataclasses.replace(
-        transcript, facts=dataclasses.replace(transcript.facts, noise_multiplier=0.5)
-    )
-
-
-def test_an_honest_run_is_certified_from_its_tape(watched):
-    trained, _ = watched
+def test_an_honest_run_is_certified_by_the_optimisers_sums_and_by_its_gradients(watched):
+    """What other code finds beside the gradients is what was added to the optimiser's sum."""
+    trained, own, again = watched
     found = inclusion_log(trained.transcript, trials(trained.transcript, PLACES, SIZES, PATCH))
-    noise = noise_log(trained.transcript, shapes(trained))
-    proof = certificate(claimed(), 1e-5, LEVEL, noise=noise, inclusion=found)
-    assert proof.causes == ()
-    assert not proof.exceeded
-    assert proof.assumed == ()
-    assert proof.epsilon_low < proof.claimed_epsilon < proof.epsilon_high
+    assert own.log().samples.shape == (60, 64)
+    np.testing.assert_allclose(own.log().samples, again.log().samples, atol=1e-4)
+    for noise in (own.log(), again.log()):
+        proof = certificate(claimed(), 1e-5, LEVEL, noise=noise, inclusion=found)
+        assert proof.causes == ()
+        assert not proof.exceeded
+        assert proof.assumed == ()
+        assert proof.epsilon_low < proof.claimed_epsilon < proof.epsilon_high
 
 
-def test_a_tape_with_half_the_noise_is_not(watched):
-    trained, _ = watched
-    noise = noise_log(halved(trained.transcript), shapes(trained))
-    assert certificate(claimed(), 1e-5, LEVEL, noise=noise).causes == ("noise multiplier",)
+def test_noise_is_what_the_transcript_draws_again(watched):
+    trained, own, _ = watched
+    shapes = [p.shape for p in trained.model.parameters() if p.requires_grad]
+    drawn = torch.cat([part.flatten() for part in trained.transcript.noise(7, shapes)])
+    chosen = torch.randperm(len(drawn), generator=torch.Generator().manual_seed(0))[:64]
+    np.testing.assert_allclose(own.log().samples[7], drawn[chosen] / 0.5, atol=1e-4)
 
 
-def test_what_was_really_added_is_certified_and_is_what_the_tape_says(watched):
-    trained, residual = watched
-    noise, recorded = residual.log(), noise_log(trained.transcript, shapes(trained))
-    assert noise.samples.shape == (60, 64)
-    np.testing.assert_allclose(noise.samples, recorded.samples, atol=1e-4)
-    assert certificate(claimed(), 1e-5, LEVEL, noise=noise).causes == ()
+def test_null_runs_of_any_seed_keep_the_level(data):
+    """Level 0.3, 20 sound runs; false-failure rate 1e-4 (Binomial(20, .3) above 13)."""
+    refuted = 0
+    for seed in range(20):
+        spec = dataclasses.replace(SPEC, model="tiny-net", steps=20, seed=seed)
+        noise = ResidualNoise(spec)
+        transcript = train(data, spec, device=CPU, observe=noise).transcript
+        log = inclusion_log(transcript, trials(transcript, PLACES, SIZES, PATCH))
+        found = certificate(claimed(steps=20), 1e-5, 0.3, noise=noise.log(), inclusion=log)
+        refuted += bool(found.causes)
+    assert refuted <= 13
 
 
-def test_half_the_noise_is_found_whatever_the_tape_says(data):
+@pytest.mark.parametrize("again", [False, True])
+def test_half_the_noise_is_found_whatever_the_transcript_says(data, again):
     spec = dataclasses.replace(SPEC, noise_multiplier=0.5, steps=5)
-    residual = ResidualNoise(data, spec)
+    residual = ResidualNoise(spec, data if again else None)
     train(data, spec, device=CPU, observe=residual)
     found = certificate(claimed(), 1e-5, LEVEL, noise=residual.log())
     assert found.causes == ("noise multiplier",)
 
 
 def test_noise_that_repeats_is_found(watched):
-    trained, _ = watched
-    facts = dataclasses.replace(trained.transcript.facts)
-    log = noise_log(dataclasses.replace(trained.transcript, facts=facts), shapes(trained))
+    log = watched[1].log()
     again = dataclasses.replace(log, samples=np.concatenate([log.samples, log.samples]))
-    assert certificate(claimed(), 1e-5, LEVEL, noise=log).causes == ()
     assert certificate(claimed(), 1e-5, LEVEL, noise=again).causes == ("noise is not fresh",)
+
+
+def test_logs_of_long_runs_stay_small():
+    for steps, coordinates in ((60, 64), (10_000, 26), (10**6, 4)):
+        spec = dataclasses.replace(SPEC, steps=steps)
+        noise = ResidualNoise(spec)
+        view = StepView(
+            0, (), (), torch.ones(500), torch.nn.Identity(), 0, 0.0, lambda: torch.zeros(500)
+        )
+        noise(view)
+        assert NoiseLog.of(np.vstack([noise.log().samples] * 3)).samples.shape == (3, coordinates)
 
 
 def test_a_larger_batch_or_window_than_claimed_is_found(data):
@@ -116,16 +129,13 @@ def test_a_larger_batch_or_window_than_claimed_is_found(data):
 
 
 def test_the_command_reads_what_is_written(watched, tmp_path):
-    trained, residual = watched
+    trained, own, _ = watched
     found = trials(trained.transcript, PLACES, SIZES, PATCH)
-    noise, inclusion = write_logs(tmp_path / "logs", residual.log(), found)
-    direct = certificate(
-        claimed(),
-        1e-5,
-        0.05,
-        noise=residual.log(),
-        inclusion=inclusion_log(trained.transcript, found),
-    )
+    log = inclusion_log(trained.transcript, found)
+    noise, inclusion = tmp_path / "noise.npy", tmp_path / "inclusion.csv"
+    noise.write_bytes(own.data())
+    inclusion.write_bytes(inclusion_bytes(found))
+    direct = certificate(claimed(), 1e-5, 0.05, noise=own.log(), inclusion=log)
     read = certify(claimed(), delta=1e-5, confidence=0.95, noise=noise, inclusion=inclusion)
     assert read.limits == pytest.approx(direct.limits)
     assert read.words == direct.words
@@ -141,11 +151,8 @@ def test_several_crops_are_counted_as_the_accountant_counts_them(data, tmp_path,
     log = inclusion_log(transcript, found)
     claim = claimed(spec, crops_per_image=3, clipped=clipped)
     assert certificate(claim, 1e-5, LEVEL, inclusion=log).causes == ()
-    noise = noise_log(
-        train(data, dataclasses.replace(spec, noise_multiplier=1.0, steps=1)).transcript,
-        [torch.Size((50,))],
-    )
-    _, path = write_logs(tmp_path, noise, found)
+    path = tmp_path / "inclusion.csv"
+    path.write_bytes(inclusion_bytes(found))
     assert InclusionLog.read(path, claim.crops) == log
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from cropaudit.audit.experiment import own_pipeline
 from cropaudit.audit.runs import run
 from cropaudit.cli import app as cli
 from cropaudit.reports.render import html
@@ -21,10 +20,7 @@ TINY = (
 
 
 @pytest.fixture
-def audit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
-    for constant, few in (("_WINDOWS", 300), ("_NEAR", 60), ("_REPLAYS", 10), ("_STEPS", 60)):
-        monkeypatch.setattr(own_pipeline, constant, few)
-
+def audit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, few_windows: None) -> Callable[..., int]:
     def call(*options: str) -> int:
         sets = [part for text in TINY for part in ("--set", text)]
         command = ["cropaudit", "audit", "quickstart", "--out", str(tmp_path / "run")]

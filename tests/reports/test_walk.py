@@ -4,20 +4,19 @@ Values are grouped into few audits; the last test says which values no audit too
 a value that is new must be added here.
 """
 
-from collections.abc import Iterator, Mapping
-from functools import reduce
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import pytest
 import torch
 import yaml
-from pydantic import BaseModel
 from safetensors.torch import save_file
 from torchvision.models import mobilenet_v2
 
-from cropaudit.attacks.registry import ATTACKS, querying
+from cropaudit.attacks.registry import ATTACKS
 from cropaudit.audit.config.audit_config import AuditConfig, load_config
+from cropaudit.audit.config.choices import chosen_values, enumerated_keys
 from cropaudit.audit.experiment import own_pipeline
 from cropaudit.audit.runs import run
 from cropaudit.audit.runs.run import run_audit
@@ -25,7 +24,6 @@ from cropaudit.reports.render.html import render_html
 from cropaudit.reports.render.summary import summary_lines
 from cropaudit.reports.store import canonical_json
 from cropaudit.stages import silent
-from cropaudit.training.canaries.registry import DESIGNS
 
 ALL = list(ATTACKS)
 ONE_RUN = ["probe", "white-box", "black-box"]
@@ -164,34 +162,6 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
-def values_of(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, object]]:
-    """Yields every enumerated key with each of its values."""
-    if model is AuditConfig:
-        yield from (("game.attacks", name) for name in ATTACKS)
-        yield from (("references.attack", name) for name in querying())
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from values_of(kind, f"{path}{name}.")
-        yield from ((path + name, value) for value in literals(kind))
-    if not path:  # keys whose values are a registry's
-        yield from (("canary.design", name) for name in DESIGNS)
-
-
-def literals(kind: object) -> Iterator[object]:
-    if get_origin(kind) is Literal:
-        yield from get_args(kind)
-    else:
-        for part in get_args(kind):
-            yield from literals(part)
-
-
-def taken(config: AuditConfig) -> Iterator[tuple[str, object]]:
-    for key, _ in values_of(AuditConfig):
-        value = reduce(getattr, key.split("."), config)
-        yield from ((key, item) for item in (value if isinstance(value, tuple) else (value,)))
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "encoder.safetensors"
@@ -236,6 +206,6 @@ def test_no_value_is_left_out(tmp_path: Path) -> None:
     walked = {
         pair
         for name in RUNS
-        for pair in taken(config_of(name, tmp_path, tmp_path if name == "frozen" else None))
+        for pair in chosen_values(config_of(name, tmp_path, tmp_path if name == "frozen" else None))
     }
-    assert set(values_of(AuditConfig)) - walked == set()
+    assert set(enumerated_keys(AuditConfig)) - walked == set()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.audit.config.audit_config import load_config
-from cropaudit.audit.experiment.declared import check_folder
+from cropaudit.audit.experiment.subject import check_folder
 from cropaudit.errors import InputError
 from cropaudit.training.data.images import IGNORE, Origin, SegmentationData
 from cropaudit.training.datasets.a2d2 import _split

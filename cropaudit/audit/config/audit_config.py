@@ -12,15 +12,13 @@ from pydantic import Field, ValidationError, model_validator
 
 from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
+from cropaudit.audit.config.choices import Section, SizeText, refuse_switches
+from cropaudit.audit.config.kinds import CanaryConfig, CropConfig, PlantedCanary, UniformConfig
 from cropaudit.audit.config.sections import (
-    CanaryConfig,
     ClaimConfig,
-    CropConfig,
     DataConfig,
     GameConfig,
     ReferencesConfig,
-    Section,
-    SizeText,
     TrainingConfig,
     TwoWorldConfig,
 )
@@ -40,9 +38,9 @@ class AuditConfig(Section):
     seed: int = Field(default=0, ge=0)
     patch: SizeText = "16x16"
     data: DataConfig = DataConfig()
-    crop: CropConfig = CropConfig()
+    crop: CropConfig = UniformConfig()
     training: TrainingConfig
-    canary: CanaryConfig = CanaryConfig()
+    canary: CanaryConfig = PlantedCanary()
     claim: ClaimConfig = ClaimConfig()
     game: GameConfig = GameConfig()
     two_world: TwoWorldConfig = TwoWorldConfig()
@@ -62,7 +60,8 @@ class AuditConfig(Section):
             if own.targets < _RUNS:
                 words = f"references.targets must be at least {_RUNS} for one canary a run"
                 raise ValueError(f"{words}, got {own.targets}")
-        if self.crop.law == "resized" and self.canary.background == "sparse":
+        sparse = isinstance(self.canary, PlantedCanary) and self.canary.background == "sparse"
+        if self.crop.law == "resized" and sparse:
             raise ValueError("canary.background must be ignore or natural for law resized")
         several, training = self.crop.per_image, self.training
         if several > 1 and self.crop.clipped == "together":
@@ -85,7 +84,7 @@ class AuditConfig(Section):
 
     def shown_size(self) -> Size:
         """Returns the size of what the model is shown."""
-        return Size.parse(self.crop.size, "crop.size")
+        return self.crop.shown
 
     def patch_shape(self) -> Rectangle:
         """Returns the patch that is configured."""
@@ -114,6 +113,7 @@ def load_config(name: str, changes: dict[str, Any]) -> AuditConfig:
     values = _read(name)
     for key, value in changes.items():
         _set(values, key, value)
+    refuse_switches(values, AuditConfig)
     try:
         return AuditConfig.model_validate(values)
     except ValidationError as error:

@@ -3,78 +3,38 @@
 Each section is frozen and closed to unknown keys. What a key means in full is said where it acts.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
-from cropaudit.accounting.geometry.crop_laws import ResizedCrop
-from cropaudit.accounting.geometry.shapes import Crop, Size
-from cropaudit.accounting.names import Clipped, Interpolation, PadMode, SamplerName
-from cropaudit.training.canaries.registry import DESIGNS
+from cropaudit.accounting.names import SAMPLERS, SamplerName
+from cropaudit.audit.config.choices import Named, Section, SizeText
 
 __all__ = [
     "AttackName",
-    "CanaryConfig",
     "ClaimConfig",
-    "CropConfig",
     "DataConfig",
     "GameConfig",
     "ReferencesConfig",
-    "Section",
-    "SizeText",
     "TrainingConfig",
     "TwoWorldConfig",
 ]
 
 
-def _known_attack(name: str) -> str:
-    """Checks a name against the registry, which is loaded only when a name is given."""
+def _attacks() -> tuple[str, ...]:
     from cropaudit.attacks.registry import ATTACKS
 
-    if name not in ATTACKS:
-        raise ValueError(f"must be one of {', '.join(ATTACKS)}, got {name}")
-    return name
+    return tuple(ATTACKS)
 
 
-def _known_query(name: str) -> str:
+def _queries() -> tuple[str, ...]:
     from cropaudit.attacks.registry import querying
 
-    if name not in querying():
-        raise ValueError(f"must be one of {', '.join(querying())}, got {name}")
-    return name
+    return tuple(querying())
 
 
-AttackName = Annotated[str, AfterValidator(_known_attack)]
-QueryName = Annotated[str, AfterValidator(_known_query)]
-CropLawName = Literal["uniform", "resized"]
-_OF_UNIFORM = ("padding", "mode", "pad_if_needed", "horizontal_flip", "vertical_flip")
-_OF_RESIZED = ("scale", "ratio", "interpolation")
+AttackName = Annotated[str, Named(_attacks)]
 _SLOTS = 10  # canaries of one run, at least, for attacks that guess their coins
-
-SizeText = Annotated[str, BeforeValidator(lambda value: str(Size.parse(value)))]
-
-
-class Section(BaseModel):
-    """One section."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_switch(cls, value: Any) -> Any:
-        """No key is a switch, yet pydantic would read YAML's ``yes`` as the number 1."""
-        if isinstance(value, bool):
-            raise ValueError(f"must be a number or text, got {value}")
-        return value
 
 
 class DataConfig(Section):
@@ -93,78 +53,6 @@ class DataConfig(Section):
     )
 
 
-class CropConfig(Section):
-    """The random crops of an image; see `Crop` and `ResizedCrop` for what the keys mean."""
-
-    law: CropLawName = Field(default="uniform", description="resized is RandomResizedCrop")
-    size: SizeText = Field(default="64x64", description="What the model is shown")
-    padding: int = Field(default=0, ge=0)
-    mode: PadMode = Field(default="constant", description="What padding shows")
-    pad_if_needed: StrictBool = False
-    horizontal_flip: float = Field(default=0.0, ge=0, le=1, description="Before the crop")
-    vertical_flip: float = Field(default=0.0, ge=0, le=1, description="Before the crop")
-    scale: tuple[float, float] = Field(default=(0.08, 1.0), description="Of resized: area")
-    ratio: tuple[float, float] = Field(default=(0.75, 4 / 3), description="Of resized: shape")
-    interpolation: Interpolation = Field(default="bilinear", description="Of resized")
-    per_image: int = Field(default=1, ge=1, le=64, description="Crops of an image in a step")
-    clipped: Clipped = Field(
-        default="together",
-        description="Of several crops of an image: averaged and then clipped, or clipped apart "
-        "and summed",
-    )
-
-    # Overrides the section's own check, which is of all keys: pad_if_needed is a switch.
-    @field_validator(
-        "size", "padding", "mode", "horizontal_flip", "vertical_flip", "per_image", mode="before"
-    )
-    @classmethod
-    def _no_switch(cls, value: Any) -> Any:
-        return super()._no_switch(value)
-
-    @model_validator(mode="after")
-    def _of_one_law(self) -> Self:
-        """Refuses keys of the other law, which would be passed over in silence."""
-        other = _OF_UNIFORM if self.law == "resized" else _OF_RESIZED
-        for name in other:
-            value = getattr(self, name)
-            if value != type(self).model_fields[name].default:
-                raise ValueError(f"crop.{name} must be left out for law {self.law}, got {value}")
-        self.crop_law()
-        return self
-
-    def crop_law(self) -> Crop | ResizedCrop:
-        """Returns the law of one window."""
-        size = Size.parse(self.size, "crop.size")
-        if self.law == "resized":
-            return ResizedCrop(size, self.scale, self.ratio, self.interpolation)
-        return Crop(
-            size,
-            self.padding,
-            mode=self.mode,
-            pad_if_needed=self.pad_if_needed,
-            horizontal_flip=self.horizontal_flip,
-            vertical_flip=self.vertical_flip,
-        )
-
-    @property
-    def words(self) -> str:
-        """The crop in words, for reports."""
-        words = [self.size]
-        if self.law == "resized":
-            ends = [f"{low:.3g} to {high:.3g}" for low, high in (self.scale, self.ratio)]
-            words = [f"resized to {self.size}, scale {ends[0]}, ratio {ends[1]}"]
-            words.append(self.interpolation)
-        if self.mode != "constant":
-            words.append(f"{self.mode} padding")
-        if self.pad_if_needed:
-            words.append("padded if needed")
-        flips = (("horizontal", self.horizontal_flip), ("vertical", self.vertical_flip))
-        words += [f"{name} flip {share:g}" for name, share in flips if share > 0]
-        if self.per_image > 1:
-            words.append(f"{self.per_image} an image, clipped {self.clipped}")
-        return ", ".join(words)
-
-
 class TrainingConfig(Section):
     """DP-SGD; see `DpSgdSpec` for what the keys mean."""
 
@@ -175,7 +63,7 @@ class TrainingConfig(Section):
     norm: Literal["group", "frozen-batch"] = "group"
     weights: str | None = Field(default=None, description="File of initial weights")
     weights_sha256: str | None = None
-    sampler: SamplerName = "poisson"
+    sampler: Annotated[SamplerName, Named(lambda: SAMPLERS)] = "poisson"
     batch: int = Field(default=32, ge=1)
     steps: int | None = Field(default=None, ge=1)
     epochs: int | None = Field(default=None, ge=1)
@@ -207,48 +95,6 @@ class TrainingConfig(Section):
         if (self.schedule == "steps") != (self.schedule_every is not None):
             raise ValueError("schedule_every must be given for schedule steps, and for no other")
         return self
-
-
-class CanaryConfig(Section):
-    """What stands in the slots; see `cropaudit.training.canaries.designs`."""
-
-    design: str = "opposed"
-    background: Literal["ignore", "sparse", "natural"] | None = None
-    texture: Literal["blocks", "flat", "natural", "periodic"] | None = None
-    positions: Literal["worst", "random", "stratified"] = "worst"
-    per_image: int = Field(default=1, ge=1)
-    records: Literal["added", "replaced"] | None = Field(
-        default=None,
-        description="Whether canaries stand in copies of images, which are further records, or "
-        "replace a patch of the images themselves; added unless given, replaced for real-object",
-    )
-    craft_steps: int = Field(default=0, ge=0, description="Steps of fitting slots to the model")
-    objects: tuple[str, ...] = Field(default=(), description="Of real-object: names or classes")
-    objects_file: str | None = Field(default=None, description="Of real-object: boxes")
-
-    @model_validator(mode="after")
-    def _fitting(self) -> Self:
-        if self.design not in DESIGNS:
-            raise ValueError(f"design must be one of {', '.join(DESIGNS)}, got {self.design}")
-        known = DESIGNS[self.design]
-        for name in ("background", "texture"):
-            if getattr(self, name) is not None and name not in known.takes:
-                raise ValueError(f"{name} must be left out for {self.design}")
-        real = known.make is None
-        if real and not self.objects:
-            raise ValueError("objects must name at least one kind for real-object")
-        if not real and (self.objects or self.objects_file is not None):
-            raise ValueError("objects belong to design real-object")
-        if real and self.craft_steps:
-            raise ValueError("craft_steps must be 0 for real-object")
-        if real and self.records == "added":
-            raise ValueError("records must be replaced for real-object, got added")
-        return self
-
-    @property
-    def added(self) -> bool:
-        """Whether canaries stand in records of their own."""
-        return self.design != "real-object" and self.records != "replaced"
 
 
 class ClaimConfig(Section):
@@ -320,7 +166,7 @@ class TwoWorldConfig(Section):
 class ReferencesConfig(Section):
     """The black-box game with reference models trained through the same pipeline."""
 
-    attack: QueryName = "lira-online"
+    attack: Annotated[str, Named(_queries)] = "lira-online"
     targets: int = Field(default=20, ge=1, description="Runs that are attacked")
     models: int = Field(default=64, ge=0, description="Reference runs")
     windows: int = Field(default=16, ge=1, description="Crops shown of each slot")

@@ -1,11 +1,8 @@
 """From the configuration of canaries to what is planted."""
 
-from pathlib import Path
-
-from cropaudit.accounting.geometry.crop_laws import CropLaw
 from cropaudit.accounting.geometry.shapes import Rectangle
 from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.config.sections import CanaryConfig
+from cropaudit.audit.config.kinds import ObjectCanary, PlantedCanary
 from cropaudit.audit.experiment.initial_model import initial_model
 from cropaudit.training.canaries import CanarySlot, plant
 from cropaudit.training.canaries.backgrounds import BACKGROUNDS
@@ -16,7 +13,6 @@ from cropaudit.training.canaries.registry import DESIGNS
 from cropaudit.training.canaries.textures import TEXTURES
 from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.objects.finding import find_objects
-from cropaudit.training.objects.patches import ObjectPatch
 from cropaudit.training.objects.removal import without
 
 __all__ = ["plant_canaries"]
@@ -26,20 +22,13 @@ _LEAST_OBJECT = 16  # pixels; fewer are specks of annotation
 
 
 def plant_canaries(
-    data: SegmentationData,
-    config: AuditConfig,
-    crop: CropLaw,
-    patch: Rectangle,
-    seed: int,
-    weights: int,
+    data: SegmentationData, config: AuditConfig, seed: int, weights: int
 ) -> tuple[SegmentationData, tuple[CanarySlot, ...]]:
     """Plants what a configuration asks for.
 
     Args:
         data: The photographs.
         config: The audit.
-        crop: Its crop.
-        patch: Its patch.
         seed: Of places, textures and labels.
         weights: Seed of the initial weights, to which crafted canaries are fitted.
 
@@ -50,6 +39,7 @@ def plant_canaries(
         InputError: If the configuration does not fit the data.
     """
     chosen, training = config.canary, config.training
+    crop, patch = config.crop_law(), config.patch_shape()
     empty, slots = plant(
         data,
         _design(chosen, data, patch),
@@ -76,19 +66,20 @@ def plant_canaries(
     return empty, crafted
 
 
-def _design(chosen: CanaryConfig, data: SegmentationData, patch: Rectangle) -> Design | RealObject:
-    make = DESIGNS[chosen.design].make
-    if make is None:
-        return RealObject(_objects(chosen, data, patch), without)
+def _design(
+    chosen: PlantedCanary | ObjectCanary, data: SegmentationData, patch: Rectangle
+) -> Design | RealObject:
+    if isinstance(chosen, ObjectCanary):
+        found = find_objects(
+            data,
+            classes=chosen.objects,
+            least=_LEAST_OBJECT,
+            most=patch.size,
+            objects_file=chosen.objects_file,
+        )
+        return RealObject(found, without)
     # In the user's own images the labels around the patch stay unless they are told to go.
     usual = "ignore" if chosen.added else "natural"
+    make = DESIGNS[chosen.design].make
+    assert make is not None  # as the configuration has made sure
     return make(BACKGROUNDS[chosen.background or usual], TEXTURES[chosen.texture or "blocks"])
-
-
-def _objects(
-    chosen: CanaryConfig, data: SegmentationData, patch: Rectangle
-) -> tuple[ObjectPatch, ...]:
-    file = None if chosen.objects_file is None else Path(chosen.objects_file)
-    return find_objects(
-        data, classes=chosen.objects, least=_LEAST_OBJECT, most=patch.size, objects_file=file
-    )

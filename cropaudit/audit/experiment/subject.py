@@ -1,4 +1,4 @@
-"""What is audited: the data with its slots, the mechanism, the bound, the seeds of each part."""
+"""What is audited: data with its slots, accounted for, and the seeds of each part."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,25 +6,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cropaudit.accounting.bounds.bound import PatchBound, Pipeline
-from cropaudit.accounting.geometry.crop_laws import CropLaw
-from cropaudit.accounting.geometry.shapes import Rectangle, Size
-from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
+from cropaudit.accounting.geometry.shapes import Size
 from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.experiment.accounted import account
+from cropaudit.audit.experiment.accounted import Accounted, account, check_sizes
 from cropaudit.audit.experiment.canary_plan import plant_canaries
 from cropaudit.audit.experiment.initial_model import pinned
-from cropaudit.errors import require
+from cropaudit.errors import InputError, require
+from cropaudit.stages import Stage, silent
 from cropaudit.training.canaries import CanarySlot, fill_slots
-from cropaudit.training.crops.cutting import output_size
 from cropaudit.training.data.foreground import as_foreground
 from cropaudit.training.data.images import SegmentationData
-from cropaudit.training.datasets.registry import load_dataset
-from cropaudit.training.sampling.samplers import Sampling, sampling_of
+from cropaudit.training.datasets.registry import LAYOUTS, kinds, load_dataset
 from cropaudit.training.scenes.streets import street_scenes
 from cropaudit.training.streams import spawn_seeds
 
-__all__ = ["Seeds", "Subject", "decoys_of", "prepare_subject"]
+__all__ = ["Seeds", "Subject", "check_folder", "decoys_of", "prepare_subject"]
 
 
 @dataclass(frozen=True)
@@ -59,11 +55,10 @@ class Seeds:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class Subject(Accounted):
     """Everything that the attacks and the accountant must agree on.
 
     Attributes:
-        config: The configuration.
         seeds: Seeds of the parts.
         photographs: The user's images as they are, without canaries.
         empty: Records with slots still empty.
@@ -71,16 +66,8 @@ class Subject:
         slots: The canaries.
         member: Their coins: true for world A.
         validation: Held-out photographs.
-        crop: The law of the windows.
-        patch: The patch.
-        pipeline: The pipeline as far as privacy goes.
-        bound: Its bound.
-        mechanism: What games are planned and scored by; see `Accounted`.
-        epsilon_without_canaries: Bound of the same run over the images alone, if there is one.
-        sampling: Its sampler, as training takes it.
     """
 
-    config: AuditConfig
     seeds: Seeds
     photographs: SegmentationData
     empty: SegmentationData
@@ -88,50 +75,32 @@ class Subject:
     slots: tuple[CanarySlot, ...]
     member: NDArray[np.bool_]
     validation: SegmentationData
-    crop: CropLaw
-    patch: Rectangle
-    pipeline: Pipeline
-    bound: PatchBound
-    mechanism: PatchMechanism
-    epsilon_without_canaries: float | None
-    sampling: Sampling
-
-    @property
-    def records(self) -> int:
-        """Images in the data set, records that canaries add included."""
-        return len(self.filled)
-
-    @property
-    def canary_records(self) -> int:
-        """Records that canaries add to the user's images."""
-        return len(self.filled) - len(self.photographs)
-
-    @property
-    def worst_image(self) -> Size:
-        """The image size that the claim rests on."""
-        return Size.parse(self.bound.image)
 
 
-def prepare_subject(config: AuditConfig) -> Subject:
-    """Loads the data, plants the canaries and computes the bound.
+def prepare_subject(config: AuditConfig, stage: Stage = silent) -> Subject:
+    """Loads the data, plants the canaries, computes the bound and holds all against the claim.
+
+    Args:
+        config: The experiment.
+        stage: Told what is done, and what was read.
 
     Raises:
-        InputError: If the data cannot be read or the configuration does not fit them.
+        InputError: If the data cannot be read, the configuration does not fit them, or its parts
+            are of different mechanisms.
     """
-    training = pinned(config.training)
-    config = config.model_copy(update={"training": training})
+    check_folder(config)
+    stage("Data, canaries and bounds", 0)
+    config = config.model_copy(update={"training": pinned(config.training)})
     seeds = Seeds.of(config.seed)
-    crop, patch = config.crop_law(), config.patch_shape()
     photographs, validation = _load(config, seeds)
-    output_size(crop, photographs)  # raises where the crop does not fit
-    for size in photographs.sizes():
-        fits = patch.size.height <= size.height and patch.size.width <= size.width
-        require(fits, "patch", f"at most the image {size}", patch)
-    empty, slots = plant_canaries(photographs, config, crop, patch, seeds.canaries, seeds.weights)
+    if photographs.files:
+        stage(f"Read {photographs.files}", 0)
+    check_sizes(config, photographs.sizes())
+    empty, slots = plant_canaries(photographs, config, seeds.canaries, seeds.weights)
     member = np.random.default_rng(seeds.coins).random(len(slots)) < 0.5
-    found = account(config, empty.sizes(), len(photographs), len(empty))
+    added = len(empty) - len(photographs)
     return Subject(
-        config=config,
+        **account(config, empty.sizes(), len(photographs), added).fields(),
         seeds=seeds,
         photographs=photographs,
         empty=empty,
@@ -139,34 +108,44 @@ def prepare_subject(config: AuditConfig) -> Subject:
         slots=slots,
         member=member,
         validation=validation,
-        crop=crop,
-        patch=patch,
-        pipeline=found.pipeline,
-        bound=found.bound,
-        mechanism=found.mechanism,
-        epsilon_without_canaries=found.epsilon_without_canaries,
-        sampling=sampling_of(training.sampler, training.batch, len(empty)),
     )
+
+
+def check_folder(config: AuditConfig) -> None:
+    """Refuses data that need a folder and have none; the message says what it is to hold.
+
+    Raises:
+        InputError: If the folder is missing, or the kind of data is unknown.
+    """
+    data = config.data
+    require(data.kind in kinds(), "data.kind", f"one of {', '.join(kinds())}", data.kind)
+    if data.folder is None and data.kind in LAYOUTS:
+        kind = "a folder" if data.kind == "folder" else f"a {data.kind} folder"
+        raise InputError(
+            f"data.folder (--data DIR) must be given for {config.name}: {kind} with "
+            f"{LAYOUTS[data.kind].structure}, got none"
+        )
 
 
 def decoys_of(subject: Subject) -> tuple[SegmentationData, tuple[CanarySlot, ...]]:
     """Returns canaries of the subject's own law that no run is trained on.
 
+    Of the photographs' own objects there are no others: those of held-out photographs are taken.
+
     Raises:
-        InputError: If canaries are the photographs' own objects, of which there are no others.
+        InputError: If none of those fits.
     """
-    design = subject.config.canary.design
-    require(design != "real-object", "canary.design", "planted, for decoys", design)
-    seeds, photographs = subject.seeds, subject.photographs
-    crop, patch = subject.crop, subject.patch
-    return plant_canaries(photographs, subject.config, crop, patch, seeds.decoys, seeds.weights)
+    config, seeds, photographs = subject.config, subject.seeds, subject.photographs
+    if config.canary.design == "real-object":
+        photographs = subject.validation
+        game = config.game.model_copy(update={"canary_slots": len(photographs)})
+        config = config.model_copy(update={"game": game})
+    return plant_canaries(photographs, config, seeds.decoys, seeds.weights)
 
 
 def _load(config: AuditConfig, seeds: Seeds) -> tuple[SegmentationData, SegmentationData]:
     data = config.data
     if data.folder is None:
-        legal = "auto or scenes where no folder is given"
-        require(data.kind in ("auto", "scenes"), "data.kind", legal, data.kind)
         size = Size.parse(data.size, "data.size")
         train = street_scenes(data.images, size, seeds.scenes)
         held_out = street_scenes(data.validation, size, seeds.held_out)

@@ -13,14 +13,14 @@ from torch import nn
 
 from cropaudit.attacks.base import Comparing, Querying, Watcher, Watching
 from cropaudit.attacks.registry import OneRun, one_run_attacks
+from cropaudit.attacks.signals import Decoys
 from cropaudit.audit.experiment.adversaries import attacked_run
-from cropaudit.audit.experiment.subject import Subject
+from cropaudit.audit.experiment.subject import Subject, decoys_of
 from cropaudit.audit.games.reference_models import (
     Asking,
     References,
     ask_references,
     ask_target,
-    made_decoys,
 )
 from cropaudit.stages import Stage
 from cropaudit.training.streams import spawn_seeds
@@ -117,7 +117,9 @@ def _answered(
     stage: Stage,
 ) -> Scored:
     stage("Queries", 0)
-    decoys = made_decoys(subject) if any(item.needs == "decoys" for item in attacks) else None
+    decoys = (
+        Decoys(*decoys_of(subject)) if any(item.needs == "decoys" for item in attacks) else None
+    )
     asked = Asking(settings.windows, seeds[0], max(item.maps for item in attacks))
     target = ask_target(subject, model, asked, decoys)
     references = coins = None
@@ -125,9 +127,9 @@ def _answered(
     if needed:
         # References of world B alone serve attacks that take no others better.
         share = 0.0 if needed == {"references of world B"} else 0.5
-        wanted = References(settings.references, seeds[1], share)
-        told = stage("Reference models", wanted.count)
-        references, coins = ask_references(subject, model, asked, wanted, told)
+        trained = References(settings.references, seeds[1], share)
+        told = stage("Reference models", trained.count)
+        references, coins = ask_references(subject, model, asked, trained, told)
     return {
         item.name: item.score(target, references, coins)[0]
         for item in sorted(attacks, key=lambda item: item.name)

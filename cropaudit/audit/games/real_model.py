@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from cropaudit.attacks.base import Watcher
 from cropaudit.attacks.registry import ATTACKS, OneRun
 from cropaudit.attacks.white_box.likelihood_ratio import WHITE_BOX
 from cropaudit.attacks.white_box.projected import PROJECTED
@@ -15,10 +14,11 @@ from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.experiment.training_plan import training_spec
 from cropaudit.audit.games.game_entry import Played
 from cropaudit.audit.games.one_run import Settings, scored_after, watchers
-from cropaudit.audit.games.reference_game import needs_references, reference_game
+from cropaudit.audit.games.reference_game import models_trained, reference_game
 from cropaudit.audit.games.run_games import one_run_game
 from cropaudit.audit.games.two_world_game import two_world_game
 from cropaudit.audit.results.result import Utility
+from cropaudit.certificate.transcript_logs import ResidualNoise
 from cropaudit.stages import Stage
 from cropaudit.training.dpsgd.divergence import named_run
 from cropaudit.training.dpsgd.loop import StepView, Trained, train
@@ -36,11 +36,13 @@ class RealModel:
         trained: The model, with its transcript.
         games: Attacks on this run.
         utility: How well it segments, beside its twins.
+        noise: The run's noise, as it was added.
     """
 
     trained: Trained
     games: tuple[Played, ...]
     utility: Utility
+    noise: ResidualNoise
 
 
 def audit_model(subject: Subject, stage: Stage) -> RealModel:
@@ -53,13 +55,14 @@ def audit_model(subject: Subject, stage: Stage) -> RealModel:
     spec, attacks = training_spec(subject), _attacks(subject)
     seeds, game = subject.seeds, subject.config.game
     watching = watchers(subject, attacks, seeds.white_box, seeds.white_box)
+    noise = ResidualNoise(spec, seed=spec.seed)
     start = time.perf_counter()
     words = "Private training, watched" if watching else "Private training"
     with named_run("the audited model"):
         trained = train(
             subject.filled,
             spec,
-            observe=_in_turn(list(watching.values())),
+            observe=_in_turn([noise, *watching.values()]),
             progress=stage(words, spec.steps),
         )
     found = {name: watcher.scores() for name, watcher in watching.items()}
@@ -75,7 +78,8 @@ def audit_model(subject: Subject, stage: Stage) -> RealModel:
         one_run_game(subject, item, found[item.name], took[item.name not in watching])
         for item in attacks
     ]
-    return RealModel(trained, tuple(games), measure_utility(subject, spec, trained, stage))
+    utility = measure_utility(subject, spec, trained, stage)
+    return RealModel(trained, tuple(games), utility, noise)
 
 
 def ensemble_games(subject: Subject, stage: Stage) -> tuple[Played, ...]:
@@ -85,8 +89,7 @@ def ensemble_games(subject: Subject, stage: Stage) -> tuple[Played, ...]:
         runs = 2 * subject.config.two_world.models
         games.append(two_world_game(subject, stage("Two worlds, many runs", runs)))
     if "reference" in wanted:
-        own = subject.config.references
-        models = own.targets + (own.models if needs_references(own.attack) else 0)
+        models = models_trained(subject.config.references)
         games.append(reference_game(subject, stage("Black box with references", models)))
     return tuple(games)
 
@@ -103,11 +106,11 @@ def _attacks(subject: Subject) -> list[OneRun]:
     return [chosen if item is WHITE_BOX else item for item in found]
 
 
-def _in_turn(watching: Sequence[Watcher]) -> Callable[[StepView], None] | None:
-    """Returns one observer that shows every step to all, or none where there are none."""
+def _in_turn(observers: Sequence[Callable[[StepView], None]]) -> Callable[[StepView], None]:
+    """Returns one observer that shows every step to all."""
 
     def show(view: StepView) -> None:
-        for watcher in watching:
-            watcher(view)
+        for observer in observers:
+            observer(view)
 
-    return show if watching else None
+    return show

@@ -19,6 +19,7 @@ from cropaudit.attacks.black_box.references import (
 )
 from cropaudit.attacks.registry import querying
 from cropaudit.attacks.signals import Decoys, Signals
+from cropaudit.audit.config.sections import ReferencesConfig
 from cropaudit.audit.experiment.subject import Subject, decoys_of
 from cropaudit.audit.experiment.training_plan import training_spec
 from cropaudit.audit.games.game_entry import Played, Words
@@ -27,7 +28,7 @@ from cropaudit.audit.games.two_world_game import common_start
 from cropaudit.errors import require
 from cropaudit.training.dpsgd.loop import DpSgdSpec, pick_device
 
-__all__ = ["needs_references", "play_reference", "reference_game"]
+__all__ = ["models_trained", "needs_references", "play_reference", "reference_game"]
 
 
 def reference_game(subject: Subject, progress: Callable[[int], None] | None) -> Played:
@@ -49,6 +50,11 @@ def reference_game(subject: Subject, progress: Callable[[int], None] | None) -> 
 def needs_references(attack: str) -> bool:
     """Returns whether an attack takes models of the adversary's own."""
     return querying()[attack].references
+
+
+def models_trained(own: ReferencesConfig) -> int:
+    """Returns how many models the game trains: those that are attacked, and references."""
+    return own.targets + (own.models if needs_references(own.attack) else 0)
 
 
 def play_reference(

@@ -14,8 +14,7 @@ from torch import nn
 from cropaudit.attacks.black_box.collecting import collect, collect_one
 from cropaudit.attacks.black_box.references import train_references
 from cropaudit.attacks.signals import Decoys, Signals
-from cropaudit.audit.experiment.canary_plan import plant_canaries
-from cropaudit.audit.experiment.subject import Subject, decoys_of
+from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.experiment.training_plan import training_spec
 from cropaudit.errors import require
 from cropaudit.training.canaries import fill_slots
@@ -23,7 +22,7 @@ from cropaudit.training.dpsgd.divergence import named_run
 from cropaudit.training.dpsgd.loop import DpSgdSpec, train
 from cropaudit.training.streams import spawn_seeds
 
-__all__ = ["Asking", "References", "ask_references", "ask_target", "made_decoys", "vectorised"]
+__all__ = ["Asking", "References", "ask_references", "ask_target", "vectorised"]
 
 _SMALL = 100_000  # parameters: what 128 models of a batch hold at once then fits the memory
 _LEAST = 4  # two references in either world of each slot
@@ -70,22 +69,6 @@ def vectorised(subject: Subject, model: nn.Module) -> bool:
     parameters = sum(value.numel() for value in model.state_dict().values())
     plain = spec.weights is None and spec.norm == "group" and spec.precision == "float32"
     return plain and spec.crops_per_image == 1 and parameters <= _SMALL
-
-
-def made_decoys(subject: Subject) -> Decoys:
-    """Returns contents of the canaries' own law that were in no world.
-
-    Raises:
-        InputError: If the canaries are the photographs' own objects and the held-out photographs
-            have none that fit.
-    """
-    config, seeds = subject.config, subject.seeds
-    if config.canary.design != "real-object":
-        return Decoys(*decoys_of(subject))
-    game = config.game.model_copy(update={"canary_slots": len(subject.validation)})
-    planned = config.model_copy(update={"game": game})
-    where = subject.crop, subject.patch
-    return Decoys(*plant_canaries(subject.validation, planned, *where, seeds.decoys, seeds.weights))
 
 
 def ask_target(

@@ -16,7 +16,6 @@ from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.games.design import game_estimates
 from cropaudit.audit.games.game_entry import Played, Words, attack_entry
 from cropaudit.audit.scores.tables import ScoreTable
-from cropaudit.audit.verdict.claims import state_claim
 from cropaudit.audit.verdict.estimate import attack_estimate
 from cropaudit.estimators.hypothesis import Hypothesis, Trials
 from cropaudit.estimators.policies.methods import planned_rate
@@ -42,10 +41,9 @@ def hypothesis_of(
         games: How many divide the level; as many as the audit's attacks unless given.
     """
     game = subject.config.game
-    claim = state_claim(subject.config.claim, subject.mechanism, game.delta)
     share = 1 / (games or len(game.attacks))
     given = {"order": order, "trials": trials, "seed": subject.config.seed}
-    return claim.hypothesis(subject.mechanism, game.confidence, share, **given)  # type: ignore[arg-type]
+    return subject.claim.hypothesis(subject.mechanism, game.confidence, share, **given)  # type: ignore[arg-type]
 
 
 def one_run_game(

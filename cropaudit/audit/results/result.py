@@ -26,6 +26,7 @@ __all__ = [
     "Identity",
     "Pair",
     "Provenance",
+    "RunClaim",
     "Shortcut",
     "Utility",
     "Validity",
@@ -60,17 +61,14 @@ class Curve(Frozen):
     tpr: tuple[float, ...]
 
 
-class Claim(Frozen):
-    """What is claimed, with its native parameters so that others can convert it."""
+class RunClaim(Frozen):
+    """What is claimed of a run, with its native parameters so that others can convert it."""
 
-    kind: Literal["configured", "epsilon", "shortcut", "bare"]
     statement: str = Field(description="The claim in one sentence")
     adjacency: str
     epsilon: float
     delta: float
     sampler: SamplerName
-    noise_multiplier: float = Field(description="Of the claimed mechanism, in units of the clip")
-    configured_noise_multiplier: float = Field(description="What the audited training ran with")
     max_grad_norm: float
     records: int = Field(description="Images and records that canaries add, together")
     canary_records: int = Field(description="Records that canaries add; 0 where they replace")
@@ -80,11 +78,8 @@ class Claim(Frozen):
     steps: int
     image: str = Field(description="The worst image size, HxW")
     crop: str
-    padding: int
     patch: str
     inclusion_probability: float
-    worst_position: tuple[int, int] = Field(description="Row and column of the patch's top left")
-    record_rate: float = Field(description="Probability that one step uses the patch")
     epsilon_amplified: float | None = Field(
         description="The configured mechanism, with crops; none where hardly any noise is left"
     )
@@ -95,6 +90,17 @@ class Claim(Frozen):
         description="The configured mechanism, with crops, over the images without canaries"
     )
     shortcuts: tuple[Shortcut, ...]
+
+
+class Claim(RunClaim):
+    """What an audit holds its measurements against."""
+
+    kind: Literal["configured", "epsilon", "shortcut", "bare"]
+    noise_multiplier: float = Field(description="Of the claimed mechanism, in units of the clip")
+    configured_noise_multiplier: float = Field(description="What the audited training ran with")
+    padding: int
+    worst_position: tuple[int, int] = Field(description="Row and column of the patch's top left")
+    record_rate: float = Field(description="Probability that one step uses the patch")
     tradeoff: Curve | None = Field(
         description="Highest true positive rate that the claim allows; none for a bare claim"
     )

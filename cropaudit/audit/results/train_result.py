@@ -1,59 +1,40 @@
 """The record of a training run, train.json: the claim, the model, and what is needed to replay."""
 
-from typing import Literal
+import math
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue
 
-from cropaudit.audit.results.result import CanaryPicture, Shortcut, Utility
+from cropaudit.audit.results.result import CanaryPicture, Frozen, RunClaim, Utility
 
 __all__ = ["ModeRecord", "StartRecord", "TrainRecord", "TrainedClaim", "TrialRecord"]
 
+Finite = Annotated[
+    float | None,
+    BeforeValidator(lambda x: None if isinstance(x, float) and not math.isfinite(x) else x),
+]
+"""A number, or none for what is not finite."""
+Count = Annotated[int, BeforeValidator(lambda x: len(x) if isinstance(x, tuple) else x)]
+"""A number, or as many as there are."""
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-
-class TrainedClaim(_Frozen):
+class TrainedClaim(RunClaim):
     """What may be said of the model's privacy."""
 
-    statement: str
-    adjacency: str
-    epsilon: float
-    delta: float
-    sampler: str
-    noise_multiplier: float
-    max_grad_norm: float
-    records: int = Field(description="Images and records that canaries add, together")
-    canary_records: int = Field(description="Records that canaries add; 0 where they replace")
-    canaries: int
-    batch: int
-    sample_rate: float
-    steps: int
-    image: str = Field(description="The worst image size, HxW")
-    crop: str
-    patch: str
-    inclusion_probability: float
-    epsilon_amplified: float | None = Field(
-        description="The configured mechanism, with crops; none where hardly any noise is left"
-    )
-    epsilon_without_crop: float | None
-    epsilon_without_canaries: float | None = Field(
-        description="The configured mechanism, with crops, over the images without canaries"
-    )
-    shortcuts: tuple[Shortcut, ...]
+    noise_multiplier: float = Field(description="That the training ran with")
 
 
-class TrialRecord(_Frozen):
+class TrialRecord(Frozen):
     """What one way of per-sample gradients was measured to do."""
 
     mode: str
-    error: float | None = Field(description="Relative, from autograd's gradients")
-    seconds: float | None = Field(description="Of a step; older records only")
+    error: Finite = Field(description="Relative, from autograd's gradients")
+    seconds: Finite = Field(default=None, description="Of a step; older records only")
     peak_bytes: int
     note: str
 
 
-class ModeRecord(_Frozen):
+class ModeRecord(Frozen):
     """How per-sample gradients were taken, and why."""
 
     mode: str
@@ -61,19 +42,19 @@ class ModeRecord(_Frozen):
     trials: tuple[TrialRecord, ...]
 
 
-class StartRecord(_Frozen):
+class StartRecord(Frozen):
     """What the model has from its file of weights."""
 
     file: str
     sha256: str
-    loaded: int = Field(description="Tensors of the model that came from the file")
+    loaded: Count = Field(description="Tensors of the model that came from the file")
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     mismatched: tuple[str, ...]
-    frozen: int = Field(description="BatchNorms that are frozen at the file's statistics")
+    frozen: Count = Field(description="BatchNorms that are frozen at the file's statistics")
 
 
-class TrainRecord(_Frozen):
+class TrainRecord(Frozen):
     """One training run."""
 
     kind: Literal["cropaudit training run"] = "cropaudit training run"
@@ -96,8 +77,8 @@ class TrainRecord(_Frozen):
     processes: int
     seconds: float
     seconds_per_step: float
-    loss_first: float | None = Field(description="Mean loss of the first batch; not private")
-    loss_last: float | None
+    loss_first: Finite = Field(description="Mean loss of the first batch; not private")
+    loss_last: Finite
     canaries: tuple[CanaryPicture, ...]
     versions: dict[str, str]
     config: dict[str, JsonValue]

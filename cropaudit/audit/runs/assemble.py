@@ -2,10 +2,11 @@
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
@@ -30,11 +31,9 @@ from cropaudit.audit.results.result import (
     Utility,
     Verdict,
 )
-from cropaudit.audit.runs.run_files import config_bytes, inclusion_bytes, score_csv
-from cropaudit.audit.scores.tables import ScoreTable
 from cropaudit.audit.verdict.claims import StatedClaim
 
-__all__ = ["Findings", "assemble", "library_versions", "raw_files"]
+__all__ = ["Findings", "assemble", "claim_values", "created_now", "library_versions"]
 
 _LIBRARIES = ("torch", "torchvision", "opacus", "dp-accounting", "numpy", "scipy")
 _NOT_COVERED = (
@@ -62,7 +61,6 @@ class Findings:
 
 def assemble(
     subject: Subject,
-    claim: StatedClaim,
     findings: Findings,
     canaries: tuple[CanaryPicture, ...],
     raw: Mapping[str, bytes],
@@ -72,7 +70,7 @@ def assemble(
     config = json.loads(subject.config.model_dump_json())
     return AuditReport(
         identity=_identity(subject, raw),
-        claim=_claim(subject, claim),
+        claim=_claim(subject),
         pair=_pair(subject),
         attacks=findings.attacks,
         controls=findings.controls,
@@ -95,24 +93,9 @@ def assemble(
     )
 
 
-def raw_files(
-    subject: Subject, training: Mapping[str, bytes], scores: Sequence[ScoreTable]
-) -> dict[str, bytes]:
-    """Returns what an audit leaves beside its report, by name.
-
-    Args:
-        subject: What is audited.
-        training: What the training left behind.
-        scores: Of each attack.
-    """
-    files = {f"{table.attack}.csv": score_csv(table) for table in scores}
-    drawn = {"inclusion.npz": inclusion_bytes(subject)}
-    return {**files, **training, **drawn, "config.yaml": config_bytes(subject.config)}
-
-
 def _identity(subject: Subject, raw: Mapping[str, bytes]) -> Identity:
     data = data_digest(subject.filled)
-    created = datetime.now(UTC).replace(microsecond=0).isoformat()
+    created = created_now()
     return Identity(
         report_id=sha256(f"{created} {data} {subject.config.model_dump_json()}".encode())[:16],
         tool_version=__version__,
@@ -122,38 +105,46 @@ def _identity(subject: Subject, raw: Mapping[str, bytes]) -> Identity:
     )
 
 
-def _claim(subject: Subject, claim: StatedClaim) -> Claim:
-    bound, training = subject.bound, subject.config.training
-    return Claim(
-        kind=claim.kind,
-        statement=claim.statement,
-        adjacency=bound.adjacency,
-        epsilon=claim.epsilon,
-        delta=claim.delta,
-        sampler=bound.sampler,
-        noise_multiplier=claim.noise_multiplier,
-        configured_noise_multiplier=training.noise_multiplier,
-        max_grad_norm=training.max_grad_norm,
-        records=subject.records,
-        canary_records=subject.canary_records,
-        canaries=len(subject.slots),
-        batch=training.batch,
-        sample_rate=bound.sample_rate,
-        steps=bound.steps,
-        image=bound.image,
-        crop=subject.config.crop.words,
-        padding=subject.config.crop.padding,
-        patch=str(subject.patch),
-        inclusion_probability=bound.inclusion_probability,
-        worst_position=bound.worst_position,
-        record_rate=bound.record_rate,
-        epsilon_amplified=finite(bound.epsilon),
-        epsilon_without_crop=finite(bound.epsilon_without_crop),
-        epsilon_without_canaries=subject.epsilon_without_canaries,
-        shortcuts=tuple(
+def claim_values(subject: Subject) -> dict[str, Any]:
+    """Returns the values of a `RunClaim`."""
+    bound, claim, config = subject.bound, subject.claim, subject.config
+    return {
+        "statement": claim.statement,
+        "adjacency": bound.adjacency,
+        "epsilon": claim.epsilon,
+        "delta": claim.delta,
+        "sampler": bound.sampler,
+        "max_grad_norm": config.training.max_grad_norm,
+        "records": subject.records,
+        "canary_records": subject.canary_records,
+        "canaries": len(subject.slots),
+        "batch": config.training.batch,
+        "sample_rate": bound.sample_rate,
+        "steps": bound.steps,
+        "image": bound.image,
+        "crop": config.crop.words,
+        "patch": str(subject.patch),
+        "inclusion_probability": bound.inclusion_probability,
+        "epsilon_amplified": finite(bound.epsilon),
+        "epsilon_without_crop": finite(bound.epsilon_without_crop),
+        "epsilon_without_canaries": subject.epsilon_without_canaries,
+        "shortcuts": tuple(
             Shortcut(name=item.name, epsilon=item.epsilon, why_invalid=item.why_invalid)
             for item in bound.shortcuts
         ),
+    }
+
+
+def _claim(subject: Subject) -> Claim:
+    bound, claim = subject.bound, subject.claim
+    return Claim(
+        **claim_values(subject),
+        kind=claim.kind,
+        noise_multiplier=claim.noise_multiplier,
+        configured_noise_multiplier=subject.config.training.noise_multiplier,
+        padding=subject.config.crop.padding,
+        worst_position=bound.worst_position,
+        record_rate=bound.record_rate,
         tradeoff=_tradeoff(claim),
         profile=_profile(claim),
     )
@@ -190,6 +181,11 @@ def _not_covered(subject: Subject) -> tuple[str, ...]:
         f"{data.short_side} pixels, and the patch is measured at that size"
     )
     return (*_NOT_COVERED, resized)
+
+
+def created_now() -> str:
+    """Returns the time, UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0).isoformat()
 
 
 def library_versions() -> dict[str, str]:

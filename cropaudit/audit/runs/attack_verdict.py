@@ -10,7 +10,7 @@ from cropaudit.audit.games.run_games import ONE_RUN, hypothesis_of
 from cropaudit.audit.results.estimate_result import Estimate
 from cropaudit.audit.results.result import Attack
 from cropaudit.audit.scores.tables import ScoreTable
-from cropaudit.audit.verdict.claims import StatedClaim, state_claim
+from cropaudit.audit.verdict.claims import StatedClaim
 from cropaudit.audit.verdict.estimate import estimate
 from cropaudit.audit.verdict.verdict import decide
 
@@ -54,11 +54,6 @@ def judge(
         )
         for known, table, item in zip(attacks, tables, found.attacks, strict=True)
     )
-    claim = state_claim(config.claim, subject.mechanism, config.game.delta)
     resolution = config.game.resolution
-    verdict = decide(claim, found.attacks, hypothesis.level, (), None, resolution)
-    return Judged(claim, entries, found, verdict.detail if found.contradicted else "")
-
-
-def _words(known: OneRun) -> Words:
-    return Words(known.name, f"{known.adversary}; {known.beside}", ONE_RUN)
+    verdict = decide(subject.claim, found.attacks, hypothesis.level, (), None, resolution)
+    return Judged(subject.claim, entries, found, verdict.detail if found.contradicted else "")

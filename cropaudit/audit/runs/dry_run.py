@@ -1,27 +1,27 @@
 """The dry run: a configuration's claim, plan and cost, without its data and without training."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cropaudit.accounting.bounds.bound import PatchBound
-from cropaudit.attacks.base import Work as Size
-from cropaudit.attacks.registry import ATTACKS, querying
+from cropaudit.attacks.base import Work as WorkSize
+from cropaudit.attacks.registry import ATTACKS
 from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.config.mixing import refuse_mixture
-from cropaudit.audit.experiment.declared import Declared, declare
+from cropaudit.audit.experiment.planned import Planned, plan_experiment
 from cropaudit.audit.experiment.step_cost import StepCost, measure_step
-from cropaudit.audit.games.design import detectable_epsilon, scoring_pairs
+from cropaudit.audit.games.design import detectable_epsilon
+from cropaudit.audit.games.reference_game import models_trained
 from cropaudit.estimators.evidence import Guesses
 from cropaudit.estimators.one_run.steinke import Steinke
 from cropaudit.estimators.trials.family import Order
-from cropaudit.training.sampling.samplers import expected_batch, sampling_of
+from cropaudit.training.sampling.samplers import expected_batch
 
 __all__ = ["Cost", "DryRun", "PlannedGame", "Work", "dry_run"]
 
 _NUMBER = 8  # bytes of a number on the transcript
-_TAPED = 6 * _NUMBER + 2  # record, window's corner and size, offset, flips
+_RECORDED = 6 * _NUMBER + 2  # record, window's corner and size, offset, flips
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Cost:
         work: Its parts.
         step: What was measured; None if nothing was.
         physical_batch: Crops that pass through the model at once.
-        tape_bytes: Of the transcript, before it is compressed.
+        transcript_bytes: Of the transcript, before it is compressed.
     """
 
     work: tuple[Work, ...]
@@ -87,13 +87,13 @@ class DryRun:
     """What a configuration comes to.
 
     Attributes:
-        declared: Its claim, and the sizes that it rests on.
+        planned: Its claim, and the sizes that it rests on.
         parts: Parts of a step that pass through the model one after the other.
         games: The attacks; none for a training without them.
         cost: What the work costs.
     """
 
-    declared: Declared
+    planned: Planned
     parts: int
     games: tuple[PlannedGame, ...]
     cost: Cost
@@ -101,7 +101,7 @@ class DryRun:
     @property
     def bound(self) -> PatchBound:
         """The bounds of the configured mechanism."""
-        return self.declared.bound
+        return self.planned.bound
 
 
 def dry_run(config: AuditConfig, *, attacks: bool, measure: bool) -> DryRun:
@@ -115,93 +115,60 @@ def dry_run(config: AuditConfig, *, attacks: bool, measure: bool) -> DryRun:
     Raises:
         InputError: If the configuration does not fit itself.
     """
-    declared, training = declare(config), config.training
-    sampling = sampling_of(training.sampler, training.batch, declared.records)
-    pairs = scoring_pairs(declared.mechanism)
-    refuse_mixture(declared.mechanism, sampling, pairs, declared.claim.mechanism)
-    crop = config.shown_size()
-    cost = measure_step(training, crop, declared.classes) if measure else None
-    expected = expected_batch(sampling, declared.records) * config.crop.per_image
+    planned, training = plan_experiment(config), config.training
+    expected = expected_batch(planned.sampling, planned.records) * config.crop.per_image
+    crop, wanted = config.shown_size(), config.game.attacks if attacks else ()
+    step = measure_step(training, crop, planned.classes) if measure else None
     physical = min(training.physical_batch or math.ceil(expected), math.ceil(expected))
-    steps = declared.bound.steps
-    return DryRun(
-        declared,
-        math.ceil(expected / physical),
-        _games(declared) if attacks else (),
-        Cost(
-            tuple(_work(declared, expected, cost, attacks=attacks)),
-            cost,
-            physical,
-            int(steps * expected * _TAPED),
-        ),
-    )
+    share = (1 - config.game.confidence) / len(config.game.attacks)
+    games = tuple(_game(planned, name, share) for name in wanted)
+    recorded = int(planned.bound.steps * expected * _RECORDED)
+    cost = Cost(tuple(_work(planned, expected, step, wanted)), step, physical, recorded)
+    return DryRun(planned, math.ceil(expected / physical), games, cost)
 
 
-def _games(declared: Declared) -> tuple[PlannedGame, ...]:
-    config = declared.config
-    wanted, level = config.game.attacks, 1 - config.game.confidence
-    share = level / len(wanted)
-    return tuple(_game(declared, name, share) for name in wanted)
-
-
-def _game(declared: Declared, name: str, share: float) -> PlannedGame:
-    config = declared.config
-    match name:
-        case "probe":
-            return _independent(declared, name, config.game.probe_slots, share)
-        case "two-world":
-            return _independent(declared, name, 2 * config.two_world.models, share)
-        case "reference":
-            trials = config.references.targets * declared.canaries
-            # One canary a run makes independent trials; several in each are guessed.
-            play = _independent if declared.canaries == 1 else _guessed
-            return play(declared, name, trials, share)
-        case _:
-            return _guessed(declared, name, declared.canaries, share)
-
-
-def _independent(declared: Declared, name: str, trials: int, share: float) -> PlannedGame:
-    game, half = declared.config.game, trials // 2
-    order: Order = "forward" if name == "probe" else "adaptive"
-    hypothesis = declared.claim.hypothesis(
-        declared.mechanism, game.confidence, share / (1 - game.confidence), order=order
-    )
-    return PlannedGame(name, trials, share, detectable_epsilon(hypothesis, (half, half)), None)
-
-
-def _guessed(declared: Declared, name: str, trials: int, share: float) -> PlannedGame:
-    perfect = Guesses(trials, trials, trials)
+def _game(planned: Planned, name: str, share: float) -> PlannedGame:
+    game, slots = planned.config.game, planned.config.game.canary_slots
+    trials = {
+        "probe": game.probe_slots,
+        "two-world": 2 * planned.config.two_world.models,
+        "reference": planned.config.references.targets * slots,
+    }.get(name, slots)
+    # One canary a run makes independent trials; several in each are guessed.
+    if name in ("probe", "two-world") or (name == "reference" and slots == 1):
+        order: Order = "forward" if name == "probe" else "adaptive"
+        hypothesis = planned.claim.hypothesis(
+            planned.mechanism, game.confidence, share / (1 - game.confidence), order=order
+        )
+        found = detectable_epsilon(hypothesis, (trials // 2, trials // 2))
+        return PlannedGame(name, trials, share, found, None)
     # Three rules of guessing divide the share; the test that knows the mechanism has no such limit.
-    cap = Steinke().epsilon(perfect, declared.config.game.delta, share / 3).epsilon
+    cap = Steinke().epsilon(Guesses(trials, trials, trials), game.delta, share / 3).epsilon
     return PlannedGame(name, trials, share, None, cap)
 
 
 def _work(
-    declared: Declared, expected: float, cost: StepCost | None, *, attacks: bool
-) -> Sequence[Work]:
-    training, steps = declared.config.training, declared.bound.steps
-    own = steps * expected
-    run = None if cost is None else steps * cost.step_seconds(expected)
-    found = [Work("private training", own, run)]
-    found += [Work(f"the same, {twin.replace('-', ' ')}", own, run) for twin in training.twins]
-    if attacks:
-        for name in declared.config.game.attacks:
-            crops = _attack_crops(declared, name, expected)
-            # Vectorised over models, or apart from the update: no fixed cost for a step.
-            seconds = None if cost is None else crops * cost.crop_seconds
-            found += [Work(f"{name} attack", crops, seconds)] if crops else []
-    return found
+    planned: Planned, expected: float, cost: StepCost | None, attacks: Sequence[str]
+) -> Iterator[Work]:
+    training, steps = planned.config.training, planned.bound.steps
+    own, run = steps * expected, None if cost is None else steps * cost.step_seconds(expected)
+    yield Work("private training", own, run)
+    for twin in training.twins:
+        yield Work(f"the same, {twin.replace('-', ' ')}", own, run)
+    for name in attacks:
+        crops = _attack_crops(planned, name, expected)
+        if crops:  # vectorised over models, or apart from the update: no fixed cost for a step
+            yield Work(f"{name} attack", crops, None if cost is None else crops * cost.crop_seconds)
 
 
-def _attack_crops(declared: Declared, name: str, expected: float) -> float:
+def _attack_crops(planned: Planned, name: str, expected: float) -> float:
     """Returns how many gradients an attack takes; the probe takes none of the model's."""
-    config, windows = declared.config, declared.config.game.black_box_windows
+    config, windows = planned.config, planned.config.game.black_box_windows
     options: dict[str, Any] = {}
     if name == "two-world":
         options = config.two_world.model_dump()
     if name == "reference":
         own, windows = config.references, config.references.windows
-        references = querying()[own.attack].references
-        options = {"targets": own.targets, "references": own.models if references else 0}
-    size = Size(declared.bound.steps, expected, declared.canaries, windows, options)
+        options = {"targets": own.targets, "references": models_trained(own) - own.targets}
+    size = WorkSize(planned.bound.steps, expected, config.game.canary_slots, windows, options)
     return ATTACKS[name].cost(size)

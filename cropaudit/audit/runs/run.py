@@ -9,18 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.config.mixing import refuse_mixture
 from cropaudit.audit.experiment.own_pipeline import own_conformance
 from cropaudit.audit.experiment.pictures import draw_canaries
 from cropaudit.audit.experiment.subject import prepare_subject
-from cropaudit.audit.games.design import detectable_epsilon, scoring_pairs
+from cropaudit.audit.games.design import detectable_epsilon
 from cropaudit.audit.games.probe_game import control_checks, probe_game
 from cropaudit.audit.games.real_model import audit_model, ensemble_games
 from cropaudit.audit.games.run_games import hypothesis_of
 from cropaudit.audit.results.result import AuditReport
-from cropaudit.audit.runs.assemble import Findings, assemble, raw_files
-from cropaudit.audit.runs.run_files import training_files
-from cropaudit.audit.verdict.claims import state_claim
+from cropaudit.audit.runs.assemble import Findings, assemble
+from cropaudit.audit.runs.run_files import MAP_NAME, map_bytes, score_csv, training_files
 from cropaudit.audit.verdict.estimate import headline_of
 from cropaudit.audit.verdict.verdict import decide
 from cropaudit.stages import Stage
@@ -59,24 +57,22 @@ def run_audit(
         InputError: If the configuration does not fit the data.
     """
     start = time.perf_counter()
-    stage("Data, canaries and bounds", 0)
-    subject = prepare_subject(config)
-    if subject.photographs.files:
-        stage(f"Read {subject.photographs.files}", 0)
-    claim = state_claim(config.claim, subject.mechanism, config.game.delta)
-    pairs = scoring_pairs(subject.mechanism)
-    refuse_mixture(subject.mechanism, subject.sampling, pairs, claim.mechanism)
+    subject = prepare_subject(config, stage)
     # Drawn before anything is played: a fault of drawing then costs nothing.
     canaries, pictures = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
     stage("Conformance of the pipeline", 0)
-    conformance = own_conformance(subject, claim)
+    conformance = own_conformance(subject, subject.claim)
     played, result = probe_game(subject, stage("Pipeline probe", config.game.probe_slots))
     stage("Controls", 0)
     controls = control_checks(subject, result)
     real = audit_model(subject, stage)
     played_all = (played, *real.games, *ensemble_games(subject, stage))
     games = sorted(played_all, key=lambda one: config.game.attacks.index(one.attack.name))
-    raw = raw_files(subject, training_files(real.trained), [game.table for game in games])
+    raw = {
+        **{f"{game.attack.name}.csv": score_csv(game.table) for game in games},
+        **training_files(subject, real.trained, real.noise),
+        MAP_NAME: map_bytes(subject),
+    }
     keep(raw)
     stage("Verdict", 0)
     level = 1 - config.game.confidence
@@ -89,11 +85,11 @@ def run_audit(
         controls=controls,
         conformance=conformance,
         headline=headline_of(shown, hypothesis),
-        verdict=decide(claim, shown, level, checks, detectable, config.game.resolution),
+        verdict=decide(subject.claim, shown, level, checks, detectable, config.game.resolution),
         utility=real.utility,
         device=real.trained.device,
         command=command,
     )
     seconds = time.perf_counter() - start
-    report = assemble(subject, claim, findings, canaries, raw, seconds)
+    report = assemble(subject, findings, canaries, raw, seconds)
     return Outcome(report, pictures, raw)

@@ -13,17 +13,24 @@ from cropaudit.accounting.inclusion.probability import inclusion_map
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.subject import Subject
 from cropaudit.audit.scores.tables import ScoreTable
+from cropaudit.certificate.run_logs import Trial
+from cropaudit.certificate.transcript_logs import (
+    PatchPlace,
+    ResidualNoise,
+    inclusion_bytes,
+    trials,
+)
 from cropaudit.training.dpsgd.loop import Trained
+from cropaudit.training.sampling.samplers import Poisson
 from cropaudit.training.transcript.files import transcript_bytes
+from cropaudit.training.transcript.transcript import Transcript
 
-__all__ = [
-    "config_bytes",
-    "inclusion_bytes",
-    "score_csv",
-    "scores_csv",
-    "training_files",
-    "weights_bytes",
-]
+__all__ = ["EVIDENCE", "INCLUSION_NAME", "MAP_NAME", "NOISE_NAME", "config_bytes", "map_bytes"]
+__all__ += ["run_trials", "score_csv", "scores_csv", "training_files", "weights_bytes"]
+
+EVIDENCE = ("config.yaml", "model.safetensors", "initial.safetensors", "tape.npz")
+NOISE_NAME, INCLUSION_NAME, MAP_NAME = "noise.npy", "inclusion.csv", "inclusion.npz"
+_ROWS = 20_000  # of the inclusion log, about
 
 
 def config_bytes(config: AuditConfig) -> bytes:
@@ -31,11 +38,11 @@ def config_bytes(config: AuditConfig) -> bytes:
     return yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False).encode()
 
 
-def inclusion_bytes(subject: Subject) -> bytes:
+def map_bytes(subject: Subject) -> bytes:
     """Returns the inclusion map of the worst image, by the patch's top left, as an npz of rho."""
     buffer = io.BytesIO()
     rho = inclusion_map(subject.worst_image, subject.crop, subject.patch)
-    np.savez_compressed(buffer, rho=rho)
+    np.savez_compressed(buffer, rho=subject.pipeline.shown(rho))
     return buffer.getvalue()
 
 
@@ -65,10 +72,35 @@ def weights_bytes(model: nn.Module) -> bytes:
     return data
 
 
-def training_files(trained: Trained) -> dict[str, bytes]:
-    """Returns what a run leaves behind for attacks on it, by name."""
+def training_files(subject: Subject, trained: Trained, noise: ResidualNoise) -> dict[str, bytes]:
+    """Returns what a run leaves behind for attacks and certificates, by name.
+
+    Args:
+        subject: What was trained on.
+        trained: The run.
+        noise: What has watched it.
+    """
     return {
+        "config.yaml": config_bytes(subject.config),
         "model.safetensors": weights_bytes(trained.model),
         "initial.safetensors": save_tensors(trained.initial),
         "tape.npz": transcript_bytes(trained.transcript),
+        NOISE_NAME: noise.data(),
+        INCLUSION_NAME: inclusion_bytes(run_trials(subject, trained.transcript)),
     }
+
+
+def run_trials(subject: Subject, transcript: Transcript) -> list[Trial]:
+    """Returns the steps of records that were chosen without a look at the run.
+
+    The patch stands in its worst place, in images of the size that the claim rests on; of many
+    records and steps some records are taken, spread evenly.
+    """
+    data, worst = subject.filled, subject.worst_image
+    sizes = [data.size(record) for record in range(len(data))]
+    fitting = [record for record, size in enumerate(sizes) if size == worst]
+    many = isinstance(transcript.facts.sampling, Poisson)
+    count = min(len(fitting), max(1, _ROWS // transcript.steps)) if many else 1
+    chosen = np.unique(np.linspace(0, len(fitting) - 1, count).astype(int))
+    places = [PatchPlace(fitting[i], *subject.bound.worst_position) for i in chosen]
+    return trials(transcript, places, sizes, subject.patch)

@@ -4,25 +4,25 @@ Runs are folders of `cropaudit train`, or of an audit with its files under ``raw
 trained on is made again from the configuration and compared by digest; nothing is unpickled.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
+from pydantic import AliasChoices, AliasPath, BaseModel, Field, StrictInt, ValidationError
 from torch import Tensor, nn
 
 from cropaudit.audit.config.audit_config import load_config
 from cropaudit.audit.experiment.canary_files import same_canaries
-from cropaudit.audit.experiment.declared import check_folder
 from cropaudit.audit.experiment.subject import Subject, prepare_subject
 from cropaudit.audit.experiment.training_plan import training_spec
 from cropaudit.audit.results.digests import check_digests, data_digest, sha256
-from cropaudit.audit.runs.run_files import weights_bytes
+from cropaudit.audit.runs.run_files import EVIDENCE, weights_bytes
 from cropaudit.audit.runs.train_run import RECORD_NAME
-from cropaudit.errors import InputError, require
+from cropaudit.errors import InputError, require, shown
+from cropaudit.faults import first_fault
 from cropaudit.training.dpsgd.divergence import named_run
 from cropaudit.training.dpsgd.loop import DpSgdSpec, StepView, pick_device, train
 from cropaudit.training.models.build import build_model
@@ -33,7 +33,6 @@ from cropaudit.training.transcript.transcript import Transcript
 __all__ = ["SavedRun", "load_run", "replay"]
 
 _REPORT = "report.json"
-_FILES = ("config.yaml", "model.safetensors", "initial.safetensors", "tape.npz")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +49,7 @@ class SavedRun:
         threads: CPU threads that it was trained with; None if that was not recorded.
         processes: That trained it together.
         seconds: That its training took; None if not recorded.
+        recorded: Names of the files whose digests its record holds.
         sealed: Whether the digests of all its files were recorded and hold; earlier versions
             recorded those of the evidence alone, not of the report.
     """
@@ -63,6 +63,7 @@ class SavedRun:
     threads: int | None
     processes: int
     seconds: float | None
+    recorded: frozenset[str]
     sealed: bool = True
 
     def model(self, state: dict[str, Tensor]) -> nn.Module:
@@ -92,20 +93,19 @@ def load_run(folder: Path, data: Path | None = None) -> SavedRun:
         InputError: If it is no such folder, or its files, its data or its canaries are others than
             those of the training.
     """
-    home = folder if (folder / _FILES[0]).is_file() else folder / "raw"
-    for name in _FILES:
+    home = folder if (folder / EVIDENCE[0]).is_file() else folder / "raw"
+    for name in EVIDENCE:
         legal = f"a folder of cropaudit train or of an audit, with {name}"
         require((home / name).is_file(), "run", legal, folder)
     sealed = check_digests(home.parent if home.name == "raw" else home)
-    stated = _stated(home)
-    _check_evidence(home, stated["files"])
+    record = _recorded(home)
+    _check_evidence(home, record.files)
     changes = {} if data is None else {"data.folder": str(data)}
-    config = load_config(str(home / _FILES[0]), changes)
-    check_folder(config)
+    config = load_config(str(home / EVIDENCE[0]), changes)
     subject = prepare_subject(config)
     digest = data_digest(subject.filled)
-    legal = f"what the run was trained on, of digest {stated['data_digest'][:12]}"
-    require(digest == stated["data_digest"], "data", legal, digest[:12])
+    legal = f"what the run was trained on, of digest {record.data_digest[:12]}"
+    require(digest == record.data_digest, "data", legal, digest[:12])
     canaries = home / "canaries.npz"
     if canaries.is_file():
         same = same_canaries(canaries, subject.slots, subject.member)
@@ -118,10 +118,11 @@ def load_run(folder: Path, data: Path | None = None) -> SavedRun:
         transcript=transcript,
         final=load_checkpoint(home / "model.safetensors"),
         initial=load_checkpoint(home / "initial.safetensors"),
-        weights_digest=stated["files"]["model.safetensors"],
-        threads=_whole(stated, "threads"),
-        processes=_whole(stated, "processes") or 1,
-        seconds=stated.get("seconds_per_step", 0) * subject.bound.steps or None,
+        weights_digest=record.files["model.safetensors"],
+        threads=record.threads,
+        processes=record.processes,
+        seconds=record.seconds_per_step * subject.bound.steps or None,
+        recorded=frozenset(record.files),
         sealed=sealed,
     )
 
@@ -165,29 +166,50 @@ def replay(
         )
 
 
-def _stated(home: Path) -> dict[str, Any]:
-    """Returns what the run's own record says: of `cropaudit train`, or the audit's report."""
+class _Record(BaseModel):
+    """What a run's own record says of it: ``train.json``, or an audit's ``report.json``."""
+
+    schema_version: Literal["2"]
+    files: dict[str, str] = Field(
+        validation_alias=AliasChoices("files", AliasPath("provenance", "files"))
+    )
+    data_digest: str = Field(
+        validation_alias=AliasChoices("data_digest", AliasPath("identity", "data_digest"))
+    )
+    threads: StrictInt | None = Field(default=None, ge=1)
+    processes: StrictInt = Field(default=1, ge=1)
+    seconds_per_step: float = 0.0
+
+
+def _recorded(home: Path) -> _Record:
+    """Reads the record of a run.
+
+    Raises:
+        InputError: If there is none, or it is of another version of cropaudit's documents.
+    """
+    path = home / RECORD_NAME if (home / RECORD_NAME).is_file() else home.parent / _REPORT
     try:
-        if (home / RECORD_NAME).is_file():
-            found: dict[str, Any] = json.loads((home / RECORD_NAME).read_bytes())
-            found["files"]["model.safetensors"], found["data_digest"]
-            return {**found, "files": dict(found["files"].items())}
-        report = json.loads((home.parent / _REPORT).read_bytes())
-        return {
-            "files": dict(report["provenance"]["files"].items()),
-            "data_digest": report["identity"]["data_digest"],
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        legal = f"a folder with {RECORD_NAME}, or raw/ of an audit beside its {_REPORT}"
-        if (home / "checkpoints").is_dir():
-            legal += " (training that ended early leaves weights alone, which are no run)"
-        raise InputError(f"run must be {legal}, got {home}") from error
+        return _Record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        fault = error.errors()[0]
+        if fault["loc"] == ("schema_version",) and fault["type"] == "literal_error":
+            legal = "2, as this version of cropaudit writes it"
+            raise InputError(
+                f"schema_version of {path} must be {legal}, got {shown(fault['input'])}"
+            ) from None
+        words = first_fault(error, _Record, str(path))
+    except OSError:
+        words = "none there"
+    legal = f"a folder with {RECORD_NAME}, or raw/ of an audit beside its {_REPORT}"
+    if (home / "checkpoints").is_dir():
+        legal += " (training that ended early leaves weights alone, which are no run)"
+    raise InputError(f"run must be {legal}, got {home}: {words}")
 
 
 def _check_evidence(home: Path, digests: dict[str, str]) -> None:
     """Compares every file that the run's record names, scores and canaries among them."""
-    missing = [name for name in _FILES if name not in digests]
-    require(not missing, "the run's record", f"of {', '.join(_FILES)}", f"no {missing[:1]}")
+    missing = [name for name in EVIDENCE if name not in digests]
+    require(not missing, "the run's record", f"of {', '.join(EVIDENCE)}", f"no {missing[:1]}")
     for name, digest in digests.items():
         path = home / name
         legal = "as its training left it"
@@ -206,13 +228,6 @@ def _require_same_run(spec: DpSgdSpec, transcript: Transcript) -> None:
         f"{transcript.steps}, as taped",
         spec.steps,
     )
-
-
-def _whole(stated: dict[str, Any], name: str) -> int | None:
-    value = stated.get(name)
-    legal = value is None or (type(value) is int and value >= 1)
-    require(legal, f"{name} in the run's record", "a whole number from 1", value)
-    return value
 
 
 @contextmanager

@@ -3,32 +3,27 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
 from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.config.mixing import refuse_mixture
-from cropaudit.audit.experiment.accounted import finite
 from cropaudit.audit.experiment.canary_files import canary_bytes
 from cropaudit.audit.experiment.model_utility import measure_utility
 from cropaudit.audit.experiment.pictures import draw_canaries
 from cropaudit.audit.experiment.subject import Subject, prepare_subject
 from cropaudit.audit.experiment.training_plan import training_spec
-from cropaudit.audit.games.design import scoring_pairs
 from cropaudit.audit.results.digests import data_digest, sha256
-from cropaudit.audit.results.result import CanaryPicture, Shortcut, Utility
+from cropaudit.audit.results.result import CanaryPicture, Utility
 from cropaudit.audit.results.train_result import (
     ModeRecord,
     StartRecord,
     TrainedClaim,
     TrainRecord,
-    TrialRecord,
 )
-from cropaudit.audit.runs.assemble import library_versions
-from cropaudit.audit.runs.run_files import config_bytes, training_files
-from cropaudit.audit.verdict.claims import state_claim
+from cropaudit.audit.runs.assemble import claim_values, created_now, library_versions
+from cropaudit.audit.runs.run_files import training_files
+from cropaudit.certificate.transcript_logs import ResidualNoise
 from cropaudit.stages import Stage
 from cropaudit.training.crops.cutting import output_size
 from cropaudit.training.dpsgd.distributed import current_world, summed
@@ -55,6 +50,7 @@ class TrainedRun:
         canaries: Pictures of some of them.
         pictures: Those, PNG bytes by file name.
         seconds: Of everything.
+        noise: As it was added.
     """
 
     subject: Subject
@@ -64,13 +60,13 @@ class TrainedRun:
     canaries: tuple[CanaryPicture, ...]
     pictures: Mapping[str, bytes]
     seconds: float
+    noise: ResidualNoise
 
     def files(self, command: str) -> tuple[TrainRecord, dict[str, bytes]]:
         """Returns the record and the files of the run folder by name, the record last."""
         subject = self.subject
         raw = {
-            "config.yaml": config_bytes(subject.config),
-            **training_files(self.trained),
+            **training_files(subject, self.trained, self.noise),
             "canaries.npz": canary_bytes(subject.slots, subject.member),
         }
         record = _record(self, raw, self.canaries, command)
@@ -92,21 +88,17 @@ def train_run(
         InputError: If the configuration does not fit the data.
     """
     start = time.perf_counter()
-    stage("Data, canaries and bounds", 0)
-    subject = prepare_subject(config)
+    subject = prepare_subject(config, stage)
     config = subject.config  # with the digest of the user's own model
-    if subject.photographs.files:
-        stage(f"Read {subject.photographs.files}", 0)
-    claim = state_claim(config.claim, subject.mechanism, config.game.delta)
-    pairs = scoring_pairs(subject.mechanism)
-    refuse_mixture(subject.mechanism, subject.sampling, pairs, claim.mechanism)
     # Drawn before the training: a fault of drawing then costs no run.
     canaries = draw_canaries(subject.empty, subject.slots, subject.member, subject.crop)
     stage("How to take per-sample gradients", 0)
     spec, mode = _with_mode(subject, training_spec(subject))
+    noise = ResidualNoise(spec, seed=spec.seed)
     trained = train(
         subject.filled,
         spec,
+        observe=noise,
         progress=stage("Private training", spec.steps),
         checkpoints=checkpoints,
     )
@@ -114,7 +106,7 @@ def train_run(
     fixed = config.training.model_copy(update={"grad_sample_mode": mode.mode})
     replayable = replace(subject, config=config.model_copy(update={"training": fixed}))
     seconds = time.perf_counter() - start
-    return TrainedRun(replayable, trained, utility, mode, *canaries, seconds)
+    return TrainedRun(replayable, trained, utility, mode, *canaries, seconds, noise)
 
 
 def _with_mode(subject: Subject, spec: DpSgdSpec) -> tuple[DpSgdSpec, ModeChoice]:
@@ -137,94 +129,36 @@ def _with_mode(subject: Subject, spec: DpSgdSpec) -> tuple[DpSgdSpec, ModeChoice
 def _record(
     run: TrainedRun, raw: Mapping[str, bytes], shown: tuple[CanaryPicture, ...], command: str
 ) -> TrainRecord:
-    subject, trained = run.subject, run.trained
-    config = subject.config
+    subject, trained, config = run.subject, run.trained, run.subject.config
+    spec, noise = training_spec(subject), config.training.noise_multiplier
+    start = None
+    if spec.weights is not None:
+        chosen = ModelSpec(spec.model, spec.norm, spec.weights)
+        start = build(chosen, len(subject.empty.classes), 0).weights
+    own = vars(start) if start else None
     return TrainRecord(
         name=config.name,
         seed=config.seed,
-        created=datetime.now(UTC).replace(microsecond=0).isoformat(),
+        created=created_now(),
         command=command,
-        claim=_claim(subject),
+        claim=TrainedClaim(**claim_values(subject), noise_multiplier=noise),
         utility=run.utility,
         data=subject.empty.source,
         data_digest=data_digest(subject.filled),
         model=config.training.model,
         parameters=sum(p.numel() for p in trained.model.parameters() if p.requires_grad),
         weights_digest=sha256(raw["model.safetensors"]),
-        start=_start(subject),
-        grad_sample=_mode(run.mode),
+        start=None if own is None else StartRecord(**own),
+        grad_sample=ModeRecord.model_validate(asdict(run.mode)),
         device=trained.device,
         threads=torch.get_num_threads(),
         processes=current_world().size,
         seconds=round(run.seconds, 1),
         seconds_per_step=trained.seconds / trained.steps,
-        loss_first=finite(trained.losses[0]),
-        loss_last=finite(trained.losses[-1]),
+        loss_first=trained.losses[0],
+        loss_last=trained.losses[-1],
         canaries=shown,
         versions=library_versions(),
         config=json.loads(config.model_dump_json()),
         files={name: sha256(data) for name, data in sorted(raw.items())},
     )
-
-
-def _claim(subject: Subject) -> TrainedClaim:
-    bound, config = subject.bound, subject.config
-    claim = state_claim(config.claim, subject.mechanism, config.game.delta)
-    return TrainedClaim(
-        statement=claim.statement,
-        adjacency=bound.adjacency,
-        epsilon=claim.epsilon,
-        delta=claim.delta,
-        sampler=bound.sampler,
-        noise_multiplier=config.training.noise_multiplier,
-        max_grad_norm=config.training.max_grad_norm,
-        records=subject.records,
-        canary_records=subject.canary_records,
-        canaries=len(subject.slots),
-        batch=config.training.batch,
-        sample_rate=bound.sample_rate,
-        steps=bound.steps,
-        image=bound.image,
-        crop=config.crop.words,
-        patch=str(subject.patch),
-        inclusion_probability=bound.inclusion_probability,
-        epsilon_amplified=finite(bound.epsilon),
-        epsilon_without_crop=finite(bound.epsilon_without_crop),
-        epsilon_without_canaries=subject.epsilon_without_canaries,
-        shortcuts=tuple(
-            Shortcut(name=item.name, epsilon=item.epsilon, why_invalid=item.why_invalid)
-            for item in bound.shortcuts
-        ),
-    )
-
-
-def _start(subject: Subject) -> StartRecord | None:
-    spec = training_spec(subject)
-    if spec.weights is None:
-        return None
-    chosen = ModelSpec(spec.model, spec.norm, spec.weights)
-    report = build(chosen, len(subject.empty.classes), 0).weights
-    assert report is not None  # a file was given
-    return StartRecord(
-        file=report.file,
-        sha256=report.sha256,
-        loaded=len(report.loaded),
-        missing=report.missing,
-        unexpected=report.unexpected,
-        mismatched=report.mismatched,
-        frozen=len(report.frozen),
-    )
-
-
-def _mode(choice: ModeChoice) -> ModeRecord:
-    trials = tuple(
-        TrialRecord(
-            mode=trial.mode,
-            error=finite(trial.error),
-            seconds=None,
-            peak_bytes=trial.peak_bytes,
-            note=trial.note,
-        )
-        for trial in choice.trials
-    )
-    return ModeRecord(mode=choice.mode, reason=choice.reason, trials=trials)

@@ -27,7 +27,7 @@ _GIB, _MIB = 2**30, 2**20
 
 def dry_run_document(found: DryRun) -> dict[str, Any]:
     """Returns a dry run as JSON values; numbers that are infinite become null."""
-    declared, cost = found.declared, found.cost
+    declared, cost = found.planned, found.cost
     counts = ("exact", "records", "canary_records", "canaries", "classes")
     claim = {key: getattr(declared.claim, key) for key in ("statement", "kind", "epsilon", "delta")}
     values: dict[str, Any] = finite(
@@ -55,7 +55,7 @@ def dry_run_document(found: DryRun) -> dict[str, Any]:
 
 def print_dry_run(found: DryRun, console: "Console") -> None:
     """Prints the claim, the plan and the cost."""
-    name = found.declared.config.name
+    name = found.planned.config.name
     print_text(f"Dry run of {name}: nothing is read, trained or written", console, "bold")
     for title, rows in (("Claim", _claim), ("Plan", _plan), ("Cost", _cost)):
         print_text(f"\n{title}", console, "bold")
@@ -63,11 +63,13 @@ def print_dry_run(found: DryRun, console: "Console") -> None:
 
 
 def _claim(found: DryRun) -> Iterator[tuple[str, str]]:
-    declared, bound = found.declared, found.bound
+    declared, bound = found.planned, found.bound
     claim = declared.claim
     yield "claimed", claim.statement
     how = "of procedural scenes" if declared.exact else "DECLARED; the data decide when they come"
-    each = words.records(declared.records, declared.canary_records, declared.canaries)
+    each = words.records(
+        declared.records, declared.canary_records, declared.config.game.canary_slots
+    )
     yield "records", f"{declared.records} of {declared.image}: {each} ({how})"
     images = declared.records - declared.canary_records
     alone = words.alone(images, declared.epsilon_without_canaries, declared.canary_records)
@@ -90,7 +92,7 @@ def _claim(found: DryRun) -> Iterator[tuple[str, str]]:
 
 
 def _plan(found: DryRun) -> Iterator[tuple[str, str]]:
-    training, cost = found.declared.config.training, found.cost
+    training, cost = found.planned.config.training, found.cost
     yield "model", f"{training.model}, {training.norm} norm, {training.precision}"
     rate = f"q = {found.bound.sample_rate:.4g}"
     batch = f"batches of {training.batch}"

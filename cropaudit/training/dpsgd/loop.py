@@ -52,6 +52,7 @@ class StepView:
             the update changes it once the observer returns.
         noise_seed: Seed of this step's noise; see `Transcript.noise`.
         learning_rate: Of this step.
+        clipped_sum: Returns the sum without its noise, as the optimiser has it.
     """
 
     step: int
@@ -61,6 +62,7 @@ class StepView:
     model: nn.Module
     noise_seed: int = 0
     learning_rate: float = math.nan
+    clipped_sum: Callable[[], Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +198,8 @@ class _Run:
             def show(total: Tensor) -> None:
                 self._require(all_finite([total]), "the noisy sum is", step)
                 drawn = step, tuple(indices), windows
-                observe(StepView(*drawn, total, self.plain, noise_seed, rate))
+                clean = self.update.clipped_sum
+                observe(StepView(*drawn, total, self.plain, noise_seed, rate, clean))
 
             loss = self.update.run(parts, show)
         self._require(not indices or math.isfinite(loss), "the loss is", step)

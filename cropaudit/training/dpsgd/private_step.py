@@ -194,6 +194,11 @@ class PrivateStep:
         gradients = [torch.flatten(p.grad) for p in self.parameters if p.grad is not None]
         return torch.cat(gradients).float() * self._expected
 
+    def clipped_sum(self) -> Tensor:
+        """Returns the noisy sum without its noise, shape (P,); while an observer looks on alone."""
+        sums: list[Tensor] = [p.summed_grad.flatten() for p in self.parameters]  # type: ignore[attr-defined]
+        return summed(torch.cat(sums).float(), self._world)
+
 
 def average_crops(parameters: Iterable[nn.Parameter], averaged: int) -> None:
     """Makes one row an image of the per-sample gradients, in the parameters' precision.
