@@ -9,7 +9,7 @@ from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
 from cropaudit.errors import InputError
 from cropaudit.training.canaries import CanarySlot, fill_slots, filled, plant
 from cropaudit.training.canaries.backgrounds import Sparse
-from cropaudit.training.canaries.crafting import clip, craft, crops, flat_gradients, in_chunks
+from cropaudit.training.canaries.crafting import clip, craft, flat_gradients, in_chunks
 from cropaudit.training.canaries.designs import (
     BrightTexture,
     Design,
@@ -20,6 +20,7 @@ from cropaudit.training.canaries.designs import (
 from cropaudit.training.canaries.slots import footprint
 from cropaudit.training.canaries.textures import Flat, NaturalTexture
 from cropaudit.training.canaries.windows import windows_of
+from cropaudit.training.crops.cutting import cut_windows
 from cropaudit.training.crops.joint import Window
 from cropaudit.training.data.images import SegmentationData
 from cropaudit.training.models.build import build_model
@@ -82,7 +83,7 @@ def test_gradients_are_those_of_one_sample_at_a_time() -> None:
     """Against a plain backward pass, and in units of the clip."""
     empty, (slot,) = plant(SCENES, Opposed(), 1, CROP, PATCH, 3)
     windows = [Window(20, 20), Window(0, 0), Window(30, 5)]
-    images, masks = crops(*filled(empty, slot, world_a=True), windows, CROP)
+    images, masks = cut_windows([filled(empty, slot, world_a=True)], windows, CROP)
     found = in_chunks(flat_gradients(NET), images, masks, NET)
     for image, mask, row in zip(images, masks, found, strict=True):
         loss = pixel_losses(NET(prepare(image[None])), mask[None])[0]
