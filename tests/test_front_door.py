@@ -1,6 +1,7 @@
 """What ``import cropaudit`` offers: light, complete, typed, and the command line's own answers."""
 
 import ast
+import contextlib
 import json
 import subprocess
 import sys
