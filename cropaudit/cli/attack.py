@@ -1,4 +1,4 @@
-"""The options of `cropaudit attack`; what is done with them waits in `attack_work`.
+"""The options of `cropaudit attack`; what is done with them waits in `cli.work`.
 
 Nothing heavy is imported here: ``--help`` must not wait for it.
 """
@@ -42,7 +42,7 @@ def attack(
     Exit code 1 if the scores contradict the run's claim, else 0.
     """
     given = dict(locals())
-    from cropaudit.cli.attack_work import list_attacks, run_attacks
+    from cropaudit.cli.work.attack import list_attacks, run_attacks
 
     if attacks == ["list"]:
         list_attacks(as_json=as_json)

@@ -51,10 +51,10 @@ def audit(
 
     configuration = configured(given)  # torch waits until this is sound
     if dry_run:
-        from cropaudit.cli.dry_run_work import run_dry_run
+        from cropaudit.cli.work.dry_run import run_dry_run
 
         run_dry_run(configuration, attacks=True, measure=measure, as_json=as_json)
         return
-    from cropaudit.cli.audit_work import run_audit_command
+    from cropaudit.cli.work.audit import run_audit_command
 
     raise typer.Exit(run_audit_command(configuration, given))

@@ -39,7 +39,7 @@ def bound(arguments: Sequence[str]) -> None:
         InputError: If an option is unknown or illegal.
     """
     given = {k: v for k, v in vars(_parser().parse_args(arguments)).items() if v is not None}
-    from cropaudit.cli.bound_work import Outputs, epsilon_of_file, run_bound
+    from cropaudit.cli.work.bound import Outputs, epsilon_of_file, run_bound
 
     as_json, force = given.pop("json"), given.pop("force")
     files = {name: given.pop(name, None) for name in _FILES}

@@ -57,7 +57,7 @@ def certify(
     Leaves with 1 if a logged parameter is not as claimed, or noise is not what its limits take for
     granted.
     """
-    from cropaudit.reports.render.certificate_summary import certificate_document, certificate_lines
+    from cropaudit.reports.summaries.certificate import certificate_document, certificate_lines
 
     given = noise is not None or inclusion is not None
     about: dict[str, Any] = {}

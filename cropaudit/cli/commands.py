@@ -8,8 +8,8 @@ import typer
 from typer.core import TyperGroup
 
 from cropaudit import __version__
-from cropaudit.cli.app import SUMMARY, leaving, overview
 from cropaudit.cli.bound import bound
+from cropaudit.cli.shell import SUMMARY, leaving, overview
 
 __all__ = ["group"]
 

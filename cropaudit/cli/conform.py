@@ -1,4 +1,4 @@
-"""The options of `cropaudit conform`; what is done with them waits in `conform_work`.
+"""The options of `cropaudit conform`; what is done with them waits in `cli.work`.
 
 An option is named as the field of `Subjects` or `PipelineClaim` that it sets, whatever its flag.
 Nothing heavy is imported here: ``--help`` must not wait for it.
@@ -100,7 +100,7 @@ def conform(
     Your code runs in a process of its own. Leaves with 1 if a check fails.
     """
     given = {key: value for key, value in locals().items() if value is not None}
-    from cropaudit.cli.conform_work import list_all, run_conform
+    from cropaudit.cli.work.conform import list_all, run_conform
 
     if list_:
         list_all(as_json=as_json)

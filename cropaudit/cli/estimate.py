@@ -120,7 +120,7 @@ def estimate(
     given = {key: value for key, value in locals().items() if value is not None}
     # The matrices here are small: threads that wait for one another make them three times slower.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from cropaudit.cli.estimate_work import load, run_estimate
+    from cropaudit.cli.work.estimate import load, run_estimate
 
     contradicted = run_estimate(load(given))
     raise typer.Exit(1 if contradicted else 0)

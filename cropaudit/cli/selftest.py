@@ -26,7 +26,7 @@ def selftest(
 
     from cropaudit.audit.games.selftest import coverages
     from cropaudit.reports.progress import progress_stages
-    from cropaudit.reports.render.selftest_summary import print_selftest, selftest_document
+    from cropaudit.reports.summaries.selftest import print_selftest, selftest_document
 
     size, many = _FAST if fast else _FULL
     with progress_stages() as stage:

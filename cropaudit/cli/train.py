@@ -1,4 +1,4 @@
-"""The options of `cropaudit train`; what is done with them waits in `train_work`.
+"""The options of `cropaudit train`; what is done with them waits in `cli.work`.
 
 Nothing heavy is imported here: ``--help`` must not wait for it.
 """
@@ -45,12 +45,12 @@ def train(
 
     configuration = configured(given)
     if dry_run:
-        from cropaudit.cli.dry_run_work import run_dry_run
+        from cropaudit.cli.work.dry_run import run_dry_run
 
         run_dry_run(configuration, attacks=False, measure=measure, as_json=as_json)
         return
     try:
-        from cropaudit.cli.train_work import run_train
+        from cropaudit.cli.work.train import run_train
 
         run_train(configuration, given)
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from cropaudit.audit.experiment.step_cost import measure_step
 from cropaudit.audit.experiment.subject import check_folder, prepare_subject
 from cropaudit.audit.runs.dry_run import dry_run
 from cropaudit.errors import InputError
-from cropaudit.reports.render.dry_run_summary import dry_run_document
+from cropaudit.reports.summaries.dry_run import dry_run_document
 
 SMALL: dict[str, Any] = {
     "data.images": 12,

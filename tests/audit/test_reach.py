@@ -19,7 +19,7 @@ from cropaudit.estimators.policies.run_methods import RunMethod
 from cropaudit.estimators.registry import plan
 from cropaudit.estimators.scores import Scores
 from cropaudit.estimators.trials.family import Family
-from cropaudit.reports.render.estimate_summary import summary_lines
+from cropaudit.reports.summaries.estimate import summary_lines
 
 POISSON = PoissonPatch(1.0, 0.1, 0.3, 100)
 ONE_RUN = Hypothesis(mechanism=POISSON, trials="one-run")

@@ -20,7 +20,6 @@ from PIL import Image
 
 from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Borders, Crop, Rectangle, Size
-from cropaudit.cli import conform_work as conform_command
 from cropaudit.cli.app import main
 from cropaudit.conformance.catalogue import CHECKS, check_named
 from cropaudit.conformance.mutants.registry import mutant

@@ -18,7 +18,7 @@ from cropaudit.conformance.outcome import Outcome, decide, doubtful, settled
 from cropaudit.conformance.outcome import Tested as Null
 from cropaudit.conformance.suite import LEVEL, SuiteResult, examine
 from cropaudit.errors import InputError
-from cropaudit.reports.render.conform_summary import (
+from cropaudit.reports.summaries.conform import (
     print_suite,
     suite_document,
     suite_junit,

@@ -10,8 +10,9 @@ from rich.console import Console
 from cropaudit.audit.results.estimate_result import AttackEstimate, Estimate, ParameterLimit
 from cropaudit.audit.results.result import AuditReport, Headline
 from cropaudit.estimators.registry import Skipped
-from cropaudit.reports.render import estimate_summary, summary
-from cropaudit.reports.render.estimate_summary import print_estimate
+from cropaudit.reports.summaries import audit as summary
+from cropaudit.reports.summaries import estimate as estimate_summary
+from cropaudit.reports.summaries.estimate import print_estimate
 from cropaudit.reports.text.bounds import bound_note
 from tests.reports import estimates
 from tests.reports.estimates import bound, place
@@ -145,7 +146,7 @@ def test_nothing_detectable_is_said(report: AuditReport) -> None:
 
 
 def test_rich_is_imported_only_to_print() -> None:
-    code = "import sys, cropaudit.reports.render.summary; sys.exit('rich' in sys.modules)"
+    code = "import sys, cropaudit.reports.summaries.audit; sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -14,7 +14,6 @@ from cropaudit.audit.runs.run import Outcome, run_audit
 from cropaudit.cli.report import draw_command
 from cropaudit.reports.progress import progress_stages
 from cropaudit.reports.render.formats import draw
-from cropaudit.reports.render.summary import print_summary
 from cropaudit.reports.store import (
     HTML_NAME,
     canonical_json,
@@ -24,6 +23,7 @@ from cropaudit.reports.store import (
     write_files,
     write_report,
 )
+from cropaudit.reports.summaries.audit import print_summary
 
 __all__ = ["run_audit_command"]
 

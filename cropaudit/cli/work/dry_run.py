@@ -8,7 +8,7 @@ from rich.console import Console
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.runs.dry_run import dry_run
 from cropaudit.reports.progress import progress_stages
-from cropaudit.reports.render.dry_run_summary import dry_run_document, print_dry_run
+from cropaudit.reports.summaries.dry_run import dry_run_document, print_dry_run
 
 __all__ = ["run_dry_run"]
 

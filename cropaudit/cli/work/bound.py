@@ -77,7 +77,7 @@ def run_bound(preset: str | None, given: Mapping[str, Any], outputs: Outputs) ->
         return
     from rich.console import Console
 
-    from cropaudit.reports.render.bound_summary import print_bound, print_objects, print_sweep
+    from cropaudit.reports.summaries.bound import print_bound, print_objects, print_sweep
 
     console = Console()
     print_bound(found, console)

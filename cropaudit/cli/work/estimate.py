@@ -24,7 +24,7 @@ from cropaudit.estimators.trials.family import Order
 from cropaudit.estimators.trials.thresholds import Given, Policy, Ranks, Split
 from cropaudit.reports.outputs import PICTURE_SUFFIXES, check_output
 from cropaudit.reports.progress import progress_stages
-from cropaudit.reports.render.estimate_summary import print_estimate
+from cropaudit.reports.summaries.estimate import print_estimate
 from cropaudit.reports.text.numbers import (
     format_confidence,
     format_lower,

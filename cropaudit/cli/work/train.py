@@ -14,13 +14,13 @@ from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.runs.train_run import train_run
 from cropaudit.errors import require
 from cropaudit.reports.progress import progress_stages
-from cropaudit.reports.render.train_summary import print_training
 from cropaudit.reports.store import (
     check_run_folder,
     prepare_run_folder,
     record_files,
     write_files,
 )
+from cropaudit.reports.summaries.train import print_training
 from cropaudit.stages import silent
 from cropaudit.training.dpsgd.distributed import distributed_context
 from cropaudit.training.transcript.checkpoints import Checkpoints

@@ -18,7 +18,7 @@ from cropaudit.errors import InputError, require
 from cropaudit.reports.outputs import check_output, write_output
 from cropaudit.reports.pictures.leaks import leak_png
 from cropaudit.reports.progress import progress_stages
-from cropaudit.reports.render.conform_summary import (
+from cropaudit.reports.summaries.conform import (
     print_catalogue,
     print_suite,
     suite_document,

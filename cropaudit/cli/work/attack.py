@@ -19,8 +19,8 @@ from cropaudit.audit.runs.saved_run import SavedRun, load_run
 from cropaudit.errors import InputError, require
 from cropaudit.reports.outputs import check_output, write_output
 from cropaudit.reports.progress import progress_stages
-from cropaudit.reports.render.attack_summary import print_attacks, print_known
 from cropaudit.reports.store import MARKER_NAME, record_files
+from cropaudit.reports.summaries.attack import print_attacks, print_known
 from cropaudit.reports.text.numbers import format_duration
 
 __all__ = ["list_attacks", "run_attacks"]

@@ -1,0 +1,1 @@
+"""What commands do with their options: the work behind each, and what they print."""
