@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin
 
-from cropaudit.accounting.bounds.settings import BoundSettings, Setting, settings
+from cropaudit.accounting.bounds.settings import BoundSettings, Setting, read_settings, settings
 from cropaudit.errors import InputError
 
 __all__ = ["bound"]
@@ -49,7 +49,8 @@ def bound(arguments: Sequence[str]) -> None:
         run_bound(preset, given, outputs)
         return
     alone = {**given, **outputs.named(), **({"preset": preset} if preset else {})}
-    epsilon_of_file(mechanism, alone.pop("delta", None), as_json, alone)
+    delta = read_settings({"delta": alone.pop("delta", None)}).get("delta")
+    epsilon_of_file(mechanism, delta, as_json, alone)
 
 
 def _parser() -> argparse.ArgumentParser:
