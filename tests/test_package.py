@@ -43,9 +43,9 @@ ROOMS = (
     *("conformance.asserting", "conformance"),
     *("audit.conformance", "audit.results", "audit.config", "audit.scores", "audit.verdict"),
     *("audit.experiment", "audit.games", "audit.runs"),
-    *("reports.text", "reports.progress", "reports.store", "reports.outputs"),
-    *("reports.pictures", "reports.render", "reports.summaries"),
-    *("api", "cli.assignments", "cli.work", "cli", "__main__"),
+    *("reports.text", "reports.progress", "reports.store", "reports.junit", "reports.outputs"),
+    *("reports.pictures", "reports.summaries", "reports.render"),
+    *("api", "cli.assignments", "cli.shell", "cli.work", "cli", "__main__"),
 )
 MOST_FILES = 16  # of a room; the formats of data sets, which are one file each, are not counted
 # A path that begins here, not one that only has such a folder on its way.

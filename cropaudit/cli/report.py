@@ -1,6 +1,5 @@
 """`cropaudit report`: draws a finished run again, from what its folder holds and nothing else."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from cropaudit.errors import require
 
-__all__ = ["draw_command", "report"]
+__all__ = ["report"]
 
 
 def report(
@@ -52,8 +51,3 @@ def report(
     else:  # a file of ours in a run folder is one that --force may replace with the run
         write_files(home, {path.resolve().relative_to(home).as_posix(): data})
     typer.echo(f"wrote {path}")
-
-
-def draw_command(folder: Path) -> str:
-    """Returns the command that draws a run's page."""
-    return shlex.join(["cropaudit", "report", str(folder), "--out", str(folder / "report.html")])

@@ -1,12 +1,14 @@
 """What there is, and how to leave: shared by the way in and by the group of commands."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["COMMANDS", "SUMMARY", "fail", "leaving", "overview"]
+__all__ = ["COMMANDS", "SUMMARY", "draw_command", "fail", "leaving", "overview"]
 
 SUMMARY = "Audit, by experiment, the patch-level privacy of vision models trained on random crops."
 COMMANDS = {
@@ -52,3 +54,8 @@ def fail(message: str, code: int) -> NoReturn:
     coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     print(f"\x1b[31m{text}\x1b[0m" if coloured else text, file=sys.stderr)
     sys.exit(code)
+
+
+def draw_command(folder: Path) -> str:
+    """Returns the command that draws a run's page."""
+    return shlex.join(["cropaudit", "report", str(folder), "--out", str(folder / "report.html")])

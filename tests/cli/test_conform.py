@@ -21,6 +21,7 @@ from PIL import Image
 from cropaudit.accounting.geometry.crop_laws import ResizedCrop
 from cropaudit.accounting.geometry.shapes import Borders, Crop, Rectangle, Size
 from cropaudit.cli.app import main
+from cropaudit.cli.work import conform as conform_command
 from cropaudit.conformance.catalogue import CHECKS, check_named
 from cropaudit.conformance.mutants.registry import mutant
 from cropaudit.conformance.outcome import Leak, Outcome, decide

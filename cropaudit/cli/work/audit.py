@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.runs.run import Outcome, run_audit
-from cropaudit.cli.report import draw_command
+from cropaudit.cli.shell import draw_command
 from cropaudit.reports.progress import progress_stages
 from cropaudit.reports.render.formats import draw
 from cropaudit.reports.store import (

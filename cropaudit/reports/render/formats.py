@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Protocol
 
 from cropaudit.errors import InputError, require
+from cropaudit.reports.junit import JUnit
 from cropaudit.reports.render.html import Html
 from cropaudit.reports.render.json_text import JsonText
-from cropaudit.reports.render.junit import JUnit
 from cropaudit.reports.render.terminal import Terminal
 from cropaudit.reports.store import Finished
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from cropaudit.audit.results.result import AuditReport
 from cropaudit.audit.results.train_result import TrainRecord
-from cropaudit.reports.render.tables import print_lines
 from cropaudit.reports.store import Finished
 from cropaudit.reports.summaries.audit import print_summary
 from cropaudit.reports.summaries.train import training_lines
+from cropaudit.reports.text.tables import print_lines
 
 if TYPE_CHECKING:
     from rich.console import Console

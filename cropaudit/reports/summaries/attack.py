@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from cropaudit.attacks.registry import OneRun
 from cropaudit.audit.results.result import Attack
 from cropaudit.audit.runs.attack_verdict import Judged
-from cropaudit.reports.render.tables import Table, print_lines, print_table
 from cropaudit.reports.text import words
 from cropaudit.reports.text.bounds import headline_words, lower, result_words
 from cropaudit.reports.text.intervals import auc_interval
 from cropaudit.reports.text.numbers import format_confidence, format_upper, format_value
+from cropaudit.reports.text.tables import Table, print_lines, print_table
 
 if TYPE_CHECKING:
     from rich.console import Console

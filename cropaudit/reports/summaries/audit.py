@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cropaudit.audit.results.result import Attack, AuditReport
-from cropaudit.reports.render.tables import Table, print_lines, print_table
 from cropaudit.reports.text import words
 from cropaudit.reports.text.bounds import lower
 from cropaudit.reports.text.numbers import (
@@ -13,6 +12,7 @@ from cropaudit.reports.text.numbers import (
     format_upper,
     format_value,
 )
+from cropaudit.reports.text.tables import Table, print_lines, print_table
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,7 +10,7 @@ from cropaudit.accounting.bounds.accountant import round_up
 from cropaudit.accounting.bounds.answers import BoundResult, ObjectsAnswer
 from cropaudit.accounting.bounds.bound import PatchBound
 from cropaudit.accounting.bounds.sweeps import Sweep
-from cropaudit.reports.render.tables import Table, print_table, print_text
+from cropaudit.reports.text.tables import Table, print_table, print_text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,9 +8,9 @@ from cropaudit.conformance.catalogue import CHECKS
 from cropaudit.conformance.mutants.mutant import Mutant
 from cropaudit.conformance.outcome import Finding
 from cropaudit.conformance.suite import SuiteResult
-from cropaudit.reports.render.junit import Case, junit_xml
-from cropaudit.reports.render.tables import Styled, Table, print_table, print_text
+from cropaudit.reports.junit import Case, junit_xml
 from cropaudit.reports.text.numbers import finite
+from cropaudit.reports.text.tables import Styled, Table, print_table, print_text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cropaudit.audit.runs.dry_run import DryRun, PlannedGame
-from cropaudit.reports.render.tables import Table, print_table, print_text
 from cropaudit.reports.text import words
 from cropaudit.reports.text.numbers import (
     finite,
@@ -16,6 +15,7 @@ from cropaudit.reports.text.numbers import (
     format_upper,
     format_value,
 )
+from cropaudit.reports.text.tables import Table, print_table, print_text
 
 if TYPE_CHECKING:
     from rich.console import Console

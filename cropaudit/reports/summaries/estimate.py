@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from cropaudit.audit.results.estimate_result import AttackEstimate, Estimate
 from cropaudit.audit.results.result import Bound
-from cropaudit.reports.render.tables import Styled, Table, print_lines, print_table, print_text
 from cropaudit.reports.text import words
 from cropaudit.reports.text.bounds import (
     bound_note,
@@ -21,6 +20,7 @@ from cropaudit.reports.text.bounds import (
 )
 from cropaudit.reports.text.intervals import auc_interval
 from cropaudit.reports.text.numbers import format_confidence, format_upper, format_value
+from cropaudit.reports.text.tables import Styled, Table, print_lines, print_table, print_text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,8 +6,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from cropaudit.audit.games.selftest import CHANCE, Coverage
-from cropaudit.reports.render.tables import Table, print_table, print_text
 from cropaudit.reports.text.numbers import format_percent, format_value
+from cropaudit.reports.text.tables import Table, print_table, print_text
 
 if TYPE_CHECKING:
     from rich.console import Console

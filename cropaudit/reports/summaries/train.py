@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cropaudit.audit.results.train_result import TrainRecord
-from cropaudit.reports.render.tables import print_lines
 from cropaudit.reports.text import words
 from cropaudit.reports.text.numbers import format_duration, format_upper, format_value
+from cropaudit.reports.text.tables import print_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
