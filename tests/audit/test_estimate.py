@@ -56,21 +56,21 @@ def deciding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("deciding")
 def test_null_the_headline_over_three_attacks_keeps_its_level() -> None:
-    """50 times three attacks that see nothing, at level .2; false-failure rate 1e-4 each.
+    """100 times three attacks that see nothing, at level .2; false-failure rate 1e-4 each.
 
     Their own bounds exceed 0 far more often somewhere: that is what is corrected.
     """
     rng, level = np.random.default_rng(2), 0.2
     above, contradicted, alone = 0, 0, 0
-    for seed in range(50):
+    for seed in range(100):
         tables = [table(rng.normal(size=60), rng.normal(size=60), name) for name in "abc"]
         asked = Hypothesis(delta=0.0, confidence=1 - level, claim=0.0, policy=RANKS, seed=seed)
         found = estimate(tables, asked)
         above += found.headline.epsilon_lower > 0
         contradicted += found.contradicted
         alone += any(attack.bounds[0].epsilon > 0 for attack in found.attacks)
-    assert max(above, contradicted) <= binom.isf(1e-4, 50, level)
-    assert alone > binom.isf(1e-4, 50, level)
+    assert max(above, contradicted) <= binom.isf(1e-4, 100, level)
+    assert alone > binom.isf(1e-4, 100, level)
 
 
 @pytest.mark.usefixtures("deciding")
