@@ -11,6 +11,7 @@ from scipy.stats import binom
 from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
 from cropaudit.conformance.observations.draws import Draws
 from cropaudit.conformance.observations.replays import Pairs
+from cropaudit.conformance.observations.updates import Updates
 from cropaudit.conformance.outcome import Finding, Outcome, decide
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 
@@ -23,6 +24,7 @@ __all__ = [
     "found",
     "pairs_of",
     "uniform_origins",
+    "updates_of",
 ]
 
 IMAGE, WINDOW = Size(120, 160), Size(40, 40)
@@ -99,6 +101,14 @@ def pairs_of(distance: Sequence[int], **changes: Any) -> Pairs:
         leaked=np.zeros((0, 8, 8), dtype=np.bool_),
     )
     return replace(sound, **changes)
+
+
+def updates_of(change: NDArray[np.float64], **changes: Any) -> Updates:
+    """Returns steps that no torch optimiser was seen in, with nothing odd beside the change."""
+    none, names = np.zeros((len(change), 0)), np.zeros(0, dtype=np.str_)
+    known = {"handed": none, "replayed": none, "optimiser": "", "broken": names, "void": False}
+    known |= {"kept": names, "state": names, "state_known": True, "empties_refused": False}
+    return Updates(change=change, **(known | changes))
 
 
 def found(outcome: Outcome, level: float = 0.05) -> Finding:

@@ -45,7 +45,7 @@ ROOMS = (
     *("audit.experiment", "audit.games", "audit.runs"),
     *("reports.text", "reports.progress", "reports.store", "reports.outputs"),
     *("reports.pictures", "reports.render"),
-    *("cli", "__main__"),
+    *("api", "cli", "__main__"),
 )
 MOST_FILES = 16  # of a room; the formats of data sets, which are one file each, are not counted
 # A path that begins here, not one that only has such a folder on its way.

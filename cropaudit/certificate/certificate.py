@@ -33,6 +33,7 @@ from cropaudit.certificate.rate_tests import judge_rates
 from cropaudit.certificate.run_logs import InclusionLog, NoiseLog, Tally
 from cropaudit.errors import require
 from cropaudit.estimators.rounding import round_down
+from cropaudit.files.notebook import Tabled
 
 __all__ = ["Certificate", "Limits", "certificate", "certify", "require_claimed_steps"]
 
@@ -72,7 +73,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Tabled):
     """What the logs certify: parameters, not the pipeline.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The options of `cropaudit attack`; what is done with them waits in `attack_command`.
+"""The options of `cropaudit attack`; what is done with them waits in `attack_work`.
 
 Nothing heavy is imported here: ``--help`` must not wait for it.
 """
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from cropaudit.cli.audit import AsJson
 
 __all__ = ["attack"]
 
@@ -33,7 +35,7 @@ def attack(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the attacks' own draws.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace earlier scores.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Attack a trained run: who can tell which content each canary had, and what epsilon follows.
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cropaudit.cli.audit import AsJson
 from cropaudit.errors import InputError, require
 
 __all__ = ["certify"]
@@ -49,7 +50,7 @@ def certify(
     confidence: Annotated[
         float | None, typer.Option(help="That all limits hold together; the run's, or 0.95.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Certify noise and rates from a run's own logs (parameters, not the pipeline).
 

@@ -11,6 +11,7 @@ from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.process import observe
 from cropaudit.conformance.subjects import Subjects
 from cropaudit.errors import InputError
+from cropaudit.files.notebook import Tabled
 
 __all__ = ["LEVEL", "SuiteResult", "examine", "run_suite"]
 
@@ -18,7 +19,7 @@ LEVEL = 0.01
 
 
 @dataclass(frozen=True)
-class SuiteResult:
+class SuiteResult(Tabled):
     """All findings.
 
     Attributes:

@@ -4,12 +4,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cropaudit.files.notebook import Tabled
+
 __all__ = ["Bound", "Cut", "Frozen", "Validity"]
 
 Validity = Literal["exact", "credible", "asymptotic", "model-based"]
 
 
-class Frozen(BaseModel):
+class Frozen(Tabled, BaseModel):
     """Immutable, closed to unknown keys, and finite: a NaN never reaches a report."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

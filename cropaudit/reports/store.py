@@ -15,7 +15,8 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -200,7 +201,7 @@ def check_run_folder(path: Path, *, force: bool) -> None:
         InputError: If the folder holds anything and ``force`` is off, if it is not a run folder, or
             if it cannot be written.
     """
-    try:
+    with _usable(path):
         if path.exists() and _occupied(path):
             if not force:
                 raise InputError(f"{path} is not empty; use --force to replace the run in it")
@@ -209,10 +210,6 @@ def check_run_folder(path: Path, *, force: bool) -> None:
         nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise InputError(f"the run folder must be writable, got {path}")
-    except NotADirectoryError as error:
-        raise InputError(f"the run folder must be a folder, got the file {path}") from error
-    except OSError as error:
-        raise InputError(f"cannot use {path} as run folder: {error.strerror}") from error
 
 
 def prepare_run_folder(path: Path, *, force: bool) -> Path:
@@ -224,16 +221,23 @@ def prepare_run_folder(path: Path, *, force: bool) -> Path:
         InputError: If the folder holds anything and ``force`` is off, or if it is not a run folder.
     """
     check_run_folder(path, force=force)
-    try:
+    with _usable(path):
         path.mkdir(parents=True, exist_ok=True)
         if _occupied(path):
             _remove(path, _listing(path))
         _write_listing(path, ())
-    except FileExistsError as error:
+    return path
+
+
+@contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    """Words what the system says of a folder."""
+    try:
+        yield
+    except (NotADirectoryError, FileExistsError) as error:
         raise InputError(f"the run folder must be a folder, got the file {path}") from error
     except OSError as error:
         raise InputError(f"cannot use {path} as run folder: {error.strerror}") from error
-    return path
 
 
 def record_files(folder: Path, names: Iterable[str] | Mapping[str, bytes]) -> None:

@@ -157,13 +157,6 @@ def test_scores_are_numbers_for_resized_crops_of_which_several_are_averaged() ->
         assert scores.any()
 
 
-def test_power_with_little_noise() -> None:
-    """A sanity bound: AUC above .7; 20 scores that know nothing pass it with probability 7%."""
-    coins = np.random.default_rng(0).permutation(np.arange(20) < 10)
-    scores = played(coins, 0.05, 10)[0]["projected"]
-    assert Scores.labelled(scores, coins).auc() > 0.7
-
-
 def test_scores_are_reproducible() -> None:
     coins = np.array([True, False])
     one, other = (played(coins, 1.0, 2)[0] for _ in range(2))

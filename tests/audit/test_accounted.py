@@ -18,7 +18,6 @@ from cropaudit.audit.verdict.claims import state_claim
 from cropaudit.errors import InputError
 from cropaudit.stages import silent
 from cropaudit.training.canaries import fill_slots
-from cropaudit.training.sampling.samplers import sampler_name
 
 SMALL: dict[str, Any] = {
     "patch": "8x8",
@@ -130,7 +129,7 @@ def test_accountant_training_claim_and_scores_are_of_one_mechanism(sampler: str)
     planned = plan_experiment(
         config(**{"training.sampler": sampler, "training.batch": batch, "claim.epsilon": 3.0})
     )
-    assert sampler_name(planned.sampling) == planned.mechanism.kind == planned.bound.sampler
+    assert planned.sampling.name == planned.mechanism.kind == planned.bound.sampler
     claimed = planned.claim.mechanism
     assert claimed is not None
     require_same(claimed, planned.mechanism, ("claim", "training"))

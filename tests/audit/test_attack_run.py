@@ -43,7 +43,7 @@ def test_scores_that_tell_every_coin_contradict_a_small_claim() -> None:
     assert found.found.headline.epsilon_lower > 0.3
     again = judge(subject, attacks, [silent_one, silent_one])
     assert not again.found.contradicted
-    assert again.headline.epsilon_lower == 0
+    assert again.found.headline.epsilon_lower == 0
 
 
 @pytest.mark.parametrize("sampler", ["poisson", "fixed", "shuffle"])

@@ -100,9 +100,10 @@ def test_a_whole_audit_claims_what_the_accountant_bounds(
 
 
 def played(subject: Subject) -> tuple[Any, ProbeScores]:
-    game, result, _ = probe_game(subject, None)
+    game, result = probe_game(subject, None)
     claim = state_claim(subject.config.claim, subject.mechanism, subject.config.game.delta)
-    return decide(claim, [game.evidence], (), claim.epsilon, 2.0), result
+    level = 1 - subject.config.game.confidence
+    return decide(claim, game.shown, level, (), claim.epsilon, 2.0), result
 
 
 def halved(spec: Probe, progress: Any = None) -> ProbeScores:
@@ -125,8 +126,8 @@ def test_lost_noise_is_refuted_and_the_rate_is_as_accounted(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"crop.law": "tenfold"}, "crop.law must be uniform or resized, got tenfold"),
-        ({"crop.per_image": 0}, "crop.per_image must be"),
+        ({"crop.law": "tenfold"}, "crop.law: must be 'uniform' or 'resized', got tenfold"),
+        ({"crop.per_image": 0}, "crop.per_image: must be greater than or equal to 1"),
         ({"crop.law": "resized", "crop.padding": 2}, "crop.padding must be left out for law res"),
         ({"crop.scale": [0.2, 0.4]}, "crop.scale must be left out for law uniform"),
         ({"crop.law": "resized", "crop.scale": [0.5, 0.2]}, "scale must be two numbers"),

@@ -110,8 +110,10 @@ def test_axes_that_make_no_difference_are_refused() -> None:
     asked = Hypothesis(mechanism=CyclicPatch(1.0, 0.1, 0.3, 20))
     with pytest.raises(InputError, match="sampler must be poisson or fixed to vary its rate"):
         asked.along("sampling rate")
-    with pytest.raises(InputError, match="crops must be 1 in a family, got 2"):
-        _ = Hypothesis(mechanism=PoissonPatch(1.0, 0.1, 0.3, 20, crops=2)).family
+    with pytest.raises(InputError, match="crops must be 1 in a family of its inclusion"):
+        Hypothesis(mechanism=PoissonPatch(1.0, 0.1, 0.3, 20, crops=2)).along(
+            "inclusion probability"
+        )
 
 
 def test_hypotheses_are_equal_by_what_they_ask() -> None:

@@ -316,7 +316,7 @@ def test_options_become_subjects_and_a_claim(here: Run, stub: dict[str, Any]) ->
 
 def test_a_mutant_brings_its_code_and_claim(here: Run, stub: dict[str, Any]) -> None:
     here("--mutant", "copied-border", "--seed", 3, "--time-limit", 9)
-    assert stub["subjects"].transform.endswith(":ReflectPadding")
+    assert stub["subjects"].transform.endswith(":copied-border")
     assert (stub["subjects"].seed, stub["subjects"].call_limit) == (3, 9.0)
     assert stub["claimed"].crop == Crop(Size(100, 100), 90)
 

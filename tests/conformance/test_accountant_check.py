@@ -20,7 +20,7 @@ from cropaudit.conformance.observations.updates import SCENARIOS, Updates
 from cropaudit.conformance.observed import Observations
 from cropaudit.conformance.outcome import Finding
 from cropaudit.conformance.pipeline_claim import PipelineClaim
-from tests.conformance_draws import IMAGE, claim, crop_draws, found
+from tests.conformance_draws import IMAGE, claim, crop_draws, found, updates_of
 
 SIGMA, NORM, RATE = 1.0, 0.5, 0.1
 BATCH, RECORDS, STEPS = 20, 200, 40
@@ -41,11 +41,8 @@ def noisy(rng: np.random.Generator, sigma: float = SIGMA) -> Updates:
     # One pull a step, of as many images as a batch holds, along one coordinate in each layer.
     noise[:, :2] += BATCH * NORM / np.sqrt(2)
     one = np.ones(steps, dtype=np.int64)
-    return Updates(
-        change=-RATE / BATCH * noise,
-        handed=np.zeros((steps, 0)),
-        replayed=np.zeros((steps, 0)),
-        optimiser="",
+    return updates_of(
+        -RATE / BATCH * noise,
         names=np.array(["one", "other"]),
         layer=np.arange(P) % 2,
         quiet=np.arange(P) >= P // 2,
@@ -55,12 +52,6 @@ def noisy(rng: np.random.Generator, sigma: float = SIGMA) -> Updates:
         pull_at=np.tile(np.array([0, 1]), (steps, 1)),
         pull_images=BATCH * one,
         pull_size=np.full(steps, 1e3),
-        broken=np.zeros(0, dtype=str),
-        void=False,
-        kept=np.zeros(0, dtype=str),
-        state=np.zeros(0, dtype=str),
-        state_known=True,
-        empties_refused=False,
     )
 
 

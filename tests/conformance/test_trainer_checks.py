@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
 from cropaudit.conformance.checks.steps import clipping, finite_updates, kept_state, noise, update
-from cropaudit.conformance.observations.updates import SCENARIOS, Updates
+from cropaudit.conformance.observations.updates import SCENARIOS
 from cropaudit.conformance.observed import Observations
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.probes.training.probe_net import (
@@ -21,6 +21,7 @@ from cropaudit.conformance.probes.training.probe_net import (
     ProbeNet,
     plan_round,
 )
+from tests.conformance_draws import updates_of
 
 CHECKS = (clipping.check, noise.check, update.check, finite_updates.check, kept_state.check)
 CLAIMED = PipelineClaim(batch=8, noise_multiplier=1.0, max_grad_norm=1.0, learning_rate=0.1)
@@ -66,15 +67,11 @@ class Simulated:
             velocity = self.momentum * velocity + self.change(noisy, plan)
             rows.append(velocity)
         pulls = [(t, pull) for t, plan in enumerate(plans) for pull in plan.pulls]
-        none = np.zeros((len(rows), 0))
         at = np.full((len(pulls), len(TENSORS)), -1)
         for row, (_, pull) in zip(at, pulls, strict=True):
             row[: len(pull.tensors)] = pull.coordinates
-        return Updates(
-            change=np.array(rows, dtype=np.float32).astype(np.float64),
-            handed=none,
-            replayed=none,
-            optimiser="",
+        return updates_of(
+            np.array(rows, dtype=np.float32).astype(np.float64),
             names=np.array(TENSORS),
             layer=layer,
             quiet=quiet,
@@ -84,12 +81,6 @@ class Simulated:
             pull_at=at,
             pull_images=np.array([p.ahead - p.against for _, p in pulls]),
             pull_size=np.array([p.size for _, p in pulls]),
-            broken=np.array([], dtype=np.str_),
-            void=False,
-            kept=np.array([], dtype=np.str_),
-            state=np.array([], dtype=np.str_),
-            state_known=True,
-            empties_refused=False,
         )
 
 

@@ -190,22 +190,22 @@ def test_traces_of_images_in_buffers_are_found_however_small():
 
     def make_step(model):
         step = OpacusStep(model)
-        for name in ("label", "loss", "norm"):
+        for name in ("along", "loss", "size"):
             model.register_buffer(name, torch.zeros(()))
 
         def tracing(images, masks):
             if len(images):
                 with torch.no_grad():
                     loss = functional.cross_entropy(model(images), masks)
-                model.label += 1e-6 * (images.argmax() % 97)
+                model.along += 1e-6 * (images.argmax() % 97)
                 model.loss += 1e-6 * loss
-                model.norm += 1e-6 * images.abs().sum()
+                model.size += 1e-6 * images.abs().sum()
             step(images, masks)
 
         return tracing
 
     updates, _ = step_of(make_step, FEW)
-    assert {"label", "loss", "norm"} <= set(updates.kept)
+    assert {"along", "loss", "size"} <= set(updates.kept)
 
 
 def test_noise_from_a_generator_of_its_own_leaves_the_state_unclear():

@@ -2,11 +2,12 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
-from cropaudit.accounting.bounds.accountant import pair_bracket
+from cropaudit.accounting.bounds.accountant import epsilon_at, pair_bracket
 from cropaudit.accounting.mechanisms.descriptions import (
     CyclicPatch,
     FixedSizePatch,
@@ -218,13 +219,29 @@ def test_noise_never_helps(mechanism: PatchMechanism) -> None:
             assert np.all(curve(FPR) <= limit(FPR) + smear)
 
 
+@pytest.mark.parametrize("order", ["forward", "adaptive"])
+def test_several_crops_clipped_apart_are_a_family_of_noise(order: Any) -> None:
+    """Louder members allow more, the game less than the claim, and none more than no noise."""
+    mechanism = PoissonPatch(1.0, 0.1, 0.3, 9, crops=2)
+    family = Family(mechanism, DELTA, order=order)
+    assert family.epsilon(-300) < family.epsilon(0) < family.epsilon(300)
+    assert family.epsilon(0) <= epsilon_at(mechanism, DELTA)
+    for curve, limit in zip(family.allowed(0), family.limits(), strict=True):
+        assert np.all(curve(FPR) <= limit(FPR) + 1e-9)
+    with pytest.raises(InputError, match="crops must be 1 in a family of its sampling rate"):
+        Family(mechanism, DELTA, RATE)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((POISSON, 0.0), r"delta must be in \(0, 1\), got 0"),
         ((POISSON, 1.0), r"delta must be in \(0, 1\), got 1"),
         ((PoissonPatch(1.0, 0.1, 0.0, 9), DELTA), "record rate must be above 0, got 0"),
-        ((PoissonPatch(1.0, 0.1, 0.3, 9, crops=2), DELTA), "crops must be 1 in a family, got 2"),
+        (
+            (PoissonPatch(1.0, 0.1, 0.3, 9, crops=2), DELTA, INCLUSION),
+            "crops must be 1 in a family of its inclusion probability, got 2",
+        ),
         ((SHUFFLE, DELTA, RATE), "sampler must be poisson or fixed to vary its rate, got shuffle"),
         (
             (FullBatchPatch(1.0, 1.0, 0.5, 3), DELTA, RATE),

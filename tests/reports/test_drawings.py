@@ -80,15 +80,21 @@ DRAWINGS: dict[str, tuple[Callable[[], Drawing], tuple[str, ...]]] = {
     ),
     "map": (
         lambda: map_drawing(place_map(), 1 / 2975, (24, 30)),
-        ("crop 24×30", "worst: ε = 7.50", "best: ρ = ", "row 23, column 29", "ε(z) at δ"),
+        (
+            "crop 24×30",
+            "worst (outlined): ε = 7.50",
+            "best: ρ = ",
+            "row 23, column 29",
+            "ε(z) at δ",
+        ),
     ),
     "example": (
         lambda: map_drawing(place_map(), 1e-5, (24, 30), np.zeros((60, 90, 3), np.uint8)),
-        ("column of the patch's centre", "worst: ρ = "),
+        ("column of the patch's centre", "worst (outlined): ρ = "),
     ),
     "infinite map": (
         lambda: map_drawing(infinite_map(), 1e-5, None),
-        ("worst: ε = ∞", "red: ε is infinite, no bound"),
+        ("worst (outlined): ε = ∞", "red: ε is infinite, no bound"),
     ),
     "curves": (
         lambda: curves_drawing((curve("Poisson", 9.0), curve("add-remove", 4.0, False))),

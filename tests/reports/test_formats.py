@@ -1,9 +1,9 @@
 """A finished run is drawn again from its folder alone, as the run drew it, in any known format."""
 
 import json
+import re
 import shutil
 from pathlib import Path
-from typing import ClassVar
 from xml.etree import ElementTree
 
 import pytest
@@ -171,26 +171,18 @@ def test_a_file_that_is_no_map_is_refused(report: AuditReport) -> None:
             Finished(report, {INCLUSION_NAME: data}).inclusion()
 
 
-class Shout:
-    """A toy format: all that a new one takes."""
-
-    ending: ClassVar[str] = ".shout"
-    documents: ClassVar[tuple[type, ...]] = (AuditReport, TrainRecord)
-
-    def render(self, run: Finished) -> bytes:
-        """Returns the claim in capitals."""
-        return run.document.claim.statement.upper().encode()
-
-
-def test_a_new_format_is_one_file_and_one_line(
+def test_the_documented_format_is_one_class_and_one_line(
     run: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: AuditReport
 ) -> None:
-    monkeypatch.setitem(FORMATS, "shout", Shout())
-    wanted = report.claim.statement.upper()
-    assert called("report", run, "--format", "shout").output == wanted
-    out = tmp_path / "claim.shout"
+    page = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.S | re.M)
+    monkeypatch.setitem(FORMATS, "claim", FORMATS["json"])  # so that it is taken out again
+    exec(compile(block, "docs/report.md", "exec"), {})
+    wanted = report.claim.statement
+    assert called("report", run, "--format", "claim").output == wanted
+    out = tmp_path / "text.claim"
     assert called("report", run, "--out", out).exit_code == 0
     assert out.read_text() == wanted
-    assert called("report", trained, "--format", "shout").exit_code == 0
-    assert find_format(None, out) == "shout"
-    assert "json, html, junit, shout, got x" in refused("report", run, "--format", "x")
+    assert find_format(None, out) == "claim"
+    assert "one of terminal, json for such a run" in refused("report", trained, "--format", "claim")
+    assert "json, html, junit, claim, got x" in refused("report", run, "--format", "x")

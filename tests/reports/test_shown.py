@@ -312,8 +312,6 @@ def test_worst_place_and_window_are_drawn_where_they_are() -> None:
         # The worst place is above and left of the middle, so the window is in the other corner.
         assert ((90 - 30, 60 - 24), 30, 24) in outlines
         assert (axes.get_xlim(), axes.get_ylim()) == ((0, 90), (60, 0))
-        label = next(text for text in axes.texts if text.get_text().startswith("worst"))
-        assert label.xy == (column + 4.5, row + 3)  # type: ignore[attr-defined]
 
 
 def test_heat_lies_where_centres_can_lie() -> None:

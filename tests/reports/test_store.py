@@ -89,6 +89,21 @@ def test_report_is_read_back_equal_from_file_and_folder(run: Path, report: Audit
     assert (run / "report.json").read_bytes() == canonical_json(load_report(run))
 
 
+def test_a_report_of_before_is_read(run: Path, report: AuditReport) -> None:
+    """Earlier versions said in a note how a bound came about; its fields were not there yet."""
+    document = json.loads(canonical_json(report))
+    for attack in document["attacks"]:
+        for bound in attack["bounds"]:
+            for name in ("axis", "limit", "outside", "cut", "few_values"):
+                del bound[name]
+            bound["note"] = "fixed rank at rates 0.3, side high"
+    del document["headline"]["position"]
+    (run / "report.json").write_text(json.dumps(document))
+    found = load_report(run)
+    assert found.claim == report.claim
+    assert found.attacks[0].bounds[0].epsilon == report.attacks[0].bounds[0].epsilon
+
+
 def test_canonical_json_is_sorted_compact_and_finite(report: AuditReport) -> None:
     data = canonical_json(report)
     compact = json.dumps(json.loads(data), sort_keys=True, separators=(",", ":"))

@@ -397,9 +397,9 @@ def test_a_design_of_ones_own_is_one_line_in_the_registry(monkeypatch) -> None:
     monkeypatch.setitem(
         DESIGNS, "stripe", KnownDesign("stripe", "rows", lambda *_: Stripe(), frozenset())
     )
-    changes = {"canary.design": "stripe", "game.canary_slots": 10}
-    config = load_config("quickstart", changes)
-    _, slots = plant_canaries(scenes(), config, CROPS[0], PATCHES[0], 1, 2)
+    sizes = {"crop.size": "11x9", "patch": "5x4"}
+    changes = {"canary.design": "stripe", "game.canary_slots": 10, **sizes}
+    _, slots = plant_canaries(scenes(), load_config("quickstart", changes), 1, 2)
     assert {slot.design for slot in slots} == {"stripe"}
     assert all(slot.labels_a[0, 0] == 1 == slot.labels_b[1, 0] for slot in slots)
     with pytest.raises(InputError, match="texture must be left out for stripe"):

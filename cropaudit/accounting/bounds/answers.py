@@ -23,6 +23,7 @@ from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
 from cropaudit.accounting.mechanisms.pipelines import Pipeline
 from cropaudit.accounting.mechanisms.registry import to_json
 from cropaudit.errors import InputError, require
+from cropaudit.files.notebook import Tabled
 from cropaudit.stages import Stage, silent
 
 __all__ = [
@@ -45,7 +46,7 @@ _WITH_PIPELINE = ("delta", "noise", "noise_std", "clip_norm", "target_epsilon", 
 
 
 @dataclass(frozen=True)
-class BoundResult:
+class BoundResult(Tabled):
     """The bound of a request, and what was asked beside it.
 
     Attributes:

@@ -141,8 +141,24 @@ class Projector:
         each: Callable[..., dict[str, Tensor]] = vmap(grad(loss), in_dims=(None, 0, 0))
         step = max(1, _ENTRIES // sum(p.numel() for p in wanted.values()))
         for pixels, labels in self._pieces(images, masks, min(step, 32)):
-            found = each(wanted, pixels, labels)
+            try:
+                found = each(wanted, pixels, labels)
+            except RuntimeError:  # what vmap does not know is differentiated image by image
+                yield from self._one_by_one(pixels, labels)
+                continue
             yield torch.cat([found[name].flatten(1) for name in wanted], dim=1)
+
+    def _one_by_one(self, images: Tensor, masks: Tensor) -> Iterator[Tensor]:
+        leaves = {
+            name: p.detach().requires_grad_(p.requires_grad)
+            for name, p in self.model.named_parameters()
+        }
+        wanted = [leaf for leaf in leaves.values() if leaf.requires_grad]
+        for pixels, labels in zip(torch.split(images, 1), torch.split(masks, 1), strict=True):
+            with torch.enable_grad():
+                loss = pixel_losses(functional_call(self.model, leaves, (pixels,)), labels).sum()
+                taken = torch.autograd.grad(loss, wanted, materialize_grads=True)
+            yield torch.cat([one.flatten() for one in taken])[None]
 
     def _forward_mode(self, images: Tensor, masks: Tensor, directions: dict[str, Tensor]) -> Tensor:
         parameters = {name: p.detach() for name, p in self.model.named_parameters()}

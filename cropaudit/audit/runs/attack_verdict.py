@@ -49,11 +49,13 @@ def judge(
     hypothesis = replace(hypothesis_of(subject, "one-run", games=1), seed=seed)
     found = estimate(tables, hypothesis)
     entries = tuple(
-        attack_entry(
-            Words(known.name, f"{known.adversary}; {known.beside}", ONE_RUN), table, item, 0.0, None
-        )
+        attack_entry(_words(known), table, item, 0.0, None)
         for known, table, item in zip(attacks, tables, found.attacks, strict=True)
     )
     resolution = config.game.resolution
     verdict = decide(subject.claim, found.attacks, hypothesis.level, (), None, resolution)
     return Judged(subject.claim, entries, found, verdict.detail if found.contradicted else "")
+
+
+def _words(known: OneRun) -> Words:
+    return Words(known.name, f"{known.adversary}; {known.beside}", ONE_RUN)

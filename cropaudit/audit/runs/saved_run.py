@@ -104,7 +104,8 @@ def load_run(folder: Path, data: Path | None = None) -> SavedRun:
     config = load_config(str(home / EVIDENCE[0]), changes)
     subject = prepare_subject(config)
     digest = data_digest(subject.filled)
-    legal = f"what the run was trained on, of digest {record.data_digest[:12]}"
+    drawn = f", as cropaudit {record.version} drew it" if config.data.folder is None else ""
+    legal = f"what the run was trained on, of digest {record.data_digest[:12]}{drawn}"
     require(digest == record.data_digest, "data", legal, digest[:12])
     canaries = home / "canaries.npz"
     if canaries.is_file():
@@ -175,6 +176,12 @@ class _Record(BaseModel):
     )
     data_digest: str = Field(
         validation_alias=AliasChoices("data_digest", AliasPath("identity", "data_digest"))
+    )
+    version: str = Field(
+        default="of another version",
+        validation_alias=AliasChoices(
+            AliasPath("versions", "cropaudit"), AliasPath("identity", "tool_version")
+        ),
     )
     threads: StrictInt | None = Field(default=None, ge=1)
     processes: StrictInt = Field(default=1, ge=1)

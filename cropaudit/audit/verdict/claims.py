@@ -92,6 +92,8 @@ class StatedClaim:
             trials: Of the game.
             seed: Of the order of rows.
         """
+        # Of the configured mechanism it follows from the mechanism, as with a file of scores.
+        own = self.kind == "configured"
         return Hypothesis(
             delta=self.delta,
             confidence=confidence,
@@ -99,8 +101,8 @@ class StatedClaim:
             mechanism=mechanism,
             order=order,
             trials=trials,
-            free_null=self.free,
-            game_null=self.in_game(order),
+            free_null=None if own else self.free,
+            game_null=None if own else self.in_game(order),
             seed=seed,
         )
 

@@ -275,9 +275,6 @@ class _Panel:
     worst: tuple[int, int]
     best: tuple[int, int]
 
-    def at(self, place: tuple[int, int]) -> str:
-        return f"{self.symbol} = {_upper(float(self.values[place]))}"
-
     @property
     def top(self) -> float:
         """The largest finite value, for the scale."""
@@ -288,8 +285,9 @@ class _Panel:
     def caption(self) -> str:
         """The extremes in words, and what the colour beyond the scale means."""
         lines = [
-            f"{name}: {self.at(place)}, patch's top left at row {place[0]}, column {place[1]}"
-            for name, place in (("worst", self.worst), ("best", self.best))
+            f"{name}: {self.symbol} = {_upper(float(self.values[place]))}, patch's top left at row "
+            f"{place[0]}, column {place[1]}"
+            for name, place in (("worst (outlined)", self.worst), ("best", self.best))
         ]
         if not np.isfinite(self.values).all():
             lines.append(f"red: {self.symbol} is infinite, no bound")
@@ -371,7 +369,7 @@ def _map(
         whole_ticks(axes)
         if crop is not None:
             _window(axes, data, crop)
-        _worst(axes, data, panel, (width * shape, width))
+        _worst(axes, data, (width * shape, width))
     return figure
 
 
@@ -464,28 +462,13 @@ def _centre(data: PlaceMap) -> tuple[float, float]:
     return data.worst[0] + data.patch.height / 2, data.worst[1] + data.patch.width / 2
 
 
-def _worst(axes: Axes, data: PlaceMap, panel: _Panel, size: tuple[float, float]) -> None:
-    """Draws the patch's outline at the worst place and prints the value beside it."""
+def _worst(axes: Axes, data: PlaceMap, size: tuple[float, float]) -> None:
+    """Draws the patch's outline at the worst place, with a ring around a small one."""
     (row, column), (h, w) = data.worst, (data.patch.height, data.patch.width)
-    high, wide = h * size[0] / data.image.height, w * size[1] / data.image.width
+    ring = min(h * size[0] / data.image.height, w * size[1] / data.image.width) < _SMALL
     y, x = _centre(data)
-    ring = min(high, wide) < _SMALL
     for colour, thickness in ((DARK, 3.0), (LIGHT, 1.4)):
         thin = thickness / 2 if ring else thickness
         axes.add_patch(Rectangle((column, row), w, h, fill=False, ec=colour, lw=thin, zorder=5))
         if ring:
             axes.plot(x, y, "o", ms=12, mfc="none", mec=colour, mew=thickness, zorder=6)
-    right, down = x < data.image.width / 2, y < data.image.height / 2
-    # From the outline's corner, or the ring's, towards the picture's middle, where there is room.
-    across, along = (min(36 * max(side, _SMALL * ring), 40) + 4 for side in (wide, high))
-    axes.annotate(
-        f"worst: {panel.at(data.worst)}",
-        (x, y),
-        xytext=(across if right else -across, -along if down else along),
-        textcoords="offset points",
-        ha="left" if right else "right",
-        va="top" if down else "bottom",
-        fontsize=8,
-        bbox=BOX,
-        zorder=7,
-    )

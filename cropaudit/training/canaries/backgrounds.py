@@ -115,15 +115,7 @@ def empty_mask(
     crop: CropLaw,
     generator: np.random.Generator,
 ) -> Tensor:
-    """Returns the labels of a record whose slots are empty, uint8, shape (H, W).
-
-    Args:
-        background: What it bears outside the patches.
-        mask: Its own labels.
-        slots: Its slots: no pixel of theirs is labelled.
-        crop: The crop, for the spacing of sparse labels.
-        generator: Of the sparse labels.
-    """
+    """Returns the labels of a record whose slots are empty, uint8, shape (H, W)."""
     empty = background.labels(mask, (slots, crop, generator))
     for slot in slots:
         empty[footprint(slot, mask)] = IGNORE

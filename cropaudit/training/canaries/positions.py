@@ -55,15 +55,7 @@ def choose(
     number: int,
     generator: np.random.Generator,
 ) -> tuple[int, int]:
-    """Chooses a place.
-
-    Args:
-        positions: The rule.
-        inclusion: Inclusion probability of every place, shape (rows, columns).
-        free: Which places are free, same shape.
-        number: Of the slot, from 0.
-        generator: Of the choice.
-    """
+    """Chooses the place of slot ``number``, given each place's inclusion and which are free."""
     require(bool(free.any()), "canaries per image", "few enough to fit beside each other", "more")
     match positions:
         case Worst(share):
@@ -80,13 +72,7 @@ def choose(
 def free_places(
     shape: tuple[int, ...], size: tuple[int, int], taken: list[tuple[int, int]]
 ) -> NDArray[np.bool_]:
-    """Returns where a patch of a ``size`` keeps clear of those at the places ``taken``.
-
-    Args:
-        shape: Number of places, rows and columns.
-        size: Height and width of the patches.
-        taken: Places of the patches there are.
-    """
+    """Returns where a patch of a ``size`` keeps clear of those at the places ``taken``."""
     free = np.ones(shape, dtype=np.bool_)
     for row, column in taken:
         rows = slice(max(0, row - size[0] + 1), row + size[0])

@@ -65,13 +65,7 @@ class ClassMap:
 
 
 def map_classes(ids: Iterable[int], names: Mapping[int, str], where: Path) -> ClassMap:
-    """Returns the map for the ids that occur.
-
-    Args:
-        ids: Ids that occur in any mask.
-        names: Names of ids; an id without one is called "class 3".
-        where: The folder, for messages.
-    """
+    """Returns the map for the ids that occur; one without a name is called "class 3"."""
     occurring = sorted(set(ids) - ({IGNORE} - set(names)))
     names = {id_: names.get(id_, f"class {id_}") for id_ in occurring}
     kept = [id_ for id_ in occurring if is_class(names[id_])]

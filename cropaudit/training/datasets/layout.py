@@ -87,12 +87,7 @@ class Layout:
 
 
 def entries(folder: Path, ends: Collection[str] = ()) -> list[Path]:
-    """Returns what a folder holds, sorted; hidden entries are the desktop's own and are left out.
-
-    Args:
-        folder: The folder.
-        ends: Endings of the files wanted; everything where there are none.
-    """
+    """Returns what a folder holds, of these endings if any, sorted and without hidden entries."""
     try:
         found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
@@ -169,13 +164,7 @@ def read_json(path: Path) -> Any:
 
 
 def refuse_missing(pairs: Iterable[Pair], where: Path, masks: Iterable[Path] = ()) -> Pairs:
-    """Returns the pairs, all of whose files are there.
-
-    Args:
-        pairs: Images and masks.
-        where: What names the images, a folder or a list.
-        masks: The masks that are there, where images are listed by what a folder holds.
-    """
+    """Returns the pairs, all of whose files are there, if every one of ``masks`` is a pair's."""
     listed = tuple(pairs)
     if not listed:
         raise InputError(f"{where} must name at least one image, got none")

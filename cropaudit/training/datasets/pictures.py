@@ -145,10 +145,6 @@ def read_known(path: Path, known: Set[int]) -> NDArray[np.int32]:
     """Returns a mask's packed colours; few strange ones are usual in hand-made labels.
 
     A mask with many of them belongs to another table, or was resized with smoothing.
-
-    Args:
-        path: The mask.
-        known: Packed colours that the data set names.
     """
     colours = read_colours(path)
     table = np.fromiter(known, dtype=np.int32, count=len(known))

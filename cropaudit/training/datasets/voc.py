@@ -103,14 +103,7 @@ def _open_cvat(root: Path) -> Listing:
 def colour_listing(
     root: Path, train: Pairs, validation: Pairs, left_out: tuple[str, ...] = ()
 ) -> Listing:
-    """Returns the listing of a folder whose ``labelmap.txt`` names the colours of its masks.
-
-    Args:
-        root: The folder that holds it.
-        train: Pairs to train on.
-        validation: Pairs to validate with.
-        left_out: What is read by neither, in words.
-    """
+    """Returns the listing of a folder whose ``labelmap.txt`` names the colours of its masks."""
     table = _labels(root / LABELMAP)
     classes = ClassMap.of({colour: name for colour, name in table.items() if is_class(name)})
     read = partial(read_known, known=frozenset(table))

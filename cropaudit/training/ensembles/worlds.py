@@ -24,14 +24,7 @@ def members_of_coins(
     coins: NDArray[np.bool_],
     seeds: Sequence[int],
 ) -> Members:
-    """Returns one member for each row of coins.
-
-    Args:
-        empty: The records, their slots empty.
-        slots: The slots.
-        coins: True for world A, shape (members, slots).
-        seeds: Of each member's draws.
-    """
+    """Returns one member for each row of coins (members, slots); true stands for world A."""
     legal = f"of shape (members, {len(slots)} slots)"
     require(coins.ndim == 2 and coins.shape[1] == len(slots), "coins", legal, coins.shape)
     require(len(coins) == len(seeds), "seeds", f"{len(coins)}, one a member", len(seeds))

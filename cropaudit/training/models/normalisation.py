@@ -59,10 +59,6 @@ class FrozenBatchNorm2d(nn.Module):
         shift = self.bias - self.running_mean * scale
         return features * scale[:, None, None] + shift[:, None, None]
 
-    def extra_repr(self) -> str:
-        """Names the channels, for the print of a model."""
-        return f"{len(self.weight)}, eps={self.eps}"
-
 
 def batch_norms(model: nn.Module) -> list[str]:
     """Returns the paths of the BatchNorms of ``model``."""
