@@ -48,7 +48,7 @@ from cropaudit.errors import InputError
 Array = NDArray[np.float64]
 
 AGREE = 1e-3
-CELLS = 1 << 17  # a transform this large is at the limit of the refinement
+CELLS = 1 << 16  # a transform this large may be at the limit of the refinement: kinks cost as well
 
 
 def random_loss(rng: np.random.Generator, size: int, infinity: float = 0.0) -> GridLoss:
