@@ -101,7 +101,7 @@ def box_needs(members: int, nonmembers: int, epsilon: float, level: float = LEVE
         while high - low > 1:
             hits = (low + high) // 2
             counts = Counts(members, nonmembers, hits, rank - 1, ranked=True)
-            above = ClopperPearson().epsilon(counts, 0.0, level / len(ranks)).epsilon > epsilon
+            above = ClopperPearson().found([counts], 0.0, level / len(ranks)).epsilon > epsilon
             low, high = (low, hits) if above else (hits, high)
         if high <= members:
             found.append((rank, high))
