@@ -115,6 +115,6 @@ def _aligned(subject: Subject) -> tuple[float, float, float]:
             max_grad_norm=subject.config.training.max_grad_norm,
             seed=seed,
         )
-        found.append((seen.m_a, seen.m_b, seen.m_miss or 0.0))
+        found.append((seen.a.mean, seen.b.mean, seen.miss.mean if seen.miss else 0.0))
     a, b, miss = (statistics.fmean(column) for column in zip(*found, strict=True))
     return a, b, miss
