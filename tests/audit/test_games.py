@@ -15,9 +15,9 @@ from cropaudit.attacks import probe as probing
 from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.subject import Subject, prepare_subject
+from cropaudit.audit.games import probe_game as games
 from cropaudit.audit.games.game_entry import Played
 from cropaudit.audit.games.probe_game import control_checks, probe_game
-from cropaudit.audit.games.probe_game import probe_game as games
 from cropaudit.audit.games.run_games import one_run_game
 from cropaudit.audit.results.result import Verdict
 from cropaudit.audit.verdict.claims import state_claim

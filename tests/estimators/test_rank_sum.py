@@ -134,7 +134,7 @@ def test_power_is_above_that_of_the_best_single_rank(family: Family, n: int) -> 
     whole = test.loudest_rejected(test.likely(curve, 0.5), 0.05).epsilon
     rate = planned_rate(family, (n, n), 0.05)
     counts = Counts(n, n, 0, round(rate * n) - 1, ranked=True)
-    single = MechanismFdp(family).rejected(likely_hits(counts, curve, 0.5), 0.05).epsilon
+    single = MechanismFdp(family).rejected([likely_hits(counts, curve, 0.5)], 0.05).epsilon
     assert single <= whole <= truth
     assert whole >= {300: 0.4, 1000: 0.8, 3000: 0.75}[n] * truth
 
