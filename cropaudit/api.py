@@ -121,7 +121,7 @@ def attack(
 
     Args:
         run: The run folder.
-        attacks: Their names; all that the run allows if none.
+        attacks: Their names, at least one: the level is split over them.
         data: Folder of the run's photographs, if it was moved.
         windows: Crops shown of each slot; the run's own unless given.
         references: Reference models to train; the run's own unless given.
