@@ -23,7 +23,7 @@ from cropaudit.certificate.certificate import certify as certified
 from cropaudit.conformance.pipeline_claim import PipelineClaim
 from cropaudit.conformance.subjects import Subjects
 from cropaudit.conformance.suite import LEVEL, SuiteResult, run_suite
-from cropaudit.errors import InputError
+from cropaudit.errors import InputError, require
 from cropaudit.estimators.hypothesis import Hypothesis
 from cropaudit.estimators.scores import Scores
 from cropaudit.reports.store import (
@@ -121,7 +121,7 @@ def attack(
 
     Args:
         run: The run folder.
-        attacks: Their names; all that the run allows if none.
+        attacks: Their names, at least one: the level is split over them.
         data: Folder of the run's photographs, if it was moved.
         windows: Crops shown of each slot; the run's own unless given.
         references: Reference models to train; the run's own unless given.
@@ -182,6 +182,9 @@ def estimate(
     if isinstance(scores, str | Path):
         return estimated(read_table(Path(scores)), hypothesis)
     pairs = scores if isinstance(scores, Mapping) else {"": scores}
+    for pair in pairs.values():
+        legal = "two arrays, with content A and with content B"
+        require(isinstance(pair, tuple | list) and len(pair) == 2, "scores", legal, _kind(pair))
     return estimated([_table(name, *pair) for name, pair in pairs.items()], hypothesis)
 
 
@@ -244,6 +247,11 @@ def _folder(out: str | Path | None, force: bool) -> Path | None:
         return None
     check_run_folder(Path(out), force=force)
     return Path(out)
+
+
+def _kind(pair: Any) -> str:
+    many = isinstance(pair, tuple | list)
+    return f"{len(pair)} of them" if many else f"a value of type {type(pair).__name__}"
 
 
 def _table(name: str, member: ArrayLike, nonmember: ArrayLike) -> ScoreTable:

@@ -90,17 +90,26 @@ def test_scores_of_arrays_and_of_files_are_one(tmp_path: Path) -> None:
         ca.estimate((one, other), detla=0.1)
 
 
+@pytest.mark.parametrize("scores", [(np.ones(3),), np.ones(40), {"mine": np.ones(40)}, 3])
+def test_scores_that_are_no_pair(scores: object) -> None:
+    with pytest.raises(InputError, match="scores must be two arrays"):
+        ca.estimate(scores)  # type: ignore[arg-type]
+
+
 def test_an_audit_and_its_folder(tmp_path: Path) -> None:
     """And what else a run folder is good for: to be read, attacked and certified."""
     report = ca.audit("quickstart", out=tmp_path / "run", changes=TINY)
     assert isinstance(report, AuditReport)
     assert ca.load_report(tmp_path / "run" / "report.json") == report
+    assert ca.load_report(str(tmp_path / "run")) == report
     assert "<script" not in report._repr_html_()
     with pytest.raises(InputError, match="force"):
         ca.audit("quickstart", out=tmp_path / "run", changes=TINY)
     record = ca.train("quickstart", out=tmp_path / "train", changes=TINY)
     assert "<table>" in record._repr_html_()
     assert ca.attack(tmp_path / "train", ["loss"]).headline.epsilon_lower >= 0
+    with pytest.raises(InputError, match="seed must be at least 0, got -1"):
+        ca.attack(tmp_path / "train", ["loss"], seed=-1)
     certificate = ca.certify(tmp_path / "train")
     assert certificate.epsilon_high >= certificate.epsilon_low
     with pytest.raises(InputError, match="and not both"):

@@ -45,10 +45,15 @@ def main() -> None:
             return
         from cropaudit.cli.commands import group
 
-        group([asked[0]] if asked[0] in COMMANDS else COMMANDS)(standalone_mode=True)
+        commands = group([asked[0]] if asked[0] in COMMANDS else COMMANDS)
+        sys.exit(commands(standalone_mode=False) or 0)  # which would print usage errors in a box
     except CropauditError as error:
         fail(str(error), 1 if not isinstance(error, InputError) else 2)
-    except Exception:  # a fault of ours must not leave with the exit code of a violation
+    except Exception as error:  # a fault of ours must not leave with the exit code of a violation
+        usage = getattr(error, "format_message", None)  # typer's click has no public type
+        if usage is not None:
+            at = getattr(getattr(error, "ctx", None), "command_path", "cropaudit")
+            fail(f"{usage().rstrip('.')}; see {at} --help", 2)
         import traceback
 
         traceback.print_exc()

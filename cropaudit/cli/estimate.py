@@ -1,4 +1,4 @@
-"""The options of `cropaudit estimate`; what is done with them waits in `estimate_command`.
+"""The options of `cropaudit estimate`; what is done with them waits in `cli.work`.
 
 Nothing heavy is imported here: ``--help`` must not wait for it.
 """

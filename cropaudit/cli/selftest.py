@@ -30,7 +30,9 @@ def selftest(
 
     size, many = _FAST if fast else _FULL
     with progress_stages() as stage:
-        found = coverages(trials or size, games or many, seed, stage)
+        found = coverages(
+            size if trials is None else trials, many if games is None else games, seed, stage
+        )
     if as_json:
         typer.echo(json.dumps(selftest_document(found), indent=2, allow_nan=False))
     else:

@@ -8,7 +8,7 @@ import math
 import secrets
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 from cropaudit.accounting.bounds.accountant import epsilon_at, privacy_curve
 from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
@@ -71,6 +71,10 @@ class Hypothesis:
         stated = self.claim is None or 0 <= self.claim < math.inf
         require(stated, "claim", "at least 0 and finite", self.claim)
         require(self.seed >= 0, "seed", "at least 0", self.seed)
+        kinds, orders = get_args(Trials), get_args(Order)
+        require(self.trials in kinds, "trials", f"one of {', '.join(kinds)}", self.trials)
+        ordered = self.order is None or self.order in orders
+        require(ordered, "order", f"one of {', '.join(orders)}", self.order)
         if self.order is None:
             order = "adaptive" if self.trials == "one-run" else "either"
             object.__setattr__(self, "order", order)

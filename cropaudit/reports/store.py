@@ -114,12 +114,13 @@ def schema_json() -> str:
     return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def load_report(path: Path) -> AuditReport:
+def load_report(path: str | Path) -> AuditReport:
     """Reads a report from its file or its run folder.
 
     Raises:
         InputError: If there is none, or it is not a report of this version; in one line.
     """
+    path = Path(path)
     file = path / REPORT_NAME if path.is_dir() else path
     try:
         return _parsed(AuditReport, file, file.read_bytes())

@@ -35,6 +35,8 @@ POISSON = PoissonPatch(1.0, 0.1, 0.3, 20)
         ({"share": 0.0}, r"share of the level must be in \(0, 1\], got 0.0"),
         ({"share": 1.1}, r"share of the level must be in \(0, 1\], got 1.1"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"trials": "one_run"}, "trials must be one of independent, one-run, got one_run"),
+        ({"order": "Forward"}, "order must be one of either, forward, .*, got Forward"),
         ({"delta": 0.0, "mechanism": POISSON}, r"delta must be in \(0, 1\) with a mechanism"),
     ],
 )

@@ -222,3 +222,29 @@ def test_selftest_refuses_too_few_trials(cropaudit) -> None:
     done = cropaudit("selftest", "--trials", 5, "--games", 1)
     assert done.returncode == 2
     assert "trials must be at least 20, got 5" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--games", 0), "games must be at least 1, got 0"),
+        (("--trials", 0), "trials must be at least 20, got 0"),
+        (("--seed", -1), "seed must be at least 0, got -1"),
+    ],
+)
+def test_selftests_of_nothing(cropaudit, options: tuple[object, ...], words: str) -> None:
+    done = cropaudit("selftest", "--fast", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == f"cropaudit: {words}"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "asked", [("frob",), ("audit",), ("schema", "x"), ("selftest", "--seed", "x"), ("report", "-q")]
+)
+def test_wrong_usage_is_told_in_one_line(cropaudit, asked: tuple[str, ...]) -> None:
+    done = cropaudit(*asked)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("cropaudit: ")
+    assert line.endswith("--help")

@@ -22,6 +22,7 @@ from cropaudit.audit.games.reference_models import (
     ask_references,
     ask_target,
 )
+from cropaudit.errors import require
 from cropaudit.stages import Stage
 from cropaudit.training.streams import spawn_seeds
 
@@ -39,12 +40,18 @@ class Settings:
         references: Reference models.
         seed: Of all draws of the attacks; none of the training's.
         shown: Seed of the crops that are shown; from ``seed`` unless given.
+
+    Raises:
+        InputError: If the seed is below 0.
     """
 
     windows: int
     references: int
     seed: int
     shown: int | None = None
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "seed", "at least 0", self.seed)
 
 
 def watchers(

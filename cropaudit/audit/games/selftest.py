@@ -122,7 +122,11 @@ def coverages(
         repetitions: How often each game is played.
         seed: Of all randomness.
         stage: Called with a title and a total; returns the callback that takes the amount done.
+
+    Raises:
+        InputError: If there are fewer than 20 trials, no repetition, or a seed below 0.
     """
+    require(seed >= 0, "seed", "at least 0", seed)
     found: list[Coverage] = []
     for number, game in enumerate(games()):
         advance = stage(f"{game.words}, {game.hypothesis.trials}", repetitions)
