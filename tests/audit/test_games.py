@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cropaudit.accounting.geometry.shapes import Crop
 from cropaudit.attacks import probe as probing
 from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
+from cropaudit.attacks.registry import ATTACKS
 from cropaudit.audit.config.audit_config import AuditConfig
 from cropaudit.audit.experiment.subject import Subject, prepare_subject
 from cropaudit.audit.games import probe_game as games
@@ -160,7 +161,7 @@ def test_faults_are_violations(fault: str, monkeypatch: pytest.MonkeyPatch) -> N
     """And the record rate is off where, and only where, the fault is in crop or sampler."""
     audited = subject()
     FAULTS[fault](monkeypatch)
-    played, result, _ = probe_game(audited, None)
+    played, result = probe_game(audited, None)
     found = verdict(audited, played)
     assert found.status == "violation", found
     assert found.ground in {"assumption-free", "given the family"}
@@ -177,7 +178,7 @@ def test_faults_under_other_samplers(
 ) -> None:
     audited = subject(sampler)
     FAULTS[fault](monkeypatch)
-    played, result, _ = probe_game(audited, None)
+    played, result = probe_game(audited, None)
     assert verdict(audited, played).status == "violation"
     rate = control_checks(audited, result)[2]
     assert rate.status == ("fail" if fault in RATE_FAULTS else "pass"), rate
@@ -189,7 +190,7 @@ def test_a_leak_without_the_patch_fails_the_null_control(monkeypatch: pytest.Mon
 
     def leaky(block: probing._Block, indices: list[int]) -> tuple[Tensor, Tensor]:
         signal, met = signals(block, indices)
-        return torch.where(block.member[indices], -signal, signal), met
+        return torch.where(block.member[indices, None], -signal, signal), met
 
     monkeypatch.setattr(probing._Block, "_gradients", leaky)
     result = run_probe(games._probe(subject(), 400, 3))
@@ -199,7 +200,9 @@ def test_a_leak_without_the_patch_fails_the_null_control(monkeypatch: pytest.Mon
 def test_a_probe_that_sees_nothing_fails_the_positive_control(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(probing, "_CODE_A", probing._CODE_B)
+    """Both contents drawn in one channel: the model cannot tell them apart."""
+    image = probing._slot_image
+    monkeypatch.setattr(probing, "_slot_image", lambda spec, channel: image(spec, 1))
     result = run_probe(games._probe(subject(), 400, 3))
     assert control_checks(subject(), result)[1].status == "fail"
 
@@ -265,21 +268,21 @@ def test_the_thinned_curve_is_part_of_the_whole_one() -> None:
 def test_one_run_games_have_their_share_of_the_level(name: str) -> None:
     audited = subject()
     scores = np.where(audited.member, 3.0, 0.0) + np.arange(len(audited.member)) / 100
-    played = one_run_game(audited, name, scores, 1.5)
+    played = one_run_game(audited, ATTACKS[name], scores, 1.5)
     (shown,) = played.shown
     assert played.attack.name == shown.attack == name
     assert (played.attack.threshold, played.attack.true_positives) == (None, None)
     assert (played.attack.auc, played.attack.seconds) == (1.0, 1.5)
     names = [bound.estimator for bound in played.attack.bounds]
     assert names == ["one-run-f-dp", "one-run-order-statistics", "one-run"]
-    assert {bound.confidence for bound in played.attack.bounds} == {pytest.approx(0.95)}
+    assert [bound.confidence for bound in played.attack.bounds] == pytest.approx([0.95] * 3)
     assert shown.corrected.confidence == pytest.approx(1 - LEVEL / 3)
     assert 0 <= shown.corrected.epsilon <= played.attack.bounds[0].epsilon
 
 
 def test_equal_scores_of_one_run_show_nothing() -> None:
     audited = subject()
-    played = one_run_game(audited, "black-box", np.zeros(len(audited.member)), 0.0)
+    played = one_run_game(audited, ATTACKS["black-box"], np.zeros(len(audited.member)), 0.0)
     assert [bound.epsilon for bound in played.attack.bounds] == [0.0] * 3
     assert played.shown[0].p_value == 1
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -550,7 +550,15 @@ def test_bad_games_are_one_line_and_exit_2(fed: Run, text: str | bytes, message:
 def test_an_interrupt_is_no_contradiction() -> None:
     command = [str(SCRIPT), "estimate", "-", "--follow", "--claim", "1"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as running:
+    with subprocess.Popen(
+        command,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        # A test run in the background ignores interrupts, and its children would inherit that.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    ) as running:
         assert running.stdout is not None
         assert running.stdout.readline().startswith("Claim: ")
         running.send_signal(signal.SIGINT)
