@@ -9,7 +9,8 @@ from subprocess import CompletedProcess, run
 import pytest
 from PIL import Image
 
-from cropaudit.cli.app import COMMANDS, app, main, overview
+from cropaudit.cli.app import COMMANDS, app, main
+from cropaudit.cli.shell import overview
 
 Run = Callable[..., CompletedProcess[str]]
 
