@@ -54,12 +54,12 @@ def dense_scores(box: ProjectedWhiteBox, view: StepView, mean: Tensor) -> np.nda
     tried = []
     for views in box.views:
         worlds = [filled(run.data, views.slot, world_a=world) for world in (True, False)]
-        parts = [
+        cuts = [
             cut_windows(worlds[:1], views.hits, CROP),
             cut_windows(worlds[1:], views.hits, CROP),
         ]
-        parts += [cut_windows(worlds[1:], views.misses, CROP)] if views.misses else []
-        tried.append([clipped(view.model, part) * views.loudness for part in parts])
+        cuts += [cut_windows(worlds[1:], views.misses, CROP)] if views.misses else []
+        tried.append([clipped(view.model, cut) * views.loudness for cut in cuts])
     # The mean square along unit vectors, drawn towards that of all slots, at least the noise's.
     along = [
         torch.cat([g @ seen / g.norm(dim=1) for g in parts]).square().mean() for parts in tried
