@@ -1,6 +1,6 @@
 """Runs the command line: ``python -m cropaudit``."""
 
-from cropaudit.cli.app import main
+from cropaudit.cli import main
 
 if __name__ == "__main__":
     main()

@@ -23,28 +23,24 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from cropaudit.accounting.bounds.accountant import (
+from cropaudit.accounting.accountant import (
     bracket,
     calibrate_noise,
     epsilon_at,
     epsilon_over_steps,
 )
-from cropaudit.accounting.geometry.crop_laws import ResizedCrop
-from cropaudit.accounting.geometry.shapes import Crop, Patch, PixelMask, Rectangle, Size
-from cropaudit.accounting.inclusion.probability import inclusion, inclusion_map
-from cropaudit.accounting.inclusion.window_sizes import size_law
-from cropaudit.accounting.mechanisms.descriptions import (
-    AddRemoveShortcut,
-    FixedSizePatch,
-    PoissonPatch,
-)
+from cropaudit.accounting.crop_laws import ResizedCrop
+from cropaudit.accounting.geometry import Crop, Patch, PixelMask, Rectangle, Size
+from cropaudit.accounting.inclusion import inclusion, inclusion_map
+from cropaudit.accounting.mechanisms import AddRemoveShortcut, FixedSizePatch, PoissonPatch
+from cropaudit.accounting.window_sizes import size_law
 from cropaudit.attacks.probe import Probe, run_probe
-from cropaudit.training.crops.cutting import random_crop
-from cropaudit.training.dpsgd.loop import DpSgdSpec, StepView, train
-from cropaudit.training.models.build import build_model
-from cropaudit.training.models.losses import pixel_losses, prepare
-from cropaudit.training.sampling.samplers import FixedSize, Poisson
-from cropaudit.training.scenes.streets import street_scenes
+from cropaudit.training.crops import JointRandomCrop
+from cropaudit.training.dpsgd import DpSgdSpec, StepView, train
+from cropaudit.training.losses import pixel_losses, prepare
+from cropaudit.training.models import build_model
+from cropaudit.training.samplers import FixedSize, Poisson
+from cropaudit.training.scenes import street_scenes
 from tests.bench_ensembles import ensemble_rows
 from tests.bench_projections import projection_rows
 from tests.study.speed import speed_rows
@@ -247,11 +243,11 @@ def memory_row() -> Row:
     """Measures the peak memory of a process that does the largest of the above."""
     program = (
         "import numpy as np\n"
-        "from cropaudit.accounting.bounds.accountant import epsilon_at\n"
-        "from cropaudit.accounting.geometry.crop_laws import ResizedCrop\n"
-        "from cropaudit.accounting.geometry.shapes import Crop, PixelMask, Rectangle, Size\n"
-        "from cropaudit.accounting.inclusion.probability import inclusion_map\n"
-        "from cropaudit.accounting.mechanisms.descriptions import FixedSizePatch\n"
+        "from cropaudit.accounting.accountant import epsilon_at\n"
+        "from cropaudit.accounting.crop_laws import ResizedCrop\n"
+        "from cropaudit.accounting.geometry import Crop, PixelMask, Rectangle, Size\n"
+        "from cropaudit.accounting.inclusion import inclusion_map\n"
+        "from cropaudit.accounting.mechanisms import FixedSizePatch\n"
         "street, mask = Size(1024, 2048), PixelMask(np.ones((100, 100), dtype=bool))\n"
         "inclusion_map(street, Crop(Size(505, 505), 50, 'reflect'), mask)\n"
         "inclusion_map(street, ResizedCrop(Size(224, 224)), Rectangle(Size(10, 10)))\n"
@@ -322,8 +318,8 @@ def crop_row() -> Row:
     """Times one joint crop of an image and its mask beside torchvision's."""
     image = torch.zeros(3, STREET.height, STREET.width, dtype=torch.uint8)
     mask = torch.zeros(STREET.height, STREET.width, dtype=torch.uint8)
-    generator = torch.Generator().manual_seed(0)
-    ours = _repeated(lambda: random_crop(image, mask, WINDOW, generator))
+    crop, generator = JointRandomCrop(WINDOW), torch.Generator().manual_seed(0)
+    ours = _repeated(lambda: crop(image, mask, generator))
     from torchvision import tv_tensors
     from torchvision.transforms import v2
 
@@ -370,10 +366,10 @@ def _plain_step(
         model = model.cuda()
     device = next(model.parameters()).device
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    generator = torch.Generator().manual_seed(0)
+    crop, generator = JointRandomCrop(SMALL), torch.Generator().manual_seed(0)
 
     def step() -> None:
-        cuts = [random_crop(x, y, SMALL, generator) for x, y in zip(images, masks, strict=True)]
+        cuts = [crop(x, y, generator) for x, y in zip(images, masks, strict=True)]
         pixels = prepare(torch.stack([item[0] for item in cuts]).to(device))
         labels = torch.stack([item[1] for item in cuts]).to(device)
         optimizer.zero_grad(set_to_none=True)
@@ -381,42 +377,6 @@ def _plain_step(
         optimizer.step()
 
     return seconds(step, 1.5)
-
-
-def start_rows() -> Iterator[Row]:
-    """Times whole processes of the command line beside what they cannot do without."""
-    asked = [
-        *("--image", "1000x1000", "--crop", "100x100", "--patch", "10x10", "--batch", "50"),
-        *("--records", "1000", "--steps", "100", "--noise", "1", "--delta", "1e-5", "--json"),
-    ]
-    pairs = (
-        (["-m", "cropaudit", "--help"], ["-c", "pass"], "bare Python", 3),
-        (
-            ["-m", "cropaudit", "bound", *asked],
-            ["-c", "import numpy, scipy.special"],
-            "import numpy, scipy.special",
-            2,
-        ),
-    )
-    for ours, theirs, words, most in pairs:
-        taken = [[_process(command) for command in (ours, theirs)] for _ in range(8)]
-        one, plain = (min(times) for times in zip(*taken[1:], strict=True))  # the first writes code
-        note = f"CPU time; {one / plain:.2f} times, of at most {most}"
-        yield Row(f"cropaudit {ours[2]}", one, "s", words, plain, plain / one, note)
-
-
-def _process(command: list[str]) -> float:
-    """Returns the CPU time of a process on one thread, which other work delays but does not add to.
-
-    Installed packages have their code compiled; so may this one.
-    """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
-    child = subprocess.Popen([sys.executable, *command], env=environment, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise RuntimeError(f"{command} left with {child.returncode}")
-    return used.ru_utime + used.ru_stime
 
 
 def estimator_rows() -> Iterator[Row]:
@@ -428,7 +388,6 @@ def estimator_rows() -> Iterator[Row]:
 
 def measured() -> Iterator[Row]:
     """Runs everything."""
-    yield from start_rows()
     yield from inclusion_rows()
     yield from accounting_rows()
     yield from long_rows()

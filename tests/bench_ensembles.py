@@ -12,14 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from cropaudit.accounting.geometry.shapes import Crop, Size
-from cropaudit.audit.config.audit_config import load_config
-from cropaudit.audit.experiment.subject import prepare_subject
-from cropaudit.audit.games.two_world_game import Runs, play_two_world
-from cropaudit.training.dpsgd.loop import DpSgdSpec, train
-from cropaudit.training.ensembles.ensemble import Members, train_ensemble
-from cropaudit.training.sampling.samplers import FixedSize
-from cropaudit.training.scenes.streets import street_scenes
+from cropaudit.accounting.geometry import Crop, Size
+from cropaudit.audit.config import load_config
+from cropaudit.audit.subject import prepare_subject
+from cropaudit.audit.two_world_game import Runs, play_two_world
+from cropaudit.training.dpsgd import DpSgdSpec, train
+from cropaudit.training.ensemble import Members, train_ensemble
+from cropaudit.training.samplers import FixedSize
+from cropaudit.training.scenes import street_scenes
 
 __all__ = ["ensemble_rows"]
 

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
-from cropaudit.conformance.observations.draws import Draws
-from cropaudit.conformance.observations.replays import Pairs
-from cropaudit.conformance.observations.updates import Updates
-from cropaudit.conformance.outcome import Finding, Outcome, decide
-from cropaudit.conformance.pipeline_claim import PipelineClaim
+from cropaudit.accounting.geometry import Crop, Rectangle, Size
+from cropaudit.audit.conformance.claimed import Claimed
+from cropaudit.audit.conformance.observe.draws import Draws
+from cropaudit.audit.conformance.observe.pairs import Pairs
+from cropaudit.audit.conformance.outcome import Finding, Outcome, decide
 
 __all__ = [
     "IMAGE",
@@ -24,17 +23,16 @@ __all__ = [
     "found",
     "pairs_of",
     "uniform_origins",
-    "updates_of",
 ]
 
 IMAGE, WINDOW = Size(120, 160), Size(40, 40)
 Integers = NDArray[np.int64]
 
 
-def claim(**changes: Any) -> PipelineClaim:
+def claim(**changes: Any) -> Claimed:
     """Returns the claim that `crop_draws` are true of."""
     said = {"image": IMAGE, "patch": Rectangle(Size(10, 10)), "crop": Crop(WINDOW)}
-    return PipelineClaim(**{**said, **changes})
+    return Claimed(**{**said, **changes})
 
 
 def draws_of(image: Size, top: Any, left: Any, height: Any, width: Any, **changes: Any) -> Draws:
@@ -42,7 +40,7 @@ def draws_of(image: Size, top: Any, left: Any, height: Any, width: Any, **change
     n = len(top)
     no, whole = np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.int64)
     flags = dict.fromkeys(("skewed", "blank", "flipped_rows", "flipped_columns"), no)
-    flags |= dict.fromkeys(("decoded", "label_decoded"), ~no)
+    flags |= dict.fromkeys(("decoded", "label_decoded", "label_aligned"), ~no)
     numbers = dict.fromkeys(("slack", "padding", "label_shift", "epoch"), whole)
     numbers |= dict.fromkeys(("record", "step", "slot", "worker"), whole - 1)
     sides = {"top": top, "left": left, "height": height, "width": width}
@@ -103,16 +101,8 @@ def pairs_of(distance: Sequence[int], **changes: Any) -> Pairs:
     return replace(sound, **changes)
 
 
-def updates_of(change: NDArray[np.float64], **changes: Any) -> Updates:
-    """Returns steps that no torch optimiser was seen in, with nothing odd beside the change."""
-    none, names = np.zeros((len(change), 0)), np.zeros(0, dtype=np.str_)
-    known = {"handed": none, "replayed": none, "optimiser": "", "broken": names, "void": False}
-    known |= {"kept": names, "state": names, "state_known": True, "empties_refused": False}
-    return Updates(change=change, **(known | changes))
-
-
 def found(outcome: Outcome, level: float = 0.05) -> Finding:
-    """Returns what a check finds when it is alone in the suite."""
+    """Returns what a check finds when it is alone in the battery."""
     return decide([outcome], level)[0]
 
 

@@ -1,87 +1,122 @@
 """An ordinary training on crops, and what people get wrong in it: one mistake each, by route.
 
-What is claimed of all of them is `CLAIMED`. Crops are torchvision's, the update is Opacus' with
-AdamW and a BatchMemoryManager; the parts are those of the planted faults. Names begin with the
-option that takes them: transform, loader, model, trainer or pipeline.
+What is claimed of all of them is `CLAIMED`. Crops are torchvision's, the update is Opacus'. Names
+begin with the option that takes them: transform, loader, model, trainer or pipeline.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
+from opacus import PrivacyEngine
+from opacus.utils.batch_memory_manager import BatchMemoryManager
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from cropaudit.conformance.mutants import pipelines
-from cropaudit.conformance.mutants.loaders import BATCH, CROP, CachedCrops, Cropped
-from cropaudit.conformance.mutants.pipelines import (
-    DrawnToObjects,
-    FixedCorner,
-    NormalisedFirst,
-    loss_by_image,
-    loss_over_batch,
-    private,
-    training,
-)
+from cropaudit.accounting.geometry import Crop, Rectangle, Size
+from cropaudit.audit.conformance.claimed import Claimed
 
 __all__ = ["CLAIMED", "MISTAKES", "SOUND"]
 
-RECORDS, EPOCHS, RATE, NORM = 32, 12, 1e-3, 1.0
+BATCH, RECORDS, EPOCHS, CROP = 8, 32, 12, 32
+NOISE, NORM, RATE = 1.0, 1.0, 1e-3
 CAR, IGNORE = 8, 255
-CLAIMED = replace(
-    pipelines.CLAIMED, steps=EPOCHS * RECORDS // BATCH, epochs=EPOCHS, learning_rate=RATE
+CLAIMED = Claimed(
+    image=Size(48, 64),
+    patch=Rectangle(Size(8, 8)),
+    crop=Crop(Size(CROP, CROP)),
+    sampler="poisson",
+    batch=BATCH,
+    records=RECORDS,
+    steps=EPOCHS * RECORDS // BATCH,
+    epochs=EPOCHS,
+    noise_multiplier=NOISE,
+    max_grad_norm=NORM,
+    learning_rate=RATE,
 )
-AdamW = partial(torch.optim.AdamW, weight_decay=1e-2)
 
 
 def crop_only() -> Callable[..., Any]:
     types = {tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64}
     mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    steps = [v2.RandomCrop(CROP), v2.RandomHorizontalFlip(), v2.ToDtype(types, scale=True)]
-    return v2.Compose([*steps, v2.Normalize(mean, deviation)])
+    return v2.Compose(
+        [
+            v2.RandomCrop(CROP),
+            v2.RandomHorizontalFlip(),
+            v2.ToDtype(types, scale=True),
+            v2.Normalize(mean, deviation),
+        ]
+    )
 
 
-def one_class(labels: Tensor) -> bool:
-    counts = labels[labels != IGNORE].unique(return_counts=True)[1]
-    return len(counts) <= 1 or counts.max() >= 0.75 * counts.sum()
+def loss_by_image(logits: Tensor, masks: Tensor) -> Tensor:
+    each = functional.cross_entropy(logits, masks, ignore_index=IGNORE, reduction="none")
+    return each.flatten(1).mean(1).mean()
 
 
-def of_two_classes(crop: Callable[..., Any]) -> Callable[..., Any]:
-    """Draws windows again that show little but one class."""
-
-    def mixed(image: Any, mask: Any) -> Any:
-        for _ in range(10):
-            pixels, labels = crop(image, mask)
-            if not one_class(labels):
-                break
-        return pixels, labels
-
-    return mixed
+def loss_over_batch(logits: Tensor, masks: Tensor) -> Tensor:
+    return functional.cross_entropy(logits, masks, ignore_index=IGNORE)
 
 
-def most_cars(crop: Callable[..., Any]) -> Callable[..., Any]:
-    """Takes the window of five that shows most of a class."""
+class Cropped(Dataset[Any]):
+    def __init__(self, base: Any) -> None:
+        self.base, self.transform = base, crop_only()
 
-    def best(image: Any, mask: Any) -> Any:
-        crops = [crop(image, mask) for _ in range(5)]
-        return max(crops, key=lambda pair: int((pair[1] == CAR).sum()))
+    def __len__(self) -> int:
+        return len(self.base)
 
-    return best
+    def __getitem__(self, index: int) -> Any:
+        image, mask = self.base[index]
+        image, mask = self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
+        return image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
+
+
+class Cached(Cropped):
+    def __init__(self, base: Any) -> None:
+        super().__init__(base)
+        self.kept: dict[int, Any] = {}
+
+    def __getitem__(self, index: int) -> Any:
+        if index not in self.kept:
+            self.kept[index] = super().__getitem__(index)
+        return self.kept[index]
+
+
+class MostCar(Cropped):
+    def __getitem__(self, index: int) -> Any:
+        crops = [super(MostCar, self).__getitem__(index) for _ in range(5)]
+        return max(crops, key=lambda crop: int((crop[1] == CAR).sum()))
 
 
 class NotOneClass(Cropped):
-    """Reads again where a window shows little but one class."""
-
     def __getitem__(self, index: int) -> Any:
         for _ in range(10):
             image, mask = super().__getitem__(index)
-            if not one_class(mask):
+            counts = mask[mask != IGNORE].unique(return_counts=True)[1]
+            if len(counts) > 1 and counts.max() < 0.75 * counts.sum():
                 break
         return image, mask
+
+
+class NormalisedFirst(Cropped):
+    def __getitem__(self, index: int) -> Any:
+        image, mask = self.base[index]
+        pixels = torch.as_tensor(image).float()
+        pixels = (pixels - pixels.mean()) / (pixels.std() + 1e-6)
+        crop = v2.RandomCrop(CROP)
+        pixels, mask = crop(tv_tensors.Image(pixels), tv_tensors.Mask(mask))
+        return pixels.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor).long()
+
+
+class FixedCorner(Cropped):
+    def __getitem__(self, index: int) -> Any:
+        image, mask = self.base[index]
+        window = slice(0, CROP), slice(0, CROP)
+        pixels = torch.as_tensor(image)[:, *window].float() / 255
+        return pixels, torch.as_tensor(mask)[window].long()
 
 
 class Raw(Dataset[Any]):
@@ -92,7 +127,8 @@ class Raw(Dataset[Any]):
         return len(self.base)
 
     def __getitem__(self, index: int) -> Any:
-        return tuple(torch.as_tensor(part) for part in self.base[index])
+        image, mask = self.base[index]
+        return torch.as_tensor(image), torch.as_tensor(mask)
 
 
 def one_crop(items: list[Any]) -> Any:
@@ -101,81 +137,183 @@ def one_crop(items: list[Any]) -> Any:
     return images.as_subclass(torch.Tensor), masks.as_subclass(torch.Tensor)
 
 
-def _crops(kind: Callable[..., Any] = Cropped) -> Callable[[Any], Any]:
-    return lambda dataset: kind(dataset, crop_only())
+def private(model: nn.Module, data: Any, **named: Any) -> tuple[Any, Any, Any]:
+    settings = {"noise_multiplier": NOISE, "max_grad_norm": NORM, "poisson_sampling": True}
+    collate = named.pop("collate", None)
+    batch = named.pop("batch", BATCH)
+    return PrivacyEngine().make_private(
+        module=model,
+        optimizer=torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-2),
+        data_loader=DataLoader(data, batch_size=batch, shuffle=True, collate_fn=collate),
+        **{**settings, **named},
+    )
 
 
-ordinary = partial(training, optimizer=AdamW, rate=RATE, epochs=EPOCHS, piece=4, data=_crops())
+def train(
+    model: nn.Module,
+    data: Any,
+    *,
+    loss: Callable[[Tensor, Tensor], Tensor] = loss_by_image,
+    change: Callable[[Any], None] | None = None,
+    epochs: int = EPOCHS,
+    **named: Any,
+) -> None:
+    model, optimizer, loader = private(model, data, **named)
+    if change is not None:
+        change(optimizer)
+    for _ in range(epochs):
+        with BatchMemoryManager(
+            data_loader=loader, max_physical_batch_size=4, optimizer=optimizer
+        ) as pieces:
+            for images, masks in pieces:
+                optimizer.zero_grad()
+                loss(model(images), masks).backward()
+                optimizer.step()
 
 
-def by_hand(noise: float) -> Callable[[nn.Module, Any], None]:
-    """Returns DP-SGD without Opacus: one image after the other, clipped, summed, noised."""
-
-    def train(model: nn.Module, dataset: Any) -> None:
-        data, weights = Cropped(dataset, crop_only()), list(model.parameters())
-        optimizer = torch.optim.SGD(weights, lr=RATE)
-        for _ in range(EPOCHS * RECORDS // BATCH):
-            total = [torch.zeros_like(p) for p in weights]
-            drawn = torch.nonzero(torch.rand(len(data)) < BATCH / len(data))
-            for index in drawn.flatten().tolist():
-                image, mask = data[index]
-                parts = torch.autograd.grad(loss_by_image(model(image[None]), mask[None]), weights)
-                norm = torch.sqrt(sum((part**2).sum() for part in parts))
-                factor = min(1.0, NORM / (float(norm) + 1e-6))
-                for mine, part in zip(total, parts, strict=True):
-                    mine += factor * part
-            for p, mine in zip(weights, total, strict=True):
-                p.grad = (mine + noise * NORM * torch.randn_like(mine)) / BATCH
-            optimizer.step()
-
-    return train
+def by_hand(model: nn.Module, data: Any, noise: float) -> None:
+    """DP-SGD without Opacus: one image after the other, clipped, summed, noised."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    weights = list(model.parameters())
+    for _ in range(EPOCHS * RECORDS // BATCH):
+        total = [torch.zeros_like(p) for p in weights]
+        for index in torch.nonzero(torch.rand(len(data)) < BATCH / len(data)).flatten().tolist():
+            image, mask = data[index]
+            parts = torch.autograd.grad(loss_by_image(model(image[None]), mask[None]), weights)
+            norm = torch.sqrt(sum((part**2).sum() for part in parts))
+            factor = min(1.0, NORM / (float(norm) + 1e-6))
+            for mine, part in zip(total, parts, strict=True):
+                mine += factor * part
+        for p, mine in zip(weights, total, strict=True):
+            p.grad = (mine + noise * NORM * torch.randn_like(mine)) / BATCH
+        optimizer.step()
 
 
-def _silenced(optimizer: Any) -> None:
-    optimizer.noise_multiplier = 0.0
+def pipeline_sound(model: Any, dataset: Any) -> None:
+    train(model, Cropped(dataset))
 
 
-pipeline_sound = ordinary()
-pipeline_half_noise = ordinary(noise_multiplier=0.5)
-pipeline_tiny_noise = ordinary(noise_multiplier=0.01)
-pipeline_noise_removed = ordinary(change=_silenced)
-pipeline_no_noise_no_clip_no_crop = ordinary(
-    data=FixedCorner, noise_multiplier=0.0, max_grad_norm=1e6
-)
-pipeline_clip_ten = ordinary(max_grad_norm=10.0)
-pipeline_fixed_batches = ordinary(poisson_sampling=False)
-pipeline_double_batch = ordinary(batch=2 * BATCH)
-pipeline_epoch_more = ordinary(epochs=EPOCHS + 1)
-pipeline_cached_crops = ordinary(data=_crops(CachedCrops))
-pipeline_one_crop_a_batch = ordinary(data=Raw, collate=one_crop)
-pipeline_car_crop = ordinary(data=_crops(DrawnToObjects))
-pipeline_not_one_class = ordinary(data=_crops(NotOneClass))
-pipeline_normalised_first = ordinary(data=NormalisedFirst)
-pipeline_loss_over_batch = ordinary(loss=loss_over_batch)
-pipeline_by_hand = by_hand(1.0)
-pipeline_by_hand_without_noise = by_hand(0.0)
+def pipeline_half_noise(model: Any, dataset: Any) -> None:
+    train(model, Cropped(dataset), noise_multiplier=NOISE / 2)
 
 
-def _loader(data: Callable[[Any], Any], **named: Any) -> Callable[[Any], Any]:
-    return lambda dataset: private(nn.Linear(1, 1), data(dataset), AdamW, RATE, **named)[2]
+def pipeline_tiny_noise(model: Any, dataset: Any) -> None:
+    train(model, Cropped(dataset), noise_multiplier=0.01)
 
 
-loader_sound = _loader(_crops())
-loader_cached_crops = _loader(_crops(CachedCrops))
-loader_car_crop = _loader(_crops(DrawnToObjects))
-loader_normalised_first = _loader(NormalisedFirst)
-loader_fixed_batches = _loader(_crops(), poisson_sampling=False)
-loader_one_crop_a_batch = _loader(Raw, collate=one_crop)
+def pipeline_noise_removed(model: Any, dataset: Any) -> None:
+    def change(optimizer: Any) -> None:
+        optimizer.noise_multiplier = 0.0
 
-transform_sound = crop_only
+    train(model, Cropped(dataset), change=change)
+
+
+def pipeline_no_noise_no_clip_no_crop(model: Any, dataset: Any) -> None:
+    train(model, FixedCorner(dataset), noise_multiplier=0.0, max_grad_norm=1e6)
+
+
+def pipeline_clip_ten(model: Any, dataset: Any) -> None:
+    train(model, Cropped(dataset), max_grad_norm=10.0)
+
+
+def pipeline_fixed_batches(model: Any, dataset: Any) -> None:
+    train(model, Cropped(dataset), poisson_sampling=False)
+
+
+def pipeline_double_batch(model: Any, dataset: Any) -> None:
+    train(model, Cropped(dataset), batch=2 * BATCH)
+
+
+def pipeline_epoch_more(model: Any, dataset: Any) -> None:
+    train(model, Cropped(dataset), epochs=EPOCHS + 1)
+
+
+def pipeline_cached_crops(model: Any, dataset: Any) -> None:
+    train(model, Cached(dataset))
+
+
+def pipeline_one_crop_a_batch(model: Any, dataset: Any) -> None:
+    train(model, Raw(dataset), collate=one_crop)
+
+
+def pipeline_car_crop(model: Any, dataset: Any) -> None:
+    train(model, MostCar(dataset))
+
+
+def pipeline_not_one_class(model: Any, dataset: Any) -> None:
+    train(model, NotOneClass(dataset))
+
+
+def pipeline_normalised_first(model: Any, dataset: Any) -> None:
+    train(model, NormalisedFirst(dataset))
+
+
+def pipeline_loss_over_batch(model: Any, dataset: Any) -> None:
+    train(model, Cropped(dataset), loss=loss_over_batch)
+
+
+def pipeline_by_hand(model: Any, dataset: Any) -> None:
+    by_hand(model, Cropped(dataset), NOISE)
+
+
+def pipeline_by_hand_without_noise(model: Any, dataset: Any) -> None:
+    by_hand(model, Cropped(dataset), 0.0)
+
+
+def _loader(data: Any, **named: Any) -> Any:
+    return private(nn.Linear(1, 1), data, **named)[2]
+
+
+def loader_sound(dataset: Any) -> Any:
+    return _loader(Cropped(dataset))
+
+
+def loader_cached_crops(dataset: Any) -> Any:
+    return _loader(Cached(dataset))
+
+
+def loader_car_crop(dataset: Any) -> Any:
+    return _loader(MostCar(dataset))
+
+
+def loader_normalised_first(dataset: Any) -> Any:
+    return _loader(NormalisedFirst(dataset))
+
+
+def loader_fixed_batches(dataset: Any) -> Any:
+    return _loader(Cropped(dataset), poisson_sampling=False)
+
+
+def loader_one_crop_a_batch(dataset: Any) -> Any:
+    return _loader(Raw(dataset), collate=one_crop)
+
+
+def transform_sound() -> Callable[..., Any]:
+    return crop_only()
 
 
 def transform_car_crop() -> Callable[..., Any]:
-    return most_cars(crop_only())
+    crop = crop_only()
+
+    def best(image: Any, mask: Any) -> Any:
+        crops = [crop(image, mask) for _ in range(5)]
+        return max(crops, key=lambda pair: int((pair[1] == CAR).sum()))
+
+    return best
 
 
 def transform_not_one_class() -> Callable[..., Any]:
-    return of_two_classes(crop_only())
+    crop = crop_only()
+
+    def mixed(image: Any, mask: Any) -> Any:
+        for _ in range(10):
+            pixels, labels = crop(image, mask)
+            counts = labels[labels != IGNORE].unique(return_counts=True)[1]
+            if len(counts) > 1 and counts.max() < 0.75 * counts.sum():
+                break
+        return pixels, labels
+
+    return mixed
 
 
 def model_sound() -> nn.Module:
@@ -186,23 +324,25 @@ def model_batch_norm() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 11, 1))
 
 
-def _step(**named: Any) -> Callable[[nn.Module], Callable[[Tensor, Tensor], None]]:
-    def make_step(model: nn.Module) -> Callable[[Tensor, Tensor], None]:
-        data = [(torch.zeros(3, 8, 8), torch.zeros(8, 8))] * RECORDS
-        wrapped, optimizer, _ = private(model, data, AdamW, RATE, **named)
+def _step(model: nn.Module, **named: Any) -> Callable[[Tensor, Tensor], None]:
+    data = [(torch.zeros(3, 8, 8), torch.zeros(8, 8))] * RECORDS
+    model, optimizer, _ = private(model, data, **named)
 
-        def step(images: Tensor, masks: Tensor) -> None:
-            optimizer.zero_grad()
-            loss_by_image(wrapped(images), masks).backward()
-            optimizer.step()
+    def step(images: Tensor, masks: Tensor) -> None:
+        optimizer.zero_grad()
+        loss_by_image(model(images), masks).backward()
+        optimizer.step()
 
-        return step
-
-    return make_step
+    return step
 
 
-trainer_sound = _step()
-trainer_half_noise = _step(noise_multiplier=0.5)
+def trainer_sound(model: nn.Module) -> Callable[[Tensor, Tensor], None]:
+    return _step(model)
+
+
+def trainer_half_noise(model: nn.Module) -> Callable[[Tensor, Tensor], None]:
+    return _step(model, noise_multiplier=NOISE / 2)
+
 
 _ROUTES = ("transform", "loader", "model", "trainer", "pipeline")
 _ALL = tuple(name for name in dict(globals()) if name.partition("_")[0] in _ROUTES)

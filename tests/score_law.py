@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, binom, norm
 
-from cropaudit.accounting.mechanisms.descriptions import PatchMechanism
-from cropaudit.estimators.scores import Scores
+from cropaudit.accounting.mechanisms import PatchMechanism
+from cropaudit.audit.estimators.scores import Scores
 
 __all__ = [
     "curve_scores",

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cropaudit.accounting.bounds.accountant import epsilon_at, pair_curve
-from cropaudit.accounting.bounds.bound import PatchBound, Phase, Pipeline, bound_phases
-from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
-from cropaudit.accounting.inclusion.probability import inclusion
-from cropaudit.accounting.mechanisms.descriptions import (
+from cropaudit.accounting.accountant import epsilon_at, pair_curve
+from cropaudit.accounting.bound import PatchBound, Pipeline, bound
+from cropaudit.accounting.geometry import Crop, Rectangle, Size
+from cropaudit.accounting.inclusion import inclusion
+from cropaudit.accounting.mechanisms import (
     FixedSizePatch,
     PatchMechanism,
     PoissonPatch,
@@ -174,7 +174,7 @@ def street(sampler: SamplerName) -> PatchBound:
         records=2975,
         epochs=100,
     )
-    return bound_phases([Phase(pipeline, 1.0)], 1 / 2975)
+    return bound(pipeline, 1 / 2975, noise_multiplier=1.0)
 
 
 def shortcut(name: str, sampler: SamplerName = "poisson") -> float:

@@ -3,8 +3,7 @@
 A slot is a record whose patch holds content A or B by a fair coin. Each slot has its own direction
 in parameter space, and the probe model's per-sample gradient along it is large and points up if the
 window shows A, down if it shows B, and to ``miss_gradient`` if the window misses the patch: the
-worst case of the bounds. Of several crops that are averaged, one that shows the patch outweighs all
-that do not. Opacus clips it, sums, and adds noise; the adversary sees every noisy sum
+worst case of the bounds. Opacus clips it, sums, and adds noise; the adversary sees every noisy sum
 and adds up the log-likelihood ratios of the steps. Under Poisson sampling the slots of one run are
 independent of each other, for coins, batches, windows and noise are drawn apart for each of them;
 under the other samplers every slot has a data set and a sampler of its own.
@@ -21,29 +20,20 @@ from opacus.grad_sample.utils import wrap_model
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from cropaudit.accounting.geometry.crop_laws import CropLaw
-from cropaudit.accounting.geometry.shapes import Patch, Size
-from cropaudit.accounting.names import Clipped
-from cropaudit.accounting.privacy_loss.dominating_pairs import MixturePair, StepPair
-from cropaudit.attacks.base import Game
+from cropaudit.accounting.geometry import Crop, Patch, Size
+from cropaudit.accounting.pairs import StepPair
 from cropaudit.errors import require
 from cropaudit.training.canaries import trimmed
-from cropaudit.training.crops.cutting import random_crop
-from cropaudit.training.dpsgd.private_step import average_crops, quiet_backward
-from cropaudit.training.sampling.samplers import (
-    Cyclic,
-    FixedSize,
-    Poisson,
-    Sampling,
-    Shuffle,
-    batches,
-)
+from cropaudit.training.crops import JointRandomCrop
+from cropaudit.training.private_step import quiet_backward
+from cropaudit.training.samplers import Cyclic, FixedSize, Poisson, Sampling, Shuffle, batches
 from cropaudit.training.streams import spawn_seeds
 
-__all__ = ["PROBE", "Probe", "ProbeScores", "run_probe"]
+__all__ = ["Probe", "ProbeScores", "run_probe"]
 
 _BLOCK = 500  # slots that share one parameter vector; bounds memory, changes no law
 _GAIN = 10.0  # gradient norm over the clip, so that clipping is at work in every row
+_CODE_A, _CODE_B = 2, 1
 
 
 @dataclass(frozen=True)
@@ -54,7 +44,7 @@ class Probe:
         image: Size of the slots' images.
         position: Row and column of the patch's top left.
         patch: What differs between the worlds.
-        crop: The law of the windows.
+        crop: Window and padding.
         sampling: The sampler under audit.
         records: Images in the audited data set.
         steps: Optimiser steps.
@@ -65,26 +55,22 @@ class Probe:
         seed: Of all randomness.
         miss_gradient: Projection of a crop that misses, 0 or -1; -1 is the worst case.
         different: Whether A differs from B; if not, this is a null control.
-        crops_per_image: Crops of one record in one step, K.
-        clipped: How they are clipped.
     """
 
     image: Size
     position: tuple[int, int]
     patch: Patch
-    crop: CropLaw
+    crop: Crop
     sampling: Sampling
     records: int
     steps: int
     noise_multiplier: float
     max_grad_norm: float
-    pairs: tuple[StepPair | MixturePair, ...]
+    pairs: tuple[StepPair, ...]
     slots: int
     seed: int
     miss_gradient: float = -1.0
     different: bool = True
-    crops_per_image: int = 1
-    clipped: Clipped = "together"
 
     def __post_init__(self) -> None:
         require(self.slots >= 20, "probe slots", "at least 20", self.slots)
@@ -96,11 +82,6 @@ class Probe:
         legal = self.miss_gradient in (-1.0, 0.0)
         require(legal, "miss gradient", "0 or -1", self.miss_gradient)
 
-    @property
-    def averaged(self) -> int:
-        """How many crops' gradients are averaged into one before it is clipped."""
-        return self.crops_per_image if self.clipped == "together" else 1
-
 
 @dataclass(frozen=True, eq=False)
 class ProbeScores:
@@ -109,7 +90,7 @@ class ProbeScores:
     Attributes:
         scores: Sums of per-step log-likelihood ratios, shape (pairs, slots).
         member: Whether the slot held A, shape (slots,).
-        hits: Steps in which the slot was drawn and a window of it met the patch, shape (slots,).
+        hits: Steps in which the slot's window was drawn and met the patch, shape (slots,).
     """
 
     scores: NDArray[np.float64]
@@ -163,7 +144,8 @@ class _Block:
         )
         self.member = torch.randint(2, (slots,), generator=coins).bool()
         self.sampler, self.crops = sampler, crops
-        self.worlds = [_slot_image(spec, channel) for channel in (1, 0)]
+        self.crop = JointRandomCrop(spec.crop)
+        self.worlds = [_slot_image(spec, code) for code in (_CODE_B, _CODE_A)]
         self.model, self.optimizer = _private_probe(spec, slots, noise)
 
     def play(self) -> ProbeScores:
@@ -196,19 +178,16 @@ class _Block:
 
     def _gradients(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         """Crops the drawn slots; returns their gradients' signs and whether the windows met."""
-        crops = self.spec.crops_per_image
         if not indices:
-            return torch.zeros(0, crops), torch.zeros(0, dtype=torch.long)
+            return torch.zeros(0), torch.zeros(0, dtype=torch.long)
+        members = self.member[indices].tolist()
         windows = []
-        for member in self.member[indices].tolist():
-            world = self.worlds[int(member and self.spec.different)]
-            for _ in range(crops):
-                windows.append(random_crop(*world, self.spec.crop, self.crops)[0])
-        # Whether each window reads A's pixels or B's, however faintly once they are resized.
-        in_a, in_b = (torch.stack(windows).abs().amax(dim=(2, 3)) > 0).unbind(dim=1)
-        met = in_a | in_b
-        values = torch.where(met, 1.0 * in_a - 1.0 * in_b, self.spec.miss_gradient)
-        return values.reshape(-1, crops), met.reshape(-1, crops).any(dim=1).long()
+        for member in members:
+            image, mask = self.worlds[int(member and self.spec.different)]
+            windows.append(self.crop(image, mask, self.crops)[0])
+        shown = torch.stack(windows).amax(dim=(1, 2, 3))
+        values = torch.tensor([self.spec.miss_gradient, -1.0, 1.0])
+        return values[shown.long()], (shown > 0).long()
 
     def _with_substitutes(self, slots: Tensor, signal: Tensor) -> tuple[Tensor, Tensor]:
         """Fills fixed-size batches: where a slot's record is absent another one gives -1.
@@ -218,42 +197,36 @@ class _Block:
         """
         if not isinstance(self.spec.sampling, FixedSize):
             return slots, signal
-        rows = torch.full((self.slots, self.spec.crops_per_image), -1.0)
+        rows = torch.full((self.slots,), -1.0)
         rows[slots] = signal
         return torch.arange(self.slots), rows
 
     def _noisy_sum(self, slots: Tensor, signal: Tensor) -> Tensor:
         """Does one private step; returns each slot's coordinate of the sum, in units of C."""
-        spec, crops = self.spec, self.spec.crops_per_image
+        spec = self.spec
         self.optimizer.zero_grad(set_to_none=True)
         weight = next(self.model.parameters())
         if len(slots) == 0:
             weight.grad_sample = weight.new_zeros((0, *weight.shape))  # type: ignore[attr-defined]
         else:
-            # In a mean over crops one that shows A outweighs all others, and none is lost.
-            k = spec.averaged
-            larger = torch.where(signal > 0, 2.0 * k * k, 1.0 * k) if k > 1 else torch.ones(())
-            inputs = torch.zeros(signal.numel(), self.slots)
-            rows = torch.arange(len(inputs))
-            values = (signal * larger).flatten() * (_GAIN * spec.max_grad_norm)
-            inputs[rows, slots.repeat_interleave(crops)] = values
+            inputs = torch.zeros(len(slots), self.slots)
+            inputs[torch.arange(len(slots)), slots] = signal * (_GAIN * spec.max_grad_norm)
             with quiet_backward():
                 torch.autograd.backward(self.model(inputs).sum())
-            average_crops([weight], spec.averaged)
         self.optimizer.step()
         assert weight.grad is not None
         seen: Tensor = weight.grad[0].detach() / spec.max_grad_norm
         return seen * float(self.optimizer.expected_batch_size)
 
 
-def _slot_image(spec: Probe, channel: int) -> tuple[Tensor, Tensor]:
-    """Returns an image (2, H, W) whose one channel shows the patch, and an empty mask."""
-    image = torch.zeros(2, spec.image.height, spec.image.width)
+def _slot_image(spec: Probe, code: int) -> tuple[Tensor, Tensor]:
+    """Returns an image that is empty but for the patch, and its mask."""
+    image = torch.zeros(1, spec.image.height, spec.image.width, dtype=torch.uint8)
     row, column = spec.position
-    pixels = trimmed(spec.patch)
+    pixels = trimmed(spec.patch).to(torch.uint8) * code
     height, width = pixels.shape
-    image[channel, row : row + height, column : column + width] = pixels.float()
-    return image, torch.zeros(image.shape[1:], dtype=torch.uint8)
+    image[0, row : row + height, column : column + width] = pixels
+    return image, image[0].clone()
 
 
 def _private_probe(
@@ -272,14 +245,3 @@ def _private_probe(
         generator=noise,
     )
     return wrapped, optimizer
-
-
-PROBE = Game(
-    name="probe",
-    title="Pipeline probe",
-    adversary="sees every noisy sum of the real sampler, crop, clipping and noise, with gradients "
-    "at the worst case of the bound",
-    model="the pipeline (real sampler, crop, clipping and noise) with worst-case gradients in "
-    "place of a model's",
-    cost=lambda work: 0.0,
-)

@@ -15,56 +15,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cropaudit.attacks.base import AttackedRun
+from cropaudit.accounting.geometry import Crop
 from cropaudit.errors import require
 from cropaudit.training.canaries.slots import CanarySlot, filled, footprint
 from cropaudit.training.canaries.windows import Windows, windows_of
-from cropaudit.training.crops.cutting import cut_windows, output_size, random_crop
-from cropaudit.training.crops.joint import Window
-from cropaudit.training.data.images import IGNORE
-from cropaudit.training.models.losses import prepare
+from cropaudit.training.crops import JointRandomCrop, Window, cut
+from cropaudit.training.data import IGNORE, SegmentationData
+from cropaudit.training.losses import prepare
 
 __all__ = [
     "SlotViews",
-    "StratifiedWindows",
     "background_crops",
     "in_groups",
     "log_worlds",
     "slot_views",
+    "stratified",
 ]
 
 _GROUP = 64  # crops cut at once, of whole slots
-
-
-class StratifiedWindows:
-    """Draws windows of one kind; each stands for the same share of the crop's law.
-
-    Attributes:
-        probability: That the crop's window is of this kind.
-        strata: Windows in a draw; none if there is no window of this kind.
-    """
-
-    def __init__(self, law: Windows, chosen: NDArray[np.bool_], strata: int) -> None:
-        """Sorts the chosen windows and splits them.
-
-        Args:
-            law: All windows of a record.
-            chosen: Those of this kind, shape of ``law.shown``.
-            strata: Windows wanted in a draw; fewer where there are fewer windows.
-        """
-        self.probability, self._law = law.probability(chosen), law
-        weights = (chosen * law.weights[:, None, None]).ravel()
-        places = np.flatnonzero(weights)
-        self._places = places[np.argsort(law.shown.ravel()[places], kind="stable")]
-        mass = np.cumsum(weights[self._places])
-        self._ends = mass / mass[-1] if len(mass) else mass
-        self.strata = min(strata, len(self._places))
-
-    def draw(self, generator: np.random.Generator) -> list[Window]:
-        """Returns one window of each stratum, from the least of the patch to the most."""
-        shares = np.arange(self.strata) + generator.random(self.strata)
-        picks = np.searchsorted(self._ends, shares / max(self.strata, 1))
-        return [self._law.window(self._places[min(pick, len(self._places) - 1)]) for pick in picks]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,41 +41,45 @@ class SlotViews:
 
     Attributes:
         slot: The canary.
-        inclusion: Probability that a crop of its image meets its patch.
-        loudness: Clipped gradients that it then adds, see `AttackedRun.loudness`.
+        inclusion: Probability that the crop's window meets its patch.
         hits: Windows that do, of equal weight.
         misses: Windows that do not, of equal weight; none where they give no gradient.
     """
 
     slot: CanarySlot
     inclusion: float
-    loudness: float
     hits: tuple[Window, ...]
     misses: tuple[Window, ...]
 
     def __len__(self) -> int:
         return 2 * len(self.hits) + len(self.misses)
 
-    def crops(self, run: AttackedRun) -> tuple[Tensor, Tensor]:
+    def crops(self, data: SegmentationData, crop: Crop) -> tuple[Tensor, Tensor]:
         """Cuts all views: hits in world A, hits in world B, misses.
 
+        Args:
+            data: Where the record lies; other slots of it stay as they are there.
+            crop: The crop of the run.
+
         Returns:
-            Scaled pixels (len(self), 3, h, w) and labels (len(self), h, w), other slots of the
-            record as they are in the run's data.
+            Scaled pixels (len(self), 3, h, w) and labels (len(self), h, w).
         """
-        worlds = [filled(run.data, self.slot, world_a=world_a) for world_a in (True, False)]
-        images, masks = cut_windows(worlds, self.hits, run.crop)
-        if self.misses:
-            missed = cut_windows(worlds[1:], self.misses, run.crop)
-            images, masks = torch.cat([images, missed[0]]), torch.cat([masks, missed[1]])
+        worlds = [filled(data, self.slot, world_a=world_a) for world_a in (True, False)]
+        shown = [cut(*world, window, crop) for world in worlds for window in self.hits]
+        shown += [cut(*worlds[1], window, crop) for window in self.misses]
+        images, masks = (torch.stack(part) for part in zip(*shown, strict=True))
         return prepare(images), masks
 
 
-def slot_views(run: AttackedRun, windows: int, seed: int) -> tuple[SlotViews, ...]:
+def slot_views(
+    data: SegmentationData, slots: Sequence[CanarySlot], crop: Crop, windows: int, seed: int
+) -> tuple[SlotViews, ...]:
     """Chooses the windows, beforehand and for good.
 
     Args:
-        run: What is attacked.
+        data: The records with slots empty.
+        slots: The canaries.
+        crop: The crop of the run.
         windows: So many that meet the patch, and as many that miss it where those matter.
         seed: Of the choice.
 
@@ -116,53 +88,76 @@ def slot_views(run: AttackedRun, windows: int, seed: int) -> tuple[SlotViews, ..
     """
     require(windows >= 1, "windows", "at least 1", windows)
     generator = np.random.default_rng(seed)
-    return tuple(_views(run, slot, windows, generator) for slot in run.slots)
+    return tuple(_views(data, slot, crop, windows, generator) for slot in slots)
 
 
 def _views(
-    run: AttackedRun, slot: CanarySlot, windows: int, generator: np.random.Generator
+    data: SegmentationData,
+    slot: CanarySlot,
+    crop: Crop,
+    windows: int,
+    generator: np.random.Generator,
 ) -> SlotViews:
-    mask = run.data.masks[slot.record]
-    law = windows_of(slot, mask, run.crop)
-    hits = StratifiedWindows(law, law.hits(), windows)
-    inclusion = hits.probability
+    mask = data.masks[slot.record]
+    law = windows_of(slot, mask, crop)
+    inclusion = law.probability(law.hits())
     require(inclusion > 0, "canary", "where some window of the crop meets it", slot.position)
     labelled = bool(((mask != IGNORE) & ~footprint(slot, mask)).any())
-    misses = StratifiedWindows(law, law.misses(), windows if labelled else 0)
+    misses = windows if labelled and law.probability(law.misses()) > 0 else 0
     return SlotViews(
         slot,
-        run.shown(inclusion),
-        run.loudness(inclusion),
-        tuple(hits.draw(generator)),
-        tuple(misses.draw(generator)),
+        inclusion,
+        stratified(law, law.hits(), windows, generator),
+        stratified(law, law.misses(), misses, generator),
+    )
+
+
+def stratified(
+    law: Windows, chosen: NDArray[np.bool_], count: int, generator: np.random.Generator
+) -> tuple[Window, ...]:
+    """Draws one window from each of ``count`` equally likely strata of those chosen.
+
+    Strata follow the pixels of the patch that are shown, then flips, rows and columns.
+    """
+    if count == 0:
+        return ()
+    weights = (chosen * law.weights[:, None, None]).ravel()
+    order = np.flatnonzero(weights)
+    order = order[np.argsort(law.shown.ravel()[order], kind="stable")]
+    reached = np.cumsum(weights[order])
+    places = (np.arange(count) + generator.random(count)) / count * reached[-1]
+    picks = order[np.searchsorted(reached, places).clip(max=len(order) - 1)]
+    flips, tops, lefts = np.unravel_index(picks, chosen.shape)
+    return tuple(
+        Window(int(top), int(left), bool(flip & 1), bool(flip & 2))
+        for flip, top, left in zip(flips, tops, lefts, strict=True)
     )
 
 
 def background_crops(
-    run: AttackedRun, count: int, generator: torch.Generator
+    data: SegmentationData, crop: Crop, count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, float]:
     """Draws records that bear a label, the others add nothing, and cuts a window of each.
 
     Args:
-        run: What is attacked.
+        data: The records with slots empty.
+        crop: The crop of the run.
         count: Of the crops; none are cut where no record bears a label.
         generator: Of records and windows.
 
     Returns:
-        Scaled pixels, labels, and the number of gradients that each crop stands for, if all
-        records take part.
+        Scaled pixels, labels, and the number of records that each crop stands for.
     """
-    data, crop = run.data, run.crop
     records = [i for i, mask in enumerate(data.masks) if bool((mask != IGNORE).any())]
     if not records:
-        size = output_size(crop, data)
+        size = crop.size
         empty = torch.zeros(0, size.height, size.width)
         return empty[:, None].expand(-1, 3, -1, -1), empty.to(torch.uint8), 0.0
     picks = torch.randint(len(records), (count,), generator=generator).tolist()
-    chosen = [records[pick] for pick in picks]
-    shown = [random_crop(data.images[i], data.masks[i], crop, generator) for i in chosen]
+    cuts, chosen = JointRandomCrop(crop), [records[pick] for pick in picks]
+    shown = [cuts(data.images[i], data.masks[i], generator)[:2] for i in chosen]
     images, masks = (torch.stack(part) for part in zip(*shown, strict=True))
-    return prepare(images), masks, len(records) / count * run.apart
+    return prepare(images), masks, len(records) / count
 
 
 def in_groups(views: Sequence[SlotViews]) -> Iterator[list[SlotViews]]:

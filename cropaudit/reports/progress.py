@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
-from cropaudit.reports.text.numbers import format_duration
+from cropaudit.reports.numbers import format_duration
 
 __all__ = ["progress_stages"]
 

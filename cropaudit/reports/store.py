@@ -1,104 +1,59 @@
 """The run folder: what an audit leaves on disk, written so that no file is ever half there.
 
-The folder of an audit holds ``report.json`` (the canonical document), ``report.html``,
-``pictures/`` and ``raw/``; that of a training ``train.json``, ``pictures/`` and its files. From
-the document and what lies beside it every format can be drawn again. The marker file lists every
-name that cropaudit wrote; only those are ever replaced, and only in a folder that has a marker. It
-holds the digests of a run's files as well, so that a change of any of them is seen.
+A run folder holds ``report.json`` (the canonical document), ``report.html``, ``pictures/`` and
+``raw/``. The marker file lists every name that cropaudit wrote; only those are ever replaced, and
+only in a folder that has a marker. It holds the digests of a run's files as well, so that a change
+of any of them is seen.
 
 Canonical JSON here means sorted keys, no white space, UTF-8 and no NaN. It differs from RFC 8785
 in two ways, both harmless for a hash that only cropaudit checks: numbers are written as Python
 writes them (1.0, 1e-05) and keys are sorted by code point.
 """
 
-import io
 import json
 import os
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from cropaudit.audit.results.digests import MARKER_NAME, recorded_digests, sha256
-from cropaudit.audit.results.result import AuditReport, CanaryPicture
-from cropaudit.audit.results.train_result import TrainRecord
-from cropaudit.errors import InputError, require
-from cropaudit.files.atomic import write_atomic
+from cropaudit.audit.digests import MARKER_NAME, recorded_digests, sha256
+from cropaudit.audit.result import AuditReport
+from cropaudit.errors import InputError
+from cropaudit.training.atomic import write_atomic
 
 __all__ = [
     "HTML_NAME",
-    "INCLUSION_NAME",
     "MARKER_NAME",
     "REPORT_NAME",
-    "TRAIN_NAME",
-    "Finished",
     "canonical_json",
     "check_run_folder",
     "load_report",
-    "open_run",
     "prepare_run_folder",
     "record_files",
-    "run_of",
     "schema_json",
     "sha256",
     "write_atomic",
-    "write_files",
+    "write_drawings",
+    "write_raw",
     "write_report",
 ]
 
 REPORT_NAME = "report.json"
 HTML_NAME = "report.html"
-TRAIN_NAME = "train.json"
-INCLUSION_NAME = "raw/inclusion.npz"
 _MARKER_KIND = "cropaudit run folder"
-_Document = TypeVar("_Document", bound=BaseModel)
 
 
-@dataclass(frozen=True, eq=False)
-class Finished:
-    """A finished run: all that its drawings take.
-
-    Attributes:
-        document: What was found.
-        files: What lies beside it by name in the run folder: pictures and the inclusion map, those
-            that are there.
-    """
-
-    document: AuditReport | TrainRecord
-    files: Mapping[str, bytes]
-
-    def inclusion(self) -> NDArray[np.float64] | None:
-        """Returns the inclusion map of an audit's worst image; none if the run left none.
-
-        Raises:
-            InputError: If its file is none of ours.
-        """
-        data = self.files.get(INCLUSION_NAME)
-        if data is None:
-            return None
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-                return np.asarray(stored["rho"], dtype=np.float64)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{INCLUSION_NAME} must be as an audit left it") from error
-
-
-def canonical_json(document: BaseModel) -> bytes:
+def canonical_json(report: AuditReport) -> bytes:
     """Returns the bytes of ``report.json``, equal for equal reports.
 
     Raises:
         InputError: If the configuration holds a number or a text that JSON cannot hold.
     """
-    values = document.model_dump(mode="python")
+    document = report.model_dump(mode="python")
     try:
         text = json.dumps(
-            values, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+            document, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
         )
         return text.encode("utf-8")
     except ValueError as error:
@@ -114,85 +69,25 @@ def schema_json() -> str:
     return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def load_report(path: str | Path) -> AuditReport:
+def load_report(path: Path) -> AuditReport:
     """Reads a report from its file or its run folder.
 
     Raises:
         InputError: If there is none, or it is not a report of this version; in one line.
     """
-    path = Path(path)
     file = path / REPORT_NAME if path.is_dir() else path
     try:
-        return _parsed(AuditReport, file, file.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(f"there is no report at {file}") from error
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from error
-
-
-def open_run(folder: Path) -> Finished:
-    """Reads what a finished audit or training left, to be drawn again.
-
-    Raises:
-        InputError: If there is no such run, it is of another version of the schema, or a file that
-            is read was changed.
-    """
-    digests = recorded_digests(folder)
-
-    def read(name: str) -> bytes:
-        data = (folder / name).read_bytes()
-        same = digests.get(name) in (None, sha256(data))
-        require(same, str(folder / name), "as its run left it", "a changed file")
-        return data
-
-    document: AuditReport | TrainRecord
-    if (folder / REPORT_NAME).is_file():
-        document = _parsed(AuditReport, folder / REPORT_NAME, read(REPORT_NAME))
-    elif (folder / TRAIN_NAME).is_file():
-        document = _parsed(TrainRecord, folder / TRAIN_NAME, read(TRAIN_NAME))
-    else:
-        raise InputError(
-            f"run must be a folder with {REPORT_NAME} of an audit or {TRAIN_NAME} of a training, "
-            f"got {folder}"
-        )
-    wanted = [INCLUSION_NAME, *_pictures(document.canaries)]
-    return Finished(document, {name: read(name) for name in wanted if (folder / name).is_file()})
-
-
-def run_of(file: Path) -> Path | None:
-    """Returns the run folder that a file lies in, or one level below; none if it lies in none."""
-    places = file.resolve().parents[:2]
-    return next((home for home in places if (home / MARKER_NAME).is_file()), None)
-
-
-def _pictures(canaries: Iterable[CanaryPicture]) -> Iterable[str]:
-    """Returns the files that a document names, each within its folder."""
-    for item in canaries:
-        labels = (item.labels_a, item.labels_b, item.beside)
-        named = (item.world_a, item.world_b, item.crop_hit, item.crop_miss, *labels)
-        yield from (_checked(name) for name in named if name is not None)
-
-
-def _parsed(kind: type[_Document], file: Path, data: bytes) -> _Document:
-    """Returns a document; one of another version of the schema is refused by its number."""
-    _require_version(kind, data, file)
-    try:
-        return kind.model_validate_json(data)
+        return AuditReport.model_validate_json(file.read_bytes())
     except ValidationError as error:
         first, *others = error.errors(include_url=False, include_context=False)
         place = ".".join(str(part) for part in first["loc"]) or "document"
         more = f" (and {len(others)} more)" if others else ""
         problem = " ".join(first["msg"].split())
         raise InputError(f"{file} is not a cropaudit report: {place}: {problem}{more}") from error
-
-
-def _require_version(kind: type[BaseModel], data: bytes, file: Path) -> None:
-    try:
-        found = json.loads(data)["schema_version"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return  # what is wrong beyond the version is said by the model
-    known = kind.model_fields["schema_version"].default
-    require(found == known, f"schema_version of {file}", f"{known} for this cropaudit", found)
+    except FileNotFoundError as error:
+        raise InputError(f"there is no report at {file}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}") from error
 
 
 def check_run_folder(path: Path, *, force: bool) -> None:
@@ -202,7 +97,7 @@ def check_run_folder(path: Path, *, force: bool) -> None:
         InputError: If the folder holds anything and ``force`` is off, if it is not a run folder, or
             if it cannot be written.
     """
-    with _usable(path):
+    try:
         if path.exists() and _occupied(path):
             if not force:
                 raise InputError(f"{path} is not empty; use --force to replace the run in it")
@@ -211,6 +106,10 @@ def check_run_folder(path: Path, *, force: bool) -> None:
         nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise InputError(f"the run folder must be writable, got {path}")
+    except NotADirectoryError as error:
+        raise InputError(f"the run folder must be a folder, got the file {path}") from error
+    except OSError as error:
+        raise InputError(f"cannot use {path} as run folder: {error.strerror}") from error
 
 
 def prepare_run_folder(path: Path, *, force: bool) -> Path:
@@ -222,23 +121,16 @@ def prepare_run_folder(path: Path, *, force: bool) -> Path:
         InputError: If the folder holds anything and ``force`` is off, or if it is not a run folder.
     """
     check_run_folder(path, force=force)
-    with _usable(path):
+    try:
         path.mkdir(parents=True, exist_ok=True)
         if _occupied(path):
             _remove(path, _listing(path))
         _write_listing(path, ())
-    return path
-
-
-@contextmanager
-def _usable(path: Path) -> Iterator[None]:
-    """Words what the system says of a folder."""
-    try:
-        yield
-    except (NotADirectoryError, FileExistsError) as error:
+    except FileExistsError as error:
         raise InputError(f"the run folder must be a folder, got the file {path}") from error
     except OSError as error:
         raise InputError(f"cannot use {path} as run folder: {error.strerror}") from error
+    return path
 
 
 def record_files(folder: Path, names: Iterable[str] | Mapping[str, bytes]) -> None:
@@ -257,16 +149,58 @@ def record_files(folder: Path, names: Iterable[str] | Mapping[str, bytes]) -> No
     _write_listing(folder, {*_listing(folder), *(_checked(name) for name in names)}, digests)
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Writes files of a run, recording name and digest of each before.
+def write_raw(folder: Path, raw: Mapping[str, bytes]) -> None:
+    """Writes raw files into ``raw/`` of a prepared folder.
 
     Args:
-        folder: From `prepare_run_folder`.
-        files: By name in the folder.
+        folder: From ``prepare_run_folder``.
+        raw: Files by name in ``raw/``.
 
     Raises:
         InputError: If the folder is not prepared, a name would leave it, or the system refuses.
     """
+    _write(folder, {_within("raw", name): data for name, data in raw.items()})
+
+
+def write_report(folder: Path, report: AuditReport) -> Path:
+    """Writes ``report.json`` beside its raw files: where it is, the run's results are whole.
+
+    Args:
+        folder: From ``prepare_run_folder``, the raw files written.
+        report: The audit's result.
+
+    Returns:
+        The path of ``report.json``.
+
+    Raises:
+        InputError: If the folder is not prepared, the report states another SHA-256 for a raw file,
+            or the system refuses.
+    """
+    for name, stated in report.provenance.files.items():
+        file = folder / _within("raw", name)
+        found = sha256(file.read_bytes()) if file.is_file() else "no file"
+        if stated != found:
+            raise InputError(f"the report states SHA-256 {stated} for {name}, got {found}")
+    _write(folder, {REPORT_NAME: canonical_json(report)})
+    return folder / REPORT_NAME
+
+
+def write_drawings(folder: Path, html: str, pictures: Mapping[str, bytes]) -> None:
+    """Writes what is drawn of a report that is written already.
+
+    Args:
+        folder: The run folder.
+        html: The rendered report.
+        pictures: PNG files by name in the run folder; a bare name goes into ``pictures/``.
+
+    Raises:
+        InputError: As `write_raw`.
+    """
+    files = {_within("pictures", name): data for name, data in pictures.items()}
+    _write(folder, {**files, HTML_NAME: html.encode("utf-8")})
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     record_files(folder, files)
     try:
         for name, data in files.items():
@@ -277,27 +211,18 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         raise InputError(f"cannot write {folder}: {error.strerror}") from error
 
 
-def write_report(folder: Path, report: AuditReport) -> None:
-    """Writes ``report.json`` beside its raw files: where it is, the run's results are whole.
-
-    Args:
-        folder: From `prepare_run_folder`, the raw files written.
-        report: The audit's result.
-
-    Raises:
-        InputError: As `write_files`, and if the report states another SHA-256 for a raw file.
-    """
-    for name, stated in report.provenance.files.items():
-        file = folder / "raw" / _checked(name)
-        found = sha256(file.read_bytes()) if file.is_file() else "no file"
-        if stated != found:
-            raise InputError(f"the report states SHA-256 {stated} for {name}, got {found}")
-    write_files(folder, {REPORT_NAME: canonical_json(report)})
-
-
 def _occupied(path: Path) -> bool:
     """Whether a folder holds anything but our marker."""
     return any(entry.name != MARKER_NAME for entry in path.iterdir())
+
+
+def _within(parent: str, name: str) -> str:
+    """Returns ``name`` inside ``parent``, where it may already be.
+
+    >>> _within("raw", "scores.json"), _within("raw", "raw/scores.json")
+    ('raw/scores.json', 'raw/scores.json')
+    """
+    return _checked(name if name.startswith(f"{parent}/") else f"{parent}/{name}")
 
 
 def _checked(name: str) -> str:

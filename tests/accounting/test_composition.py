@@ -16,16 +16,20 @@ from scipy.fft import rfft
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
-from cropaudit.accounting.bounds.accountant import (
+from cropaudit.accounting.accountant import (
     bracket,
     calibrate_noise,
+    delta_at,
     epsilon_at,
     epsilon_over_steps,
+    most_steps,
     pair_curve,
     privacy_curve,
 )
-from cropaudit.accounting.bounds.solving import most_steps
-from cropaudit.accounting.mechanisms.descriptions import (
+from cropaudit.accounting.composition import compose_losses, compose_powers, transform_rounding
+from cropaudit.accounting.curves import ComposedLoss
+from cropaudit.accounting.grids import GridLoss, Lattice, from_above
+from cropaudit.accounting.mechanisms import (
     AddRemoveRecord,
     AddRemoveShortcut,
     CyclicPatch,
@@ -36,19 +40,12 @@ from cropaudit.accounting.mechanisms.descriptions import (
     ReplaceOneShortcut,
     ShufflePatch,
 )
-from cropaudit.accounting.privacy_loss.composition import (
-    compose_losses,
-    compose_powers,
-    transform_rounding,
-)
-from cropaudit.accounting.privacy_loss.curves import ComposedLoss
-from cropaudit.accounting.privacy_loss.grids import GridLoss, Lattice, from_above
 from cropaudit.errors import InputError
 
 Array = NDArray[np.float64]
 
 AGREE = 1e-3
-CELLS = 1 << 16  # a transform this large may be at the limit of the refinement: kinks cost as well
+CELLS = 1 << 17  # a transform this large is at the limit of the refinement
 
 
 def random_loss(rng: np.random.Generator, size: int, infinity: float = 0.0) -> GridLoss:
@@ -418,6 +415,7 @@ def test_delta_and_epsilon_answer_each_other(mechanism: Mechanism, log_delta: fl
     assert curve.delta(epsilon) <= delta * (1 + 1e-6) + 1e-12
     if epsilon > 0:
         assert curve.delta(epsilon * (1 - 1e-6)) >= delta * (1 - 1e-6)
+    assert delta_at(mechanism, epsilon, delta) <= delta * (1 + 1e-4) + 1e-12
 
 
 @pytest.mark.parametrize("delta", [0.0, 1.0, -0.1, math.nan])

@@ -11,14 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
-from cropaudit.accounting.geometry.crop_laws import (
-    ResizedCrop,
-    WholeImage,
-    refuse_content_dependent,
-)
-from cropaudit.accounting.geometry.shapes import PixelMask, Rectangle, Several, Size
-from cropaudit.accounting.inclusion.probability import inclusion, inclusion_map
-from cropaudit.accounting.inclusion.window_sizes import size_law
+from cropaudit.accounting.crop_laws import ResizedCrop, WholeImage, refuse_content_dependent
+from cropaudit.accounting.geometry import PixelMask, Rectangle, Several, Size
+from cropaudit.accounting.inclusion import inclusion, inclusion_map
+from cropaudit.accounting.window_sizes import size_law
 from cropaudit.errors import InputError
 
 TINY = Size(4, 4)

@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cropaudit.accounting.bounds.groups import GroupStep
-from cropaudit.accounting.mechanisms.descriptions import (
+from cropaudit.accounting.composition import compose_losses
+from cropaudit.accounting.crops_apart import apart_game, apart_loss
+from cropaudit.accounting.divergences import Divergence, StepLoss
+from cropaudit.accounting.grids import GridLoss, Lattice, from_above, from_below
+from cropaudit.accounting.groups import GroupStep
+from cropaudit.accounting.mechanisms import (
     AddRemoveShortcut,
     FixedSizePatch,
     PoissonPatch,
     ReplaceOneShortcut,
 )
-from cropaudit.accounting.privacy_loss.composition import compose_losses
-from cropaudit.accounting.privacy_loss.crops_apart import apart_game, apart_loss
-from cropaudit.accounting.privacy_loss.divergences import Divergence, StepLoss
-from cropaudit.accounting.privacy_loss.grids import GridLoss, Lattice, from_above, from_below
 
 Array = NDArray[np.float64]
 
@@ -211,9 +211,8 @@ class Counted:
         self.asked += np.size(epsilon)
         return self.inner.delta(epsilon)
 
-    def tangent(self, epsilon: Array) -> tuple[Array, Array]:
-        self.asked += np.size(epsilon)
-        return self.inner.tangent(epsilon)
+    def slope(self, epsilon: Array) -> Array:
+        return self.inner.slope(epsilon)
 
     def reach(self, tail: float) -> float:
         return self.inner.reach(tail)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from cropaudit.accounting.bounds.accountant import bracket, pair_curve, privacy_curve
-from cropaudit.accounting.bounds.groups import GroupStep, chained_epsilon, group_epsilon
+from cropaudit.accounting.accountant import bracket, pair_curve, privacy_curve
 from cropaudit.accounting.counts import binomial, hypergeometric
-from cropaudit.accounting.mechanisms.descriptions import (
+from cropaudit.accounting.groups import GroupStep, chained_epsilon, group_epsilon
+from cropaudit.accounting.mechanisms import (
     CyclicPatch,
     FixedSizePatch,
     FullBatchPatch,
@@ -22,7 +22,7 @@ from cropaudit.accounting.mechanisms.descriptions import (
     PoissonPatch,
     ShufflePatch,
 )
-from cropaudit.accounting.privacy_loss.dominating_pairs import MixturePair
+from cropaudit.accounting.pairs import MixturePair
 from cropaudit.errors import InputError
 
 AGREE = 1e-3
@@ -219,4 +219,6 @@ def test_group_step_says_what_it_is() -> None:
     assert "each of 3 images" in step.adjacency
     assert step.compositions == 7
     assert step.record_rate == pytest.approx(1 - 0.97**3)
+    assert step.with_noise(2.0).base.noise_multiplier == 2.0
+    assert step.with_steps(9).compositions == 9
     assert GroupStep(FullBatchPatch(1.0, 1.0, 1.0, 1), 2, 5).record_rate == 1.0

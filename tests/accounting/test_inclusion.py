@@ -8,15 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cropaudit.accounting.geometry.crop_laws import ResizedCrop, WholeImage
-from cropaudit.accounting.geometry.shapes import Borders, Crop, PixelMask, Rectangle, Several, Size
-from cropaudit.accounting.inclusion.footprints import axis_footprints, source_indices
-from cropaudit.accounting.inclusion.probability import (
-    averaged,
-    inclusion,
-    inclusion_map,
-    worst_inclusion,
-)
+from cropaudit.accounting.crop_laws import ResizedCrop, WholeImage
+from cropaudit.accounting.footprints import axis_footprints, source_indices
+from cropaudit.accounting.geometry import Borders, Crop, PixelMask, Rectangle, Several, Size
+from cropaudit.accounting.inclusion import averaged, inclusion, inclusion_map, worst_inclusion
 from cropaudit.errors import InputError
 
 MODES = ("constant", "reflect", "symmetric", "edge")

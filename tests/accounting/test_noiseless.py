@@ -11,16 +11,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from cropaudit.accounting.bounds.accountant import (
+from cropaudit.accounting.accountant import (
     bracket,
     calibrate_noise,
+    delta_at,
     epsilon_at,
     epsilon_over_steps,
+    most_steps,
     pair_bracket,
-    privacy_curve,
 )
-from cropaudit.accounting.bounds.solving import most_steps
-from cropaudit.accounting.mechanisms.descriptions import (
+from cropaudit.accounting.atoms import Atoms
+from cropaudit.accounting.describe import from_json, to_json
+from cropaudit.accounting.divergences import StepLoss
+from cropaudit.accounting.mechanisms import (
     AddRemoveShortcut,
     FixedSizePatch,
     FullBatchPatch,
@@ -28,10 +31,7 @@ from cropaudit.accounting.mechanisms.descriptions import (
     ReplaceOneShortcut,
     ShufflePatch,
 )
-from cropaudit.accounting.mechanisms.registry import from_json, to_json
-from cropaudit.accounting.privacy_loss.atoms import Atoms
-from cropaudit.accounting.privacy_loss.divergences import StepLoss
-from cropaudit.accounting.privacy_loss.dominating_pairs import MixturePair, StepPair
+from cropaudit.accounting.pairs import MixturePair, StepPair
 from cropaudit.errors import InputError
 
 Array = NDArray[np.float64]
@@ -49,7 +49,7 @@ def test_epsilon_without_noise_is_infinite_unless_the_patch_is_hardly_seen(
     rate = mechanism.rate() * -math.expm1(crops * math.log1p(-rho)) if rho < 1 else mechanism.rate()
     ever = -math.expm1(mechanism.compositions * math.log1p(-rate)) if rate < 1 else 1.0
     for epsilon in (0.0, 1.0, 500.0):
-        assert privacy_curve(mechanism).delta(epsilon) == pytest.approx(ever, rel=1.2e-5)
+        assert delta_at(mechanism, epsilon) == pytest.approx(ever, rel=1.2e-5)
     for delta in (ever * 0.99, ever * 1.01):
         if delta < 1:
             found = bracket(mechanism, delta)
@@ -226,7 +226,7 @@ def test_reading_off_is_on_the_safe_side_of_the_binomial_law() -> None:
 def test_a_file_without_noise_is_answered(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from cropaudit.cli.app import app
+    from cropaudit.cli import app
 
     path = tmp_path / "m.json"
     path.write_text(to_json([PoissonPatch(0.0, 0.1, 0.3, 100)]))

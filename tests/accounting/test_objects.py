@@ -1,4 +1,4 @@
-"""Objects of real and of made-up pictures: their boxes, what covers them."""
+"""Objects of real and of made-up pictures: their boxes, what covers them, how exposed they are."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cropaudit.accounting.geometry.patches import disc
-from cropaudit.accounting.geometry.shapes import PixelMask, Rectangle, Several, Size
-from cropaudit.accounting.inclusion.objects import (
-    ObjectBox,
-    coverage,
-    read_objects,
-)
+from cropaudit.accounting.crop_laws import ResizedCrop, WholeImage
+from cropaudit.accounting.geometry import Crop, PixelMask, Rectangle, Several, Size
+from cropaudit.accounting.inclusion import inclusion, inclusion_map
+from cropaudit.accounting.objects import ObjectBox, coverage, object_inclusions, read_objects
+from cropaudit.accounting.patches import disc
 from cropaudit.errors import InputError
 
 
@@ -54,6 +52,8 @@ def test_pictures_that_are_absent_have_no_size(tmp_path: Path) -> None:
     path = written(tmp_path, {"a.png": [{"name": "x", "xyxy": [0, 0, 1000, 1]}], "b.png": []})
     (only,) = read_objects(path)
     assert (only.size, only.image_size) == (Size(1, 1000), None)
+    with pytest.raises(InputError, match=r"image size of a\.png must be known"):
+        object_inclusions([only], Crop(Size(2, 2)))
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,29 @@ def test_a_mask_covers_the_boxes_that_fit_its_pixels() -> None:
     assert coverage([box("x", 2, 3)], hole).share == 0
 
 
+@pytest.mark.parametrize(
+    "crop", [Crop(Size(6, 6), 2, "reflect"), ResizedCrop(Size(4, 4)), WholeImage()]
+)
+def test_inclusion_of_objects(crop: Any) -> None:
+    sizes, rng, objects = [Size(20, 30), Size(25, 18)], np.random.default_rng(0), []
+    for _ in range(12):
+        image = sizes[rng.integers(2)]
+        size = Size(int(rng.integers(1, 9)), int(rng.integers(1, 9)))
+        place = (
+            int(rng.integers(image.height - size.height + 1)),
+            int(rng.integers(image.width - size.width + 1)),
+        )
+        objects.append(ObjectBox("a", "x", size, place, image))
+    found = object_inclusions(objects, crop)
+    assert found.shape == (12, 2)
+    for item, (own, worst) in zip(objects, found, strict=True):
+        assert item.image_size is not None
+        rho = inclusion_map(item.image_size, crop, Rectangle(item.size))
+        assert own == rho[item.position]
+        assert worst == inclusion(item.image_size, crop, Rectangle(item.size)).probability
+    assert object_inclusions([], crop).shape == (0, 2)
+
+
 def test_camvid(camvid_root: Path) -> None:
     objects = read_objects(camvid_root / "objects.json")
     assert len(objects) == 661
@@ -158,6 +181,8 @@ def test_camvid(camvid_root: Path) -> None:
     whole = coverage(objects, Rectangle(Size(360, 480)))
     assert whole.share == 1.0
     assert sum(name.objects for name in whole.names) == 661
+    found = object_inclusions(objects, Crop(Size(128, 128)))
+    assert np.all((found[:, 0] > 0) & (found[:, 0] <= found[:, 1]) & (found[:, 1] <= 1))
 
 
 def test_coco(coco_root: Path) -> None:
@@ -171,3 +196,5 @@ def test_coco(coco_root: Path) -> None:
         assert item.position[1] + item.size.width <= item.image_size.width
     found = coverage(faces, Rectangle(Size(300, 300)))
     assert (found.objects, found.share) == (16, 1.0)
+    rates = object_inclusions(faces, Crop(Size(128, 128), 16, "reflect", pad_if_needed=True))
+    assert np.all((rates[:, 0] > 0) & (rates[:, 0] <= rates[:, 1]))

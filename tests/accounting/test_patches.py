@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cropaudit.accounting.geometry.image_sizes import image_size, image_sizes
-from cropaudit.accounting.geometry.patches import disc, parse_patch, read_mask
-from cropaudit.accounting.geometry.shapes import Crop, PixelMask, Rectangle, Several, Size
-from cropaudit.accounting.inclusion.probability import inclusion, inclusion_map
+from cropaudit.accounting.geometry import Crop, PixelMask, Rectangle, Several, Size
+from cropaudit.accounting.image_sizes import image_size, image_sizes
+from cropaudit.accounting.inclusion import inclusion, inclusion_map
+from cropaudit.accounting.patches import disc, parse_patch, read_mask, union
 from cropaudit.errors import InputError
 
 
@@ -32,11 +32,19 @@ def test_bad_discs(radius: int) -> None:
         disc(radius)
 
 
-def test_two_in_a_fixed_layout_are_less_than_two_at_free_places() -> None:
+def test_union_of_a_fixed_layout() -> None:
+    layout = union([(disc(1), (4, -2)), (Rectangle(Size(2, 3)), (5, 0))])
+    expected = [[0, 1, 0, 0, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 1]]
+    np.testing.assert_array_equal(layout.pixels, np.array(expected, dtype=bool))
+    with pytest.raises(InputError, match="parts must be at least one, got 0"):
+        union([])
+    with pytest.raises(InputError, match="layout must be at most 67108864 pixels, got 1x"):
+        union([(disc(0), (0, 0)), (disc(0), (0, 10**9))])
+
+
+def test_union_is_less_than_the_sum() -> None:
     image, crop, box = Size(30, 30), Crop(Size(9, 9)), Rectangle(Size(3, 3))
-    layout = np.zeros((3, 9), dtype=bool)
-    layout[:, :3] = layout[:, 6:] = True
-    both = inclusion(image, crop, PixelMask(layout)).probability
+    both = inclusion(image, crop, union([(box, (0, 0)), (box, (0, 6))])).probability
     one = inclusion(image, crop, box).probability
     free = inclusion(image, crop, Several(box, 2)).probability
     assert one < both <= free <= 2 * one

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cropaudit.accounting.bounds.accountant import bracket
-from cropaudit.accounting.bounds.bound import Phase, Pipeline, bound_phases
-from cropaudit.accounting.bounds.shortcuts import shortcut_epsilons, shortcuts
-from cropaudit.accounting.geometry.crop_laws import ResizedCrop
-from cropaudit.accounting.geometry.shapes import Borders, Crop, PixelMask, Rectangle, Several, Size
-from cropaudit.accounting.mechanisms.descriptions import (
+from cropaudit.accounting.accountant import bracket
+from cropaudit.accounting.bound import Phase, Pipeline, bound, bound_phases
+from cropaudit.accounting.crop_laws import ResizedCrop
+from cropaudit.accounting.geometry import Borders, Crop, PixelMask, Rectangle, Several, Size
+from cropaudit.accounting.mechanisms import (
     AddRemoveRecord,
     CyclicPatch,
     FixedSizePatch,
@@ -23,8 +22,15 @@ from cropaudit.accounting.mechanisms.descriptions import (
     ReplaceOneShortcut,
     ShufflePatch,
 )
-from cropaudit.accounting.mechanisms.pipelines import augmentation_distance
-from cropaudit.accounting.mechanisms.registry import parse_mechanism, require_same
+from cropaudit.accounting.pipelines import augmentation_distance
+from cropaudit.accounting.registry import (
+    MECHANISMS,
+    parse_mechanism,
+    patch_mechanism,
+    require_same,
+    sampler_names,
+)
+from cropaudit.accounting.shortcuts import shortcut_epsilons, shortcuts
 from cropaudit.errors import InputError
 
 
@@ -182,8 +188,8 @@ def test_noise_on_pixels_multiplies_the_inclusion_probability() -> None:
     # Of alternative patches the larger one hides worse.
     patches = (Rectangle(Size(1, 1)), Rectangle(Size(4, 4)))
     assert plain.with_changes(patch=patches).shown(0.3) == plain.shown(0.3)
-    quiet = bound_phases([Phase(plain, 1.0)], 1e-5)
-    loud = bound_phases([Phase(pipeline(), 1.0)], 1e-5)
+    quiet = bound(plain, 1e-5, noise_multiplier=1.0)
+    loud = bound(pipeline(), 1e-5, noise_multiplier=1.0)
     assert quiet.epsilon < loud.epsilon
     assert "only" in quiet.adjacency
     assert any("labels" in text for text in quiet.warnings)
@@ -195,7 +201,7 @@ def test_phases_that_split_a_pipeline_equal_it(sampler: str) -> None:
     # Phases of whole epochs: each begins its own.
     parts = [whole.with_changes(steps=steps) for steps in (30, 10, 50)]
     together = bound_phases([Phase(part, 1.2) for part in parts], 1e-5)
-    single = bound_phases([Phase(whole, 1.2)], 1e-5)
+    single = bound(whole, 1e-5, noise_multiplier=1.2)
     assert together.epsilon == pytest.approx(single.epsilon, rel=2e-3)
     for item in fields(single):
         one, other = getattr(single, item.name), getattr(together, item.name)
@@ -214,8 +220,8 @@ def test_phases_with_settings_of_their_own() -> None:
     second = pipeline(sampler="fixed", batch=5, steps=60, crop=Crop(Size(20, 20)))
     both = bound_phases([Phase(first, 1.0), Phase(second, 1.5)], 1e-5, group=2)
     alone = [
-        bound_phases([Phase(first, 1.0)], 1e-5).epsilon,
-        bound_phases([Phase(second, 1.5)], 1e-5).epsilon,
+        bound(first, 1e-5, noise_multiplier=1.0).epsilon,
+        bound(second, 1e-5, noise_multiplier=1.5).epsilon,
     ]
     assert max(alone) < both.epsilon < sum(alone)
     assert both.epsilon_lower <= both.epsilon < both.epsilon_without_crop
@@ -314,7 +320,19 @@ def test_values_out_of_range_are_named(text: str, message: str) -> None:
         parse_mechanism(text)
 
 
-def test_full_batches_and_whole_images_have_rates_of_their_own() -> None:
+def test_one_name_means_one_mechanism() -> None:
+    assert set(sampler_names()) <= set(MECHANISMS)
+    for name in sampler_names():
+        batch = 100 if name == "full" else 10
+        found = patch_mechanism(
+            name, noise_multiplier=1.0, batch=batch, records=100, inclusion=0.3, steps=7, crops=2
+        )
+        assert isinstance(found, MECHANISMS[name])
+        assert found.kind == name
+        assert found.crops == 2
+        assert found.is_bound
+    assert not MECHANISMS["add-remove-shortcut"].is_bound
+    assert AddRemoveRecord.is_bound
     with pytest.raises(InputError, match="all 100 records for full batches"):
         pipeline(sampler="full").mechanism(1.0, 0.3)
     with pytest.raises(InputError, match="inclusion probability must be 1 for whole images"):

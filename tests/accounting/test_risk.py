@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from cropaudit.accounting.bounds.accountant import bracket, epsilon_at, privacy_curve
-from cropaudit.accounting.bounds.risk import epsilon_map, operational_risk
-from cropaudit.accounting.mechanisms.descriptions import (
+from cropaudit.accounting.accountant import bracket, epsilon_at, privacy_curve
+from cropaudit.accounting.mechanisms import (
     FixedSizePatch,
     FullBatchPatch,
     PatchMechanism,
     PoissonPatch,
     ShufflePatch,
 )
+from cropaudit.accounting.risk import epsilon_map, operational_risk
 from cropaudit.errors import InputError
 
 

@@ -14,11 +14,11 @@ from scipy.optimize import minimize, nnls
 from scipy.special import log_ndtr
 from scipy.stats import norm
 
-from cropaudit.accounting.bounds.accountant import bracket, pair_curve
-from cropaudit.accounting.bounds.groups import GroupStep
-from cropaudit.accounting.mechanisms.descriptions import FixedSizePatch, PoissonPatch, ShufflePatch
-from cropaudit.accounting.privacy_loss.crops_apart import apart_game, apart_loss
-from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
+from cropaudit.accounting.accountant import bracket, pair_curve
+from cropaudit.accounting.crops_apart import apart_game, apart_loss
+from cropaudit.accounting.groups import GroupStep
+from cropaudit.accounting.mechanisms import FixedSizePatch, PoissonPatch, ShufflePatch
+from cropaudit.accounting.pairs import StepPair
 
 Array = NDArray[np.float64]
 
@@ -84,7 +84,7 @@ def step_value(kind: type, q: float, rho: float, sigma: float, epsilon: float, a
     return spatial_divergence(common, a, b, share * rho, sigma, epsilon)
 
 
-SETTINGS = [(0.1, 0.3, 1.0, 0.5), (0.6, 0.5, 0.5, 1.0)]
+SETTINGS = [(0.1, 0.3, 1.0, 0.5), (0.6, 0.5, 0.5, 1.0), (0.9, 0.2, 2.0, 0.1), (0.05, 0.8, 0.7, 2.0)]
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -216,11 +216,9 @@ def worlds(
 
 CROPS = [
     (crops, absent, *rest)
-    for crops, rest in (
-        *((2, (0.1, 0.3, 0.5, 1.0)), (2, (1.0, 0.2, 1.0, 1.0))),
-        *((3, (0.5, 0.3, 1.0, 0.3)), (3, (0.3, 0.6, 2, 0))),
-    )
+    for crops in (2, 3)
     for absent in (0.0, -1.0)
+    for rest in ((0.1, 0.3, 0.5, 1.0), (0.5, 0.3, 1.0, 0.3), (1.0, 0.2, 1.0, 1.0), (0.3, 0.6, 2, 0))
 ]
 
 
@@ -306,7 +304,7 @@ def test_no_gradients_of_several_crops_in_the_plane_pass_the_bound(crops: int, q
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize(
     ("q", "rho", "sigma", "epsilon"),
-    [(0.1, 0.3, 0.5, 1.0), (1.0, 0.2, 1.0, 1.0)],
+    [(0.1, 0.3, 0.5, 1.0), (0.5, 0.3, 1.0, 0.5), (1.0, 0.2, 1.0, 1.0), (0.3, 0.8, 2.0, 0.0)],
 )
 def test_no_gradients_of_a_poisson_group_pass_the_bound(
     size: int, q: float, rho: float, sigma: float, epsilon: float
@@ -325,7 +323,9 @@ def test_no_gradients_of_a_poisson_group_pass_the_bound(
     assert found >= 0.6 * bound
 
 
-@pytest.mark.parametrize(("records", "batch", "size"), [(4, 2, 2), (5, 3, 2), (5, 2, 3)])
+@pytest.mark.parametrize(
+    ("records", "batch", "size"), [(4, 2, 2), (5, 2, 2), (5, 3, 2), (5, 2, 3), (4, 3, 3)]
+)
 @pytest.mark.parametrize(("rho", "sigma", "epsilon"), [(0.3, 0.6, 1.0), (0.7, 1.2, 0.3)])
 def test_no_gradients_of_a_fixed_size_group_pass_the_bound(
     records: int, batch: int, size: int, rho: float, sigma: float, epsilon: float

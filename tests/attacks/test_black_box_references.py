@@ -6,27 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
-from cropaudit.attacks.black_box.collecting import collect
+from cropaudit.accounting.geometry import Crop, Rectangle, Size
+from cropaudit.attacks.black_box import ATTACKS, Decoys, collect
 from cropaudit.attacks.black_box.references import TrainedWorlds, train_references, train_targets
-from cropaudit.attacks.registry import querying
-from cropaudit.attacks.signals import Decoys
 from cropaudit.errors import InputError
 from cropaudit.training.canaries import CanarySlot, fill_slots, plant
 from cropaudit.training.canaries.designs import Opposed
 from cropaudit.training.canaries.textures import NaturalTexture
-from cropaudit.training.data.images import SegmentationData
-from cropaudit.training.dpsgd.loop import DpSgdSpec
-from cropaudit.training.ensembles.ensemble import train_ensemble
-from cropaudit.training.ensembles.worlds import members_of_coins
-from cropaudit.training.sampling.samplers import FullBatch, Poisson
-from cropaudit.training.scenes.streets import street_scenes
-from tests.attacks.runs import auc
+from cropaudit.training.data import SegmentationData
+from cropaudit.training.dpsgd import DpSgdSpec
+from cropaudit.training.ensemble import train_ensemble
+from cropaudit.training.samplers import FullBatch, Poisson
+from cropaudit.training.scenes import street_scenes
+from cropaudit.training.worlds import members_of_coins
 
 CROP, PATCH = Crop(Size(16, 16)), Rectangle(Size(10, 10))
 SPEC = DpSgdSpec("tiny-net", CROP, Poisson(0.5), 20, 0.0, 0.1, 0.05)
-
-ATTACKS = querying()
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -108,6 +103,11 @@ def test_bad_numbers_are_named() -> None:
         train_targets(empty, slots, SPEC, 0, seed=1)
 
 
+def auc(scores: np.ndarray, coins: np.ndarray) -> float:
+    a, b = scores[coins][:, None], scores[~coins][None, :]
+    return float((a > b).mean() + (a == b).mean() / 2)
+
+
 @pytest.fixture(scope="module")
 def game(one_thread: None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Scores of every attack on 30 models of 4 canaries without noise, and the targets' coins."""
@@ -124,7 +124,7 @@ def game(one_thread: None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     )
     kept = targets.coins.copy()
     targets.coins[:] = ~targets.coins  # what was trained is trained: no score may look at coins
-    scores = {n: e.score(seen, known, references.coins) for n, e in ATTACKS.items()}
+    scores = {n: e.attack.score(seen, known, references.coins) for n, e in ATTACKS.items()}
     return {name: (found, kept) for name, found in scores.items()}
 
 

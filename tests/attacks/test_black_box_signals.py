@@ -7,30 +7,28 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cropaudit.accounting.geometry.crop_laws import CropLaw
-from cropaudit.accounting.geometry.shapes import Crop, PixelMask, Rectangle, Size
+from cropaudit.accounting.geometry import Crop, PixelMask, Rectangle, Size
 from cropaudit.attacks.black_box.collecting import collect, collect_one
 from cropaudit.attacks.black_box.queries import slot_queries
-from cropaudit.attacks.signals import Decoys, Signals
+from cropaudit.attacks.black_box.signals import Decoys, Signals
 from cropaudit.errors import InputError
 from cropaudit.training.canaries import CanarySlot, plant
 from cropaudit.training.canaries.backgrounds import Natural
 from cropaudit.training.canaries.designs import LabelOnly, Opposed
 from cropaudit.training.canaries.slots import footprint
-from cropaudit.training.data.images import IGNORE, SegmentationData
-from cropaudit.training.ensembles.stacked import StackedModels
-from cropaudit.training.models.build import build_model
-from cropaudit.training.models.losses import prepare
-from tests.attacks.runs import RESIZED
+from cropaudit.training.data import IGNORE, SegmentationData
+from cropaudit.training.losses import prepare
+from cropaudit.training.models import build_model
+from cropaudit.training.stacked import StackedModels
 
-CROPS = [Crop(Size(16, 18)), Crop(Size(16, 18), padding=4, horizontal_flip=0.5), RESIZED]
+CROPS = [Crop(Size(16, 18)), Crop(Size(16, 18), padding=4, horizontal_flip=0.5)]
 ROUND = PixelMask(np.hypot(*np.mgrid[-4:5, -3:4]) <= 4.0)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def planted(
-    crop: CropLaw, patch: Rectangle | PixelMask, count: int = 3, seed: int = 2
+    crop: Crop, patch: Rectangle | PixelMask, count: int = 3, seed: int = 2
 ) -> tuple[SegmentationData, tuple[CanarySlot, ...]]:
     stream = torch.Generator().manual_seed(3)
     images = tuple(
@@ -76,14 +74,15 @@ def test_constant_logits_give_closed_forms() -> None:
 
 
 @pytest.mark.parametrize("crop", CROPS)
-def test_signals_agree_with_a_slow_oracle(crop: CropLaw) -> None:
+@pytest.mark.parametrize("covering", [True, False])
+def test_signals_agree_with_a_slow_oracle(crop: Crop, covering: bool) -> None:
     """Crop by crop and pixel by pixel, through the windows that the queries show."""
     data, slots = planted(crop, ROUND)
     model = build_model("small-unet", 4, 0)
-    found = collect_one(model, data, slots, crop, windows=2, seed=5)
+    found = collect_one(model, data, slots, crop, windows=2, seed=5, covering=covering)
     stream = np.random.default_rng(5)
     for number, slot in enumerate(slots):
-        asked = slot_queries(data, slot, crop, 2, stream, 1)
+        asked = slot_queries(data, slot, crop, 2, stream, 1, covering=covering)
         with torch.no_grad():
             p = torch.softmax(model(prepare(asked.images)).double(), dim=1)
         for row in range(4):
@@ -104,7 +103,7 @@ def test_queries_show_the_patch_in_both_worlds() -> None:
     """A covering window shows every pixel of the patch; outside it both worlds are alike."""
     data, slots = planted(CROPS[0], ROUND)
     for slot in slots:
-        asked = slot_queries(data, slot, CROPS[0], 3, np.random.default_rng(0), 3)
+        asked = slot_queries(data, slot, CROPS[0], 3, np.random.default_rng(0), 3, covering=True)
         inside = asked.cells > 0
         assert (inside.sum(dim=(1, 2)) == int(footprint(slot, data.masks[slot.record]).sum())).all()
         a, b = asked.images[:3], asked.images[3:]
@@ -168,6 +167,28 @@ def test_other_slots_of_a_record_are_shown_empty() -> None:
     assert slots[0].record == slots[1].record
     assert np.array_equal(first.losses[:, 0], second.losses[:, 0])
     assert not np.array_equal(first.losses[:, 1], second.losses[:, 1])
+
+
+def test_a_public_model_informs_the_features() -> None:
+    crop = CROPS[0]
+    data, slots = planted(crop, ROUND)
+    decoys = Decoys(*planted(crop, ROUND, count=2, seed=8))
+    target, public = (
+        collect_one(
+            build_model("small-unet", 4, s), data, slots, crop, windows=2, seed=4, decoys=decoys
+        )
+        for s in range(2)
+    )
+    found = target.informed(public)
+    assert found.decoys is not None
+    assert found.features.shape == (3, 12 + 4 + 3)
+    assert found.decoys.features.shape == (2, 12 + 4 + 3)
+    np.testing.assert_allclose(found.features[:, 16], public.gap()[0].mean(axis=1))
+    np.testing.assert_array_equal(found.losses, target.losses)
+    with pytest.raises(InputError, match=r"^public must be shown the same decoys"):
+        target.informed(replace(public, decoys=None))
+    with pytest.raises(InputError, match=r"^public must be one model"):
+        target.informed(public.take(slice(0, 0)))
 
 
 def test_equal_worlds_answer_alike() -> None:

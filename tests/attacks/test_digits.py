@@ -14,31 +14,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
+from cropaudit.accounting.geometry import Crop, Rectangle, Size
+from cropaudit.attacks import double_sums, layer_terms
 from cropaudit.attacks.black_box.answers import answers
 from cropaudit.attacks.black_box.queries import Queries
-from cropaudit.attacks.white_box import double_sums
-from cropaudit.attacks.white_box.double_sums import (
-    inner,
-    require_digits,
-    rounding_beside_noise,
-    squares,
-)
-from cropaudit.attacks.white_box.last_iterate import last_iterate_scores
-from cropaudit.attacks.white_box.likelihood_ratio import Clutter
-from cropaudit.attacks.white_box.projected import ProjectedWhiteBox
-from cropaudit.attacks.white_box.two_world import Target, TwoWorldScorer, UnknownBackground
+from cropaudit.attacks.double_sums import inner, require_digits, rounding_beside_noise, squares
+from cropaudit.attacks.last_iterate import RunFacts, last_iterate_scores
+from cropaudit.attacks.projected_white_box import ProjectedWhiteBox
+from cropaudit.attacks.two_world import Target, TwoWorldScorer, UnknownBackground
+from cropaudit.attacks.white_box import Clutter
 from cropaudit.errors import InputError
 from cropaudit.training.canaries import CanarySlot, add_slots
-from cropaudit.training.data.images import SegmentationData
-from cropaudit.training.dpsgd.loop import StepView
-from cropaudit.training.ensembles.ensemble import EnsembleStep
-from cropaudit.training.ensembles.stacked import StackedModels
-from cropaudit.training.models.build import build_model
-from tests.attacks.runs import CLIP, attacked, scenes
+from cropaudit.training.data import SegmentationData
+from cropaudit.training.dpsgd import StepView
+from cropaudit.training.ensemble import EnsembleStep
+from cropaudit.training.models import build_model
+from cropaudit.training.samplers import Poisson
+from cropaudit.training.stacked import StackedModels
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.numeric]
 
+CLIP = 0.7
 CROP = Crop(Size(16, 18))
 
 
@@ -163,6 +159,21 @@ def test_sums_in_pieces_are_those_of_float64(n: int, m: int, size: int, entries:
         )
 
 
+def test_positions_that_pull_against_each_other_keep_the_ghost_norm() -> None:
+    """In float32 the sum over pairs left 1e-3 of the norm, or nothing."""
+    stream = torch.Generator().manual_seed(0)
+    before = 1 + 1e-3 * torch.randn(2, 1, 40, 12, generator=stream)
+    after = torch.randn(2, 1, 40, 12, generator=stream)
+    after -= after.mean(dim=3, keepdim=True)
+    direction = torch.randn(1, 40, 40, generator=stream)
+    whole = after.double() @ before.double().mT
+    square, dot = layer_terms._gram(before, after, direction)
+    wanted = whole.square().sum(dim=(1, 2, 3))
+    torch.testing.assert_close(square, wanted, rtol=1e-9, atol=0)
+    dots = (whole * direction.double()).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(dot, dots, rtol=1e-9, atol=1e-12)
+
+
 def test_confidences_of_large_logits_keep_their_digits() -> None:
     """A shift of all logits says nothing; 4,096 took four digits from float32."""
     shown = torch.tensor([[1.0, 0.25, -2.0], [0.5, 3.0, 2.5]])[:, :, None, None]
@@ -175,13 +186,20 @@ def test_confidences_of_large_logits_keep_their_digits() -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=1e-11)
 
 
-def canaries() -> tuple[SegmentationData, tuple[CanarySlot, ...]]:
-    return add_slots(scenes(), 2, CROP, Rectangle(Size(6, 6)), seed=2)
+def scene(images: int = 4) -> SegmentationData:
+    stream = torch.Generator().manual_seed(3)
+    return SegmentationData(
+        tuple(torch.randint(256, (3, 24, 28), generator=stream).byte() for _ in range(images)),
+        tuple(torch.randint(4, (24, 28), generator=stream).byte() for _ in range(images)),
+        ("sky", "road", "car", "tree"),
+        tuple(f"image {i}" for i in range(images)),
+        "test",
+    )
 
 
 def two_worlds(natural: Tensor, noise: float = 0.0) -> tuple[TwoWorldScorer, CanarySlot]:
     """A scorer whose looks are given, not taken: one member, its own gradients and the others'."""
-    empty, slots = canaries()
+    empty, slots = add_slots(scene(), 2, CROP, Rectangle(Size(6, 6)), seed=2)
     models = StackedModels(build_model("tiny-net", 4, 0))
     models.size = natural.shape[1]
     target = Target(empty, slots[0], CROP, 0.5, CLIP)
@@ -222,12 +240,25 @@ def test_a_noisy_sum_that_float32_cannot_hold_beside_the_noise_is_refused() -> N
         scorer._require_digits(loud)
 
 
-@pytest.mark.parametrize(("loud", "legal"), [(0.01, True), (1e4, False)])
-def test_a_projection_that_float32_cannot_hold_is_refused(loud: float, legal: bool) -> None:
-    run = attacked(*canaries(), CROP, noise_multiplier=0.0, model="tiny-net")
-    model, attack = build_model("tiny-net", 4, 0), ProjectedWhiteBox(run, 1, windows=2)
+@pytest.mark.parametrize(("model_error", "legal"), [(0.1, True), (1e-6, False)])
+def test_a_projection_beside_which_nothing_is_allowed_for_is_refused(
+    model_error: float, legal: bool
+) -> None:
+    data, slots = add_slots(scene(), 2, CROP, Rectangle(Size(6, 6)), seed=2)
+    model = build_model("tiny-net", 4, 0)
+    attack = ProjectedWhiteBox(
+        data,
+        slots,
+        CROP,
+        sampling=Poisson(0.3),
+        noise_multiplier=0.0,
+        max_grad_norm=CLIP,
+        seed=1,
+        windows=2,
+        model_error=model_error,
+    )
     size = sum(p.numel() for p in model.parameters())
-    view = StepView(0, (), (), torch.full((size,), loud), model)
+    view = StepView(0, (), (), torch.full((size,), 0.01), model)
     if legal:
         attack(view)
         assert np.isfinite(attack.scores()).all()
@@ -238,13 +269,15 @@ def test_a_projection_that_float32_cannot_hold_is_refused(loud: float, legal: bo
 
 @pytest.mark.parametrize(("rate", "legal"), [(0.1, True), (1e-8, False)])
 def test_updates_lost_in_the_rounding_of_the_weights_are_refused(rate: float, legal: bool) -> None:
-    run = attacked(*canaries(), CROP, learning_rate=rate, model="tiny-net")
+    data, slots = add_slots(scene(), 2, CROP, Rectangle(Size(6, 6)), seed=2)
     before, after = (build_model("tiny-net", 4, 0) for _ in range(2))
+    facts = RunFacts(Poisson(0.3), 10, rate, 1.0, CLIP)
     if legal:
-        assert np.isfinite(last_iterate_scores(run, before, after, 1)).all()
+        scores = last_iterate_scores(before, after, data, slots, CROP, facts, seed=1, windows=2)
+        assert np.isfinite(scores).all()
         return
     with pytest.raises(InputError, match="the last-iterate score has lost its digits"):
-        last_iterate_scores(run, before, after, 1)
+        last_iterate_scores(before, after, data, slots, CROP, facts, seed=1, windows=2)
 
 
 @pytest.mark.parametrize("share", [2.0, math.nan, math.inf])

@@ -2,32 +2,32 @@
 
 import dataclasses
 import math
+from functools import lru_cache
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from cropaudit.accounting.bounds.accountant import pair_curve
-from cropaudit.accounting.geometry.shapes import Crop, Patch, PixelMask, Rectangle, Size
-from cropaudit.accounting.inclusion.probability import inclusion, inclusion_map
-from cropaudit.accounting.mechanisms.descriptions import (
+from cropaudit.accounting.accountant import pair_curve
+from cropaudit.accounting.geometry import Crop, Patch, PixelMask, Rectangle, Size
+from cropaudit.accounting.inclusion import inclusion, inclusion_map
+from cropaudit.accounting.mechanisms import (
     FixedSizePatch,
     PoissonPatch,
     ShufflePatch,
 )
-from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
+from cropaudit.accounting.pairs import StepPair
 from cropaudit.attacks.probe import Probe, ProbeScores, run_probe
-from cropaudit.audit.games.design import game_hypotheses, scoring_pairs
+from cropaudit.audit.curve_tests import CountsTest, CurveTest
+from cropaudit.audit.design import Plan, plan_game, scoring_pairs
+from cropaudit.audit.estimators.rank_sum import RankSum
+from cropaudit.audit.estimators.ranks import ranked_counts
+from cropaudit.audit.estimators.rate_test import likely_hits
+from cropaudit.audit.estimators.run_methods import coin_p_value
+from cropaudit.audit.estimators.scores import Scores
 from cropaudit.errors import InputError
-from cropaudit.estimators.hypothesis import Hypothesis
-from cropaudit.estimators.null import Null
-from cropaudit.estimators.policies.run_methods import coin_p_value
-from cropaudit.estimators.registry import plan
-from cropaudit.estimators.scores import Scores
-from cropaudit.estimators.trials.ranks import ranked_counts
-from cropaudit.estimators.trials.rate_test import likely_hits, p_value
-from cropaudit.training.sampling.samplers import FixedSize, Poisson, Sampling, Shuffle
+from cropaudit.training.samplers import FixedSize, Poisson, Sampling, Shuffle
 
 IMAGE, CROP, PATCH = Size(30, 36), Crop(Size(12, 14)), Rectangle(Size(5, 4))
 WORST = inclusion(IMAGE, CROP, PATCH)
@@ -176,9 +176,9 @@ def test_worlds_exchanged_are_accused_and_so_must_never_be() -> None:
     member, nonmember = simulated(mechanism.pair(), mechanism.pair(), 20, 2000)
     told, exchanged = Scores.of(member, nonmember), Scores.of(-nonmember, -member)
     for scores, allowed, wrong in ((told, forward, None), (exchanged, backward, forward)):
-        (counts,) = ranked_counts(scores, [1000])
-        assert p_value(counts, allowed) > 1e-4
-        assert wrong is None or p_value(counts, wrong) <= 1e-4
+        test = CountsTest(ranked_counts(scores, [1000])[0], 1e-4)
+        assert not test.rejects([allowed])
+        assert wrong is None or test.rejects([wrong])
 
 
 @pytest.mark.parametrize("sampling", SAMPLERS, ids=str)
@@ -279,16 +279,18 @@ def test_blocks_are_played_apart_and_reported() -> None:
     assert not np.array_equal(found.member[:500], found.member[500:1000])
 
 
-def rejected(sampling: Sampling, found: ProbeScores, null: Null) -> bool:
-    """Whether any adversary's scores reject a curve, together at level .05."""
+@lru_cache
+def planned(sampling: Sampling, trials: int) -> Plan:
+    return plan_game(mechanism_of(sampling), DELTA, trials, trials, 0.05)
+
+
+def measured(sampling: Sampling, found: ProbeScores) -> tuple[CurveTest, ...]:
+    """Returns what the plan for so many slots measures in a game."""
     scores = [Scores.labelled(row, found.member) for row in found.scores]
-    sizes = len(scores[0].member), len(scores[0].nonmember)
-    asked = Hypothesis(delta=DELTA, mechanism=mechanism_of(sampling), order="forward", seed=0)
-    for item, one in zip(scores, game_hypotheses(asked, sizes, len(scores)), strict=True):
-        value = plan(one, sizes).deciding.p_value(item, null, one.corrected, 0)
-        if value is not None and value <= one.corrected:
-            return True
-    return False
+    plan = planned(sampling, len(found.member) // 2)
+    trials = len(scores[0].member), len(scores[0].nonmember)
+    roc = RankSum(plan.family, *trials)
+    return dataclasses.replace(plan, roc=roc).tests(scores, 0.05)
 
 
 @pytest.mark.parametrize("sampling", SAMPLERS, ids=str)
@@ -305,9 +307,9 @@ def test_halved_noise_is_found_out(sampling: Sampling) -> None:
     few = 650  # fair coins give each world more than this, but for 1e-6
     rank = 13
     blank = ranked_counts(Scores.of(np.zeros(few), np.zeros(few)), [rank])[0]
-    assert p_value(likely_hits(blank, truth, 1 - 1e-4), allowed[0]) <= level
+    assert CountsTest(likely_hits(blank, truth, 1 - 1e-4), level).rejects(allowed)
     found = split(run_probe(probe(sampling, slots=1500, noise_multiplier=0.5, pairs=(loud,))))
-    assert p_value(ranked_counts(found, [rank])[0], allowed[0]) <= level
+    assert CountsTest(ranked_counts(found, [rank])[0], level).rejects(allowed)
 
 
 @pytest.mark.parametrize("sampling", SAMPLERS, ids=str)
@@ -322,7 +324,7 @@ def test_the_honest_pipeline_is_not_accused(sampling: Sampling) -> None:
 
     def accused(**changes: object) -> bool:
         found = run_probe(probe(sampling, pairs=pairs, **changes))
-        return rejected(sampling, found, Null(0.0, DELTA, tuple(allowed)))
+        return any(test.rejects(allowed) for test in measured(sampling, found))
 
     honest = sum(accused(slots=300, seed=seed) for seed in range(6))
     assert honest <= stats.binom.isf(1e-4, 6, level)

@@ -4,13 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cropaudit.attacks.white_box import projections
-from cropaudit.attacks.white_box.projections import Projector, clip_factors
+from cropaudit.attacks.projections import Projector, clip_factors
 from cropaudit.errors import InputError
-from cropaudit.training.data.images import IGNORE
-from cropaudit.training.dpsgd.peak_memory import PeakMemory
-from cropaudit.training.models.build import build_model
-from cropaudit.training.models.losses import pixel_losses
+from cropaudit.training.data import IGNORE
+from cropaudit.training.losses import pixel_losses
+from cropaudit.training.models import build_model
+from cropaudit.training.peak_memory import PeakMemory
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -59,7 +58,7 @@ def test_exact_on_real_models(name: str, side: int, count: int) -> None:
     whole = gradients(model, images, masks)
     norms = whole.norm(dim=1)
     clip = float(norms.median())
-    projector = Projector(model, max_grad_norm=clip)
+    projector = Projector(model, max_grad_norm=clip, chunk=2)
     found = projector.project(images, masks, y)
     near = {"rtol": 1e-8, "atol": 1e-10}
     torch.testing.assert_close(found.norm, norms, **near)
@@ -67,36 +66,38 @@ def test_exact_on_real_models(name: str, side: int, count: int) -> None:
     torch.testing.assert_close(projector.dots(images, masks, y), whole @ y, **near)
     clipped = whole * (clip / norms).clamp(max=1)[:, None]
     torch.testing.assert_close(found.clipped, clipped @ y, **near)
+    torch.testing.assert_close(projector.norms(images, masks), norms, **near)
     torch.testing.assert_close(projector.clipped_sum(images, masks), clipped.sum(dim=0), **near)
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_memory_grows_with_neither_canaries_nor_their_gradients(monkeypatch) -> None:
-    """24 canaries take the peak of 4: the count is exact."""
+def test_memory_grows_with_neither_canaries_nor_their_gradients() -> None:
+    """24 canaries take the peak of 4, and that lies below 24 gradients: the count is exact."""
     model = build_model("pspnet", CLASSES, 0)
     y = direction(model).float()
     peaks: dict[str, list[int]] = {"project": [], "dots": [], "clipped_sum": []}
-    monkeypatch.setattr(projections, "_ENTRIES", 4 * y.numel())
-    monkeypatch.setattr(projections, "_PIXELS", 4 * 48 * 48)
     for count in (4, 24):
         images, masks = shown(count, 48, torch.float32)
-        projector = Projector(model, max_grad_norm=1.0)
+        projector = Projector(model, max_grad_norm=1.0, chunk=4)
+        projector.project(images[:1], masks[:1], y)  # its one check with plain autograd
         for name, found in peaks.items():
             arguments = (images, masks) if name == "clipped_sum" else (images, masks, y)
             with PeakMemory() as memory:
                 getattr(projector, name)(*arguments)
             found.append(memory.peak)
+    held = 24 * y.numel() * 4
     for name, (few, many) in peaks.items():
         assert many <= few + 24 * 200, f"{name}: some numbers for each canary, and no more"
+        assert many < held, name
 
 
-def test_chunks_change_nothing(monkeypatch) -> None:
+def test_chunks_change_nothing() -> None:
     model = build_model("small-unet", CLASSES, 0).double()
     images, masks = shown(5, 24)
     y = direction(model)
-    all_ = Projector(model, max_grad_norm=0.5).project(images, masks, y)
-    monkeypatch.setattr(projections, "_ENTRIES", 1)
-    one = Projector(model, max_grad_norm=0.5).project(images, masks, y)
+    one, all_ = (
+        Projector(model, max_grad_norm=0.5, chunk=c).project(images, masks, y) for c in (1, None)
+    )
     torch.testing.assert_close(one.clipped, all_.clipped, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(one.norm, all_.norm, rtol=1e-10, atol=1e-12)
 
@@ -105,11 +106,11 @@ def test_follows_the_parameters_as_they_change() -> None:
     model = build_model("small-unet", CLASSES, 0).double()
     images, masks = shown(2, 24)
     projector = Projector(model, max_grad_norm=0.5)
-    before = projector.project(images, masks, direction(model)).norm
+    before = projector.norms(images, masks)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.05
-    after = projector.project(images, masks, direction(model)).norm
+    after = projector.norms(images, masks)
     assert not torch.allclose(before, after)
     torch.testing.assert_close(after, gradients(model, images, masks).norm(dim=1))
 
@@ -167,6 +168,27 @@ def test_what_lacks_a_forward_derivative_goes_backwards() -> None:
     )
 
 
+class Hidden(nn.Module):
+    """Uses its layer's weight behind the layer's back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, CLASSES, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen: Tensor = self.layer(x)
+        return seen + nn.functional.conv2d(x.square(), self.layer.weight)
+
+
+def test_weights_that_hooks_do_not_see_are_refused() -> None:
+    model = Hidden().double()
+    images, masks = shown(3, 8)
+    with pytest.raises(InputError, match="weights are used by their own modules alone"):
+        Projector(model, max_grad_norm=1.0).norms(images, masks)
+    with pytest.raises(InputError, match="weights are used by their own modules alone"):
+        Projector(model, max_grad_norm=1.0).clipped_sum(images, masks)
+
+
 def test_refusals() -> None:
     model = build_model("small-unet", CLASSES, 0)
     images, masks = shown(2, 24, torch.float32)
@@ -178,6 +200,8 @@ def test_refusals() -> None:
         projector.dots(images, masks[:, 1:], y)
     with pytest.raises(InputError, match="max_grad_norm must be above 0"):
         Projector(model, max_grad_norm=0.0)
+    with pytest.raises(InputError, match="chunk must be at least 1, got 0"):
+        Projector(model, max_grad_norm=1.0, chunk=0)
     frozen = build_model("small-unet", CLASSES, 0).requires_grad_(False)
     with pytest.raises(InputError, match="one with a trainable parameter, got none"):
-        Projector(frozen, max_grad_norm=1.0).project(images, masks, y)
+        Projector(frozen, max_grad_norm=1.0).norms(images, masks)

@@ -7,36 +7,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils import parameters_to_vector
 
-from cropaudit.accounting.geometry.crop_laws import CropLaw
-from cropaudit.accounting.geometry.shapes import Crop, PixelMask, Rectangle, Size
-from cropaudit.attacks.base import AttackedRun
-from cropaudit.attacks.white_box.likelihood_ratio import (
-    Clutter,
-    WhiteBox,
-    covering_window,
-    slot_crops,
-)
-from cropaudit.estimators.scores import Scores
-from cropaudit.training.canaries import add_slots, fill_slots
-from cropaudit.training.crops.cutting import cut_window
-from cropaudit.training.data.images import IGNORE
-from cropaudit.training.dpsgd.loop import StepView, train
-from cropaudit.training.models.build import build_model
-from cropaudit.training.models.losses import pixel_losses, prepare
-from tests.attacks.runs import CLIP, RESIZED, attacked, scenes
+from cropaudit.accounting.geometry import Crop, PixelMask, Rectangle, Size
+from cropaudit.attacks.white_box import Clutter, WhiteBox, meeting_window, slot_crops
+from cropaudit.audit.estimators.scores import Scores
+from cropaudit.training.canaries import CanarySlot, add_slots, fill_slots
+from cropaudit.training.crops import cut
+from cropaudit.training.data import IGNORE, SegmentationData
+from cropaudit.training.dpsgd import DpSgdSpec, StepView, train
+from cropaudit.training.losses import pixel_losses, prepare
+from cropaudit.training.models import build_model
+from cropaudit.training.samplers import Poisson
 
 CPU = torch.device("cpu")
 CROP = Crop(Size(16, 18), padding=2)
 PATCH = Rectangle(Size(8, 8))
-SEED = 4
+CLIP, RATE, SEED = 0.7, 0.3, 4
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def canaries(count: int, crop: CropLaw = CROP, **changes: object) -> AttackedRun:
-    law = changes.pop("crop", crop)
-    return attacked(*add_slots(scenes(), count, law, PATCH, seed=2), law, **changes)
+def scenes(images: int = 4) -> SegmentationData:
+    stream = torch.Generator().manual_seed(3)
+    shapes = [(24, 28), (26, 22), (24, 28), (31, 25)][:images]
+    return SegmentationData(
+        tuple(torch.randint(256, (3, *s), generator=stream, dtype=torch.uint8) for s in shapes),
+        tuple(torch.randint(4, s, generator=stream, dtype=torch.uint8) for s in shapes),
+        ("sky", "road", "car", "tree"),
+        tuple(f"image {i}" for i in range(images)),
+        "test",
+    )
+
+
+def white_box(data: SegmentationData, slots: tuple[CanarySlot, ...], **changes: object) -> WhiteBox:
+    values = {
+        "sample_rate": RATE,
+        "noise_multiplier": 1.0,
+        "max_grad_norm": CLIP,
+        "seed": SEED,
+    }
+    return WhiteBox(data, slots, CROP, **{**values, **changes})  # type: ignore[arg-type]
 
 
 def dense_log_ratio(
@@ -118,40 +128,38 @@ def test_extreme_rates_give_numbers(rate: float) -> None:
         assert not found.any()
 
 
-@pytest.mark.parametrize("crop", [CROP, Crop(Size(5, 6)), Crop(Size(22, 20)), RESIZED], ids=str)
-def test_windows_cover_the_patch(crop: CropLaw) -> None:
-    """They show all of the patch, or of one that is larger than they are nothing else."""
+@pytest.mark.parametrize("covering", [True, False])
+@pytest.mark.parametrize("crop", [CROP, Crop(Size(5, 6)), Crop(Size(22, 20))], ids=str)
+def test_windows_meet_the_patch(crop: Crop, covering: bool) -> None:
+    """Valid origins; covering windows show all of the patch, or nothing but the patch."""
     shape = PixelMask(np.ones((8, 7), dtype=bool))
-    run = attacked(*add_slots(scenes(), 6, crop, shape, seed=2), crop)
+    data, slots = add_slots(scenes(), 6, crop, shape, seed=2)
     stream = torch.Generator().manual_seed(0)
-    for slot in run.slots:
-        size = run.data.size(slot.record)
+    for slot in slots:
+        size = data.size(slot.record)
+        origins = crop.origins(size)
         mask = torch.zeros(size.height, size.width, dtype=torch.uint8)
         row, column = slot.position
         mask[row : row + 8, column : column + 7] = 1
+        seen = []
         for _ in range(25):
-            window = covering_window(slot, run, stream)
-            if isinstance(crop, Crop):
-                origins = crop.origins(size)
-                assert 0 <= window.top < origins.height
-                assert 0 <= window.left < origins.width
-                _, shown = cut_window(run.data.images[slot.record], mask, window, crop)
-                most = min(8, crop.size.height) * min(7, crop.size.width)
-                assert int((shown == 1).sum()) == most
-            else:
-                assert window.size is not None
-                rows = slice(window.top, window.top + window.size.height)
-                columns = slice(window.left, window.left + window.size.width)
-                assert int(mask[rows, columns].sum()) == 56
+            window = meeting_window(slot, data, crop, stream, covering=covering)
+            assert 0 <= window.top < origins.height
+            assert 0 <= window.left < origins.width
+            _, shown = cut(data.images[slot.record], mask, window, crop)
+            seen.append(int((shown == 1).sum()))
+        most = min(8, crop.size.height) * min(7, crop.size.width)
+        assert min(seen) == most if covering else min(seen) >= 1
 
 
 def test_slot_crops_show_both_worlds_at_one_window() -> None:
     """All of world A, then all of B; outside the patch the crops agree, so windows do."""
-    run = canaries(5)
-    images, masks = slot_crops(run, torch.Generator().manual_seed(0))
+    data, slots = add_slots(scenes(), 5, CROP, PATCH, seed=2)
+    stream = torch.Generator().manual_seed(0)
+    images, masks = slot_crops(data, slots, CROP, stream, covering=True)
     assert images.shape == (10, 3, 16, 18)
     assert masks.shape == (10, 16, 18)
-    for number, slot in enumerate(run.slots):
+    for number, slot in enumerate(slots):
         a, b = masks[number], masks[5 + number]
         labelled = a != IGNORE
         assert torch.equal(labelled, b != IGNORE)
@@ -162,8 +170,8 @@ def test_slot_crops_show_both_worlds_at_one_window() -> None:
         assert torch.equal(images[5 + number][:, labelled], slot.texture_b.flatten(1))
         assert torch.equal(images[number][:, ~labelled], images[5 + number][:, ~labelled])
     for index in range(4):  # the data set is left as it was
-        assert torch.equal(run.data.images[index], scenes().images[index])
-    assert all(bool((run.data.masks[slot.record] == IGNORE).all()) for slot in run.slots)
+        assert torch.equal(data.images[index], scenes().images[index])
+    assert all(bool((data.masks[slot.record] == IGNORE).all()) for slot in slots)
 
 
 @pytest.mark.numeric
@@ -181,55 +189,53 @@ def test_noise_of_nothing_is_no_reason_to_fail() -> None:
     assert bool((found[:3] > 0).all())
 
 
-def view_of(noisy_sum: torch.Tensor, model: torch.nn.Module, step: int = 0) -> StepView:
+def view_of(data: SegmentationData, noisy_sum, model, step: int = 0) -> StepView:
     return StepView(step, (), (), noisy_sum, model)
 
 
 @pytest.mark.numeric
 @pytest.mark.parametrize("covered", [0, 2])
-@pytest.mark.parametrize("several", [1, 2])
-def test_a_slot_is_seen_on_the_side_of_its_world(covered: int, several: int) -> None:
+def test_a_slot_is_seen_on_the_side_of_its_world(covered: int) -> None:
     """The sum holds one slot's clipped gradient, taken here by plain autograd, and no noise."""
-    crops = {"crops_per_image": several, "clipped": "apart"}
-    run = canaries(4, noise_multiplier=0.2, **crops)
+    data, slots = add_slots(scenes(), 4, Crop(Size(22, 20)), PATCH, seed=2)
     model = build_model("small-unet", 4, 0)
-    attack = WhiteBox(run, SEED)
-    images, masks = slot_crops(run, torch.Generator().manual_seed(9))
-    for sign, at in ((1, covered), (-1, covered + 4)):
+    attack = white_box(data, slots, noise_multiplier=0.2)
+    images, masks = slot_crops(data, slots, CROP, torch.Generator().manual_seed(9), covering=True)
+    for sign, at in ((1, covered), (-1, covered + len(slots))):
         model.zero_grad(set_to_none=True)
         loss = pixel_losses(model(prepare(images[[at]])), masks[[at]])
         torch.autograd.backward(loss.sum())
         flat = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
         attack.total.zero_()
-        attack(view_of(flat * (CLIP / flat.norm()).clamp(max=1), model))
+        attack(view_of(data, flat * (CLIP / flat.norm()).clamp(max=1), model))
         assert sign * attack.scores()[covered] > 0
         assert int(np.abs(attack.scores()).argmax()) == covered
 
 
-def played(
-    seed: int, members: np.ndarray, sigma: float, steps: int = 12, **changes: object
-) -> WhiteBox:
-    run = canaries(len(members), steps=steps, noise_multiplier=sigma, seed=seed, **changes)
-    attack = WhiteBox(run, SEED)
-    train(fill_slots(run.data, run.slots, members), run.spec, device=CPU, observe=attack)
+def played(seed: int, members: np.ndarray, sigma: float, steps: int = 12) -> WhiteBox:
+    data, slots = add_slots(scenes(), len(members), CROP, PATCH, seed=2)
+    attack = white_box(data, slots, noise_multiplier=sigma)
+    spec = DpSgdSpec(
+        model="small-unet",
+        crop=CROP,
+        sampling=Poisson(RATE),
+        steps=steps,
+        noise_multiplier=sigma,
+        max_grad_norm=CLIP,
+        learning_rate=0.1,
+        seed=seed,
+    )
+    train(fill_slots(data, slots, members), spec, device=CPU, observe=attack)
     return attack
 
 
-@pytest.mark.parametrize(
-    "crops",
-    [
-        {},
-        {"crop": RESIZED, "crops_per_image": 2, "clipped": "together"},
-    ],
-    ids=str,
-)
-def test_power_with_little_noise(crops: dict[str, object]) -> None:
+def test_power_with_little_noise() -> None:
     """A sanity bound, below what is reached: AUC above .75 at a noise multiplier of .05.
 
     With 24 canaries, scores that know nothing would pass it with probability 2%.
     """
     members = np.random.default_rng(0).permutation(np.arange(24) < 12)
-    assert Scores.labelled(played(1, members, 0.05, **crops).scores(), members).auc() > 0.75
+    assert Scores.labelled(played(1, members, 0.05).scores(), members).auc() > 0.75
 
 
 def test_scores_are_reproducible_and_observing_changes_nothing() -> None:
@@ -249,31 +255,31 @@ def test_scores_are_reproducible_and_observing_changes_nothing() -> None:
 
 
 def test_steps_add_up() -> None:
-    run = canaries(3)
+    data, slots = add_slots(scenes(), 3, CROP, PATCH, seed=2)
     model = build_model("small-unet", 4, 0)
     size = parameters_to_vector(model.parameters()).numel()
     sums = torch.randn(3, size, generator=torch.Generator().manual_seed(0))
-    attack = WhiteBox(run, SEED, refresh=100)
+    attack = white_box(data, slots, refresh=100)
     apart = []
     for step in range(3):
         before = attack.scores()
-        attack(view_of(sums[step], model, step))
+        attack(view_of(data, sums[step], model, step))
         apart.append(attack.scores() - before)
-    alone = WhiteBox(run, SEED, refresh=100)
-    alone(view_of(sums[2], model))
+    alone = white_box(data, slots, refresh=100)
+    alone(view_of(data, sums[2], model))
     np.testing.assert_allclose(alone.scores(), apart[2], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.numeric
 def test_a_model_that_is_too_large_keeps_its_last_coordinates(monkeypatch) -> None:
-    run = canaries(3)
+    data, slots = add_slots(scenes(), 3, CROP, PATCH, seed=2)
     model = build_model("small-unet", 4, 0)
     size = parameters_to_vector(model.parameters()).numel()
-    monkeypatch.setattr("cropaudit.attacks.white_box.likelihood_ratio._ENTRIES", 30 * 50)
+    monkeypatch.setattr("cropaudit.attacks.white_box._ENTRIES", 30 * 50)
     seen = torch.randn(size, generator=torch.Generator().manual_seed(0))
-    attack, other = WhiteBox(run, SEED), WhiteBox(run, SEED)
-    attack(view_of(seen, model))
+    attack, other = white_box(data, slots), white_box(data, slots)
+    attack(view_of(data, seen, model))
     seen[: size - 50] = 1e6  # not looked at
-    other(view_of(seen, model))
+    other(view_of(data, seen, model))
     assert np.isfinite(attack.scores()).all()
     assert np.array_equal(attack.scores(), other.scores())

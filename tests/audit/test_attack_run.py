@@ -6,16 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cropaudit.accounting.mechanisms.registry import parse_mechanism
-from cropaudit.attacks.registry import one_run_named
-from cropaudit.audit.config.audit_config import load_config
-from cropaudit.audit.experiment.planned import plan_experiment
-from cropaudit.audit.experiment.subject import prepare_subject
-from cropaudit.audit.games.reference_models import References
-from cropaudit.audit.runs.attack_run import mechanism_text
-from cropaudit.audit.runs.attack_verdict import judge
-from cropaudit.audit.runs.run_files import scores_csv
-from cropaudit.audit.scores.tables import ScoreTable, read_table
+from cropaudit.accounting.registry import parse_mechanism
+from cropaudit.audit.attack_names import checked_names
+from cropaudit.audit.attack_run import mechanism_text, scores_csv
+from cropaudit.audit.attack_verdict import judge
+from cropaudit.audit.config import load_config
+from cropaudit.audit.declared import declare
+from cropaudit.audit.reference_models import References
+from cropaudit.audit.score_tables import ScoreTable, read_table
+from cropaudit.audit.subject import prepare_subject
 from cropaudit.errors import InputError
 
 SMALL: dict[str, Any] = {
@@ -36,20 +35,20 @@ def test_scores_that_tell_every_coin_contradict_a_small_claim() -> None:
     subject = prepare_subject(load_config("quickstart", small))
     told = ScoreTable("loss", subject.member.astype(float), subject.member)
     silent_one = ScoreTable("rmia", np.zeros(60), subject.member)
-    attacks = one_run_named(["loss", "rmia"])
+    attacks = checked_names(["loss", "rmia"])
     found = judge(subject, attacks, [told, silent_one])
-    assert found.found.contradicted
-    assert found.found.headline.attack == "loss"
-    assert found.found.headline.epsilon_lower > 0.3
+    assert found.contradicted
+    assert found.headline.attack == "loss"
+    assert found.headline.epsilon_lower > 0.3
     again = judge(subject, attacks, [silent_one, silent_one])
-    assert not again.found.contradicted
-    assert again.found.headline.epsilon_lower == 0
+    assert not again.contradicted
+    assert again.headline.epsilon_lower == 0
 
 
 @pytest.mark.parametrize("sampler", ["poisson", "fixed", "shuffle"])
 def test_a_mechanism_is_written_as_it_is_read(sampler: str) -> None:
     config = load_config("quickstart", {**SMALL, "training.sampler": sampler})
-    mechanism = plan_experiment(config).mechanism
+    mechanism = declare(config).mechanism
     read = parse_mechanism(mechanism_text(mechanism))
     assert read.with_noise(2.0).pair() == mechanism.with_noise(2.0).pair()
     assert read.compositions == mechanism.compositions
@@ -72,7 +71,7 @@ def test_scores_are_written_for_estimate(tmp_path: Path) -> None:
 )
 def test_unknown_attacks_are_refused(names: list[str], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        one_run_named(names)
+        checked_names(names)
 
 
 def test_too_few_references_are_refused() -> None:

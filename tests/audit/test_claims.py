@@ -1,26 +1,28 @@
 """What is claimed: each kind, its region, and what may contradict it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import pytest
 
-from cropaudit.accounting.bounds.accountant import epsilon_at, pair_curve
-from cropaudit.accounting.bounds.shortcuts import shortcuts
+from cropaudit.accounting.accountant import epsilon_at, pair_curve
 from cropaudit.accounting.digits import format_upper
-from cropaudit.accounting.mechanisms.descriptions import (
+from cropaudit.accounting.mechanisms import (
     FixedSizePatch,
     PatchMechanism,
     PoissonPatch,
     ShufflePatch,
 )
-from cropaudit.audit.config.audit_config import ClaimConfig
-from cropaudit.audit.verdict.claims import StatedClaim, state_claim
+from cropaudit.accounting.shortcuts import shortcuts
+from cropaudit.audit.claims import StatedClaim, state_claim
+from cropaudit.audit.config import ClaimConfig
+from cropaudit.audit.curve_tests import CountsTest, CurveTest
+from cropaudit.audit.estimators.clopper_pearson import box_epsilon
+from cropaudit.audit.estimators.evidence import Counts
+from cropaudit.audit.estimators.rate_test import TradeOff
 from cropaudit.errors import InputError
-from cropaudit.estimators.evidence import Counts
-from cropaudit.estimators.null import Null
-from cropaudit.estimators.trials.clopper_pearson import box_epsilon
-from cropaudit.estimators.trials.rate_test import p_value
 
 DELTA = 1e-5
 MECHANISMS: list[PatchMechanism] = [
@@ -38,36 +40,21 @@ def stated(mechanism: PatchMechanism, **claim: object) -> StatedClaim:
     return state_claim(ClaimConfig.model_validate(claim), mechanism, DELTA)
 
 
-class Seen:
-    """Evidence: rates that are known, or counts at level .05."""
+@dataclass(frozen=True)
+class Point:
+    """Evidence without chance: a test that is known to have these rates."""
 
-    def __init__(self, fpr: float, fnr: float, counts: Counts | None = None) -> None:
-        self.fpr, self.fnr, self.counts = fpr, fnr, counts
+    fpr: float
+    fnr: float
+    level: float = 0.05
+    words: str = "known rates"
 
-    def above(self, null: Null | None) -> bool:
-        if null is None:
-            return False
-        if self.counts is not None:
-            return all(p_value(self.counts, curve) <= 0.05 for curve in null.curves)
-        return all(1 - self.fnr > float(curve(np.array(self.fpr))) for curve in null.curves)
-
-
-def point(fpr: float, fnr: float) -> Seen:
-    return Seen(fpr, fnr)
+    def rejects(self, curves: Sequence[TradeOff]) -> bool:
+        return all(1 - self.fnr > float(curve(np.array(self.fpr))) for curve in curves)
 
 
-def refuted(claim: StatedClaim, seen: Seen) -> bool:
-    """Whether what was seen is impossible whatever ran."""
-    return seen.above(claim.free)
-
-
-def beyond(claim: StatedClaim, seen: Seen) -> bool:
-    """Whether the claimed mechanism cannot bring it about in the probe's game."""
-    return seen.above(claim.in_game("forward"))
-
-
-def contradicted(claim: StatedClaim, seen: Seen) -> bool:
-    return refuted(claim, seen) or beyond(claim, seen)
+def point(fpr: float, fnr: float) -> CurveTest:
+    return Point(fpr, fnr)
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS, ids=str)
@@ -105,18 +92,18 @@ def test_grounds_nest(mechanism: PatchMechanism) -> None:
     for fpr in (1e-4, 0.01, 0.1, 0.4):
         forward = claim.game.trade_offs()[0]  # the order that is played
         played, formal = (float(c(np.array(fpr))) for c in (forward, claim.curve.highest_tpr))
-        assert not contradicted(claim, point(fpr, 1 - played + 1e-9))
+        assert not claim.contradicted_by(point(fpr, 1 - played + 1e-9))
         between = point(fpr, 1 - (played + formal) / 2)
         if formal - played > 1e-6:
-            assert beyond(claim, between)
-            assert not refuted(claim, between)
-            assert contradicted(claim, between)
-        outside = point(fpr, 1 - formal - 1e-6)
-        assert refuted(claim, outside)
-        assert beyond(claim, outside)
-    assert not contradicted(claim, point(1.0, 1.0))
-    assert not contradicted(claim, point(0.5, 0.5)), "a coin contradicts nothing"
-    assert contradicted(claim, point(1e-9, 1e-9)), "perfect tests contradict everything"
+            assert claim.beyond_family(between)
+            assert not claim.refuted_by(between)
+            assert claim.contradicted_by(between)
+        beyond = point(fpr, 1 - formal - 1e-6)
+        assert claim.refuted_by(beyond)
+        assert claim.beyond_family(beyond)
+    assert not claim.contradicted_by(point(1.0, 1.0))
+    assert not claim.contradicted_by(point(0.5, 0.5)), "a coin contradicts nothing"
+    assert claim.contradicted_by(point(1e-9, 1e-9)), "perfect tests contradict everything"
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS[:3], ids=str)
@@ -154,10 +141,10 @@ def test_a_bare_claim_is_a_point_and_no_curve(mechanism: PatchMechanism) -> None
     assert (claim.kind, claim.epsilon, claim.curve, claim.game) == ("bare", 1.0, None, None)
     assert claim.statement == "The training is patch-level (1, 1e-05)-DP."
     for fpr, fnr in ((0.1, 0.7), (0.1, 0.75), (0.7, 0.1), (0.1, 0.73), (1e-9, 1.0)):
-        assert contradicted(claim, point(fpr, fnr)) == (box_epsilon(fpr, fnr, DELTA) > 1.0)
-    assert contradicted(claim, point(0.1, 0.7))
-    assert contradicted(claim, point(0.7, 0.1)), "both worlds count"
-    assert not contradicted(claim, point(0.1, 0.75))
+        assert claim.contradicted_by(point(fpr, fnr)) == (box_epsilon(fpr, fnr, DELTA) > 1.0)
+    assert claim.contradicted_by(point(0.1, 0.7))
+    assert claim.contradicted_by(point(0.7, 0.1)), "both worlds count"
+    assert not claim.contradicted_by(point(0.1, 0.75))
 
 
 @pytest.mark.parametrize(("mechanism", "name"), SHORTCUTS, ids=str)
@@ -177,7 +164,7 @@ def test_a_shortcut_allows_less_than_the_mechanism_does(
     # The game shows what the short cut forbids: that is what refutes it.
     played = configured.game.highest_tpr(FPR)
     worst = int(np.argmax(played - allowed))
-    assert refuted(claim, point(float(FPR[worst]), 1 - float(played[worst]) + 1e-9))
+    assert claim.refuted_by(point(float(FPR[worst]), 1 - float(played[worst]) + 1e-9))
 
 
 def test_unknown_shortcuts_name_the_legal_ones() -> None:
@@ -207,8 +194,8 @@ def test_a_delta_below_the_numerics_is_refused() -> None:
 def test_a_patch_that_no_crop_meets_leaks_nothing() -> None:
     claim = stated(PoissonPatch(1.0, 0.1, 0.0, 10))
     assert claim.epsilon == 0
-    assert not contradicted(claim, point(0.3, 0.7 + 1e-9))
-    assert contradicted(claim, point(0.3, 0.69))
+    assert not claim.contradicted_by(point(0.3, 0.7 + 1e-9))
+    assert claim.contradicted_by(point(0.3, 0.69))
 
 
 def test_counts_are_held_against_the_same_curves() -> None:
@@ -219,12 +206,12 @@ def test_counts_are_held_against_the_same_curves() -> None:
     n = 20_000
     grounds = []
     for share in (0.1, 0.2, 0.25, 0.3, 0.6):
-        test = Seen(0.0, 0.0, Counts(n, n, round(share * n), n // 20, ranked=True))
+        test = CountsTest(Counts(n, n, round(share * n), n // 20, ranked=True), 0.05)
         known = point(0.05, 1 - share)
-        assert refuted(claim, test) == refuted(claim, known)
-        assert beyond(claim, test) == beyond(claim, known)
-        assert beyond(claim, test) or not refuted(claim, test)
-        grounds.append(contradicted(claim, test))
+        assert claim.refuted_by(test) == claim.refuted_by(known)
+        assert claim.beyond_family(test) == claim.beyond_family(known)
+        assert claim.beyond_family(test) or not claim.refuted_by(test)
+        grounds.append(claim.contradicted_by(test))
     assert grounds == sorted(grounds)
     assert {True, False} == set(grounds)
 
@@ -248,5 +235,5 @@ def test_the_game_is_held_to_the_order_that_is_played(mechanism: PatchMechanism)
         gap = abs(float(forward[at] - backward[at]))
         assert gap > 1e-3
         tpr_between = float(forward[at] + backward[at]) / 2
-        seen = beyond(claim, point(float(FPR[at]), 1 - tpr_between))
+        seen = claim.beyond_family(point(float(FPR[at]), 1 - tpr_between))
         assert seen == (backward[at] > forward[at])

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from cropaudit.accounting.geometry.shapes import Size
-from cropaudit.audit.config.audit_config import load_config, preset_names
-from cropaudit.audit.experiment.planned import plan_experiment
-from cropaudit.audit.experiment.step_cost import measure_step
-from cropaudit.audit.experiment.subject import check_folder, prepare_subject
-from cropaudit.audit.runs.dry_run import dry_run
+from cropaudit.accounting.geometry import Size
+from cropaudit.audit.config import load_config, preset_names
+from cropaudit.audit.declared import check_folder, declare
+from cropaudit.audit.dry_run import dry_run
+from cropaudit.audit.step_cost import measure_step
+from cropaudit.audit.subject import prepare_subject
 from cropaudit.errors import InputError
-from cropaudit.reports.summaries.dry_run import dry_run_document
+from cropaudit.reports.dry_run_summary import dry_run_document
 
 SMALL: dict[str, Any] = {
     "data.images": 12,
@@ -32,8 +32,8 @@ SMALL: dict[str, Any] = {
 def test_every_preset_dry_runs_without_its_data(name: str) -> None:
     few = {"game.probe_slots": 400, "two_world.models": 100}  # how many trials takes the time
     found = dry_run(load_config(name, few), attacks=True, measure=False)
-    assert 0 < found.planned.claim.epsilon < found.bound.epsilon_without_crop
-    assert {game.attack for game in found.games} == set(found.planned.config.game.attacks)
+    assert 0 < found.declared.claim.epsilon < found.bound.epsilon_without_crop
+    assert {game.attack for game in found.games} == set(found.declared.config.game.attacks)
     assert found.cost.seconds is None
     json.dumps(dry_run_document(found), allow_nan=False)
 
@@ -43,27 +43,27 @@ def test_every_preset_dry_runs_without_its_data(name: str) -> None:
 )
 def test_the_paper_s_noise_is_for_its_epsilon(name: str, epsilon: float) -> None:
     """Rounded up to four digits, so that the claim is at most the target."""
-    planned = plan_experiment(load_config(name, {}))
-    assert 0.999 * epsilon < planned.claim.epsilon <= epsilon
-    assert planned.records == {"cityscapes-deeplabv3plus": 2975, "a2d2-pspnet": 18557}[name]
+    declared = declare(load_config(name, {}))
+    assert 0.999 * epsilon < declared.claim.epsilon <= epsilon
+    assert declared.records == {"cityscapes-deeplabv3plus": 2975, "a2d2-pspnet": 18557}[name]
 
 
 @pytest.mark.parametrize("per_image", [1, 4])
 def test_what_is_declared_of_scenes_is_what_comes(per_image: int) -> None:
     config = load_config("quickstart", {**SMALL, "canary.per_image": per_image})
-    planned, subject = plan_experiment(config), prepare_subject(config)
-    assert planned.exact
-    assert planned.bound == subject.bound
-    assert planned.records == subject.records
-    assert planned.classes == len(subject.empty.classes)
-    assert (planned.image,) == subject.empty.sizes()
+    declared, subject = declare(config), prepare_subject(config)
+    assert declared.exact
+    assert declared.bound == subject.bound
+    assert declared.records == subject.records
+    assert declared.classes == len(subject.empty.classes)
+    assert (declared.image,) == subject.empty.sizes()
 
 
 def test_photographs_are_declared_as_reduced() -> None:
-    planned = plan_experiment(load_config("camvid-pspnet", {}))
-    assert planned.image == Size(160, 213)
-    assert not planned.exact
-    assert planned.records == 64  # real objects stand in the photographs themselves
+    declared = declare(load_config("camvid-pspnet", {}))
+    assert declared.image == Size(160, 213)
+    assert not declared.exact
+    assert declared.records == 64  # real objects stand in the photographs themselves
 
 
 def test_the_work_is_counted() -> None:
@@ -86,7 +86,7 @@ def test_a_training_alone_has_no_games() -> None:
 
 def test_a_step_is_measured(one_thread: None) -> None:
     config = load_config("quickstart", SMALL)
-    cost = measure_step(config.training, Size(32, 32), 5)
+    cost = measure_step(config.training, Size(32, 32), 5, seconds=2.0)
     assert not cost.scaled
     assert cost.crop_seconds > 0
     assert cost.step_seconds(8) > cost.step_seconds(1) > 0
@@ -97,11 +97,11 @@ def test_a_step_is_measured(one_thread: None) -> None:
 
 def test_a_large_crop_is_scaled(one_thread: None) -> None:
     config = load_config("quickstart", SMALL)
-    cost = measure_step(config.training, Size(2048, 2048), 5)
+    cost = measure_step(config.training, Size(2048, 2048), 5, seconds=0.05)
     assert cost.scaled
     assert Size.parse(cost.crop).height < 2048
     assert cost.crop_bytes is None
-    small = measure_step(config.training, Size(64, 64), 5)
+    small = measure_step(config.training, Size(64, 64), 5, seconds=2.0)
     assert cost.crop_seconds > 10 * small.crop_seconds
 
 

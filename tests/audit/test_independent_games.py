@@ -5,12 +5,12 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from cropaudit.accounting.bounds.accountant import epsilon_at
-from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.experiment.subject import Subject, prepare_subject
-from cropaudit.audit.games.game_entry import Words
-from cropaudit.audit.games.run_games import independent_game
-from cropaudit.estimators.trials.family import Family
+from cropaudit.accounting.accountant import epsilon_at
+from cropaudit.audit.config import AuditConfig
+from cropaudit.audit.estimators.family import Family
+from cropaudit.audit.game_entry import Words
+from cropaudit.audit.independent_games import independent_game
+from cropaudit.audit.subject import Subject, prepare_subject
 
 WORDS = Words("a", "b", "c")
 STEPS, RUNS = 30, 400
@@ -81,15 +81,15 @@ def test_no_bound_exceeds_the_claim_and_none_is_far_below(miss: str) -> None:
 
 def test_a_claimed_family_is_held_to_claims() -> None:
     mechanism, delta = subject().mechanism, 1e-5
-    family = Family(mechanism, delta, order="adaptive")
+    family = Family(mechanism, delta, order="claimed")
     for index in (-200, 0, 150):
         assert family.epsilon(index) <= epsilon_at(family.member(index), delta)
         assert family.epsilon(index) >= 0.99 * epsilon_at(family.member(index), delta)
-        (curve,) = family.allowed(index)
+        (curve,) = family.played(index)
         fpr = np.linspace(0, 1, 101)
         allowed = curve(fpr)
-        for other in Family(mechanism, delta, order="either").allowed(index):
+        for other in Family(mechanism, delta, order="either").played(index):
             assert (other(fpr) <= allowed + 1e-9).all()
     (limit,) = family.limits()
-    assert (limit(fpr) >= family.allowed(family.span[1] // 4)[0](fpr) - 1e-9).all()
+    assert (limit(fpr) >= family.played(family.span[1] // 4)[0](fpr) - 1e-9).all()
     assert family.in_one_order() == (family,)

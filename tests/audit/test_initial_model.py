@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.experiment.initial_model import initial_model
-from cropaudit.audit.experiment.subject import prepare_subject
-from cropaudit.audit.experiment.training_plan import training_spec
-from cropaudit.training.dpsgd.loop import train
-from cropaudit.training.models.build import build_model
+from cropaudit.audit.config import AuditConfig
+from cropaudit.audit.initial_model import initial_model
+from cropaudit.audit.subject import prepare_subject
+from cropaudit.audit.training_plan import training_spec
+from cropaudit.training.dpsgd import train
+from cropaudit.training.models import build_model
 
 
 def config(**training: object) -> AuditConfig:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.experiment import own_pipeline
-from cropaudit.audit.experiment.subject import prepare_subject
-from cropaudit.audit.verdict.claims import state_claim
+from cropaudit.audit import own_pipeline
+from cropaudit.audit.claims import state_claim
+from cropaudit.audit.config import AuditConfig
+from cropaudit.audit.subject import prepare_subject
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_no_check_fails(
     sampler: str, batch: int, training: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each suite has a level of 1%; the seed is fixed."""
+    """Each battery has a level of 1%; the seed is fixed."""
     monkeypatch.setattr(own_pipeline, "_SECONDS", 0.5)
     values = {
         "seed": 5,  # one of those whose trainer is spawned a seed of all 64 bits

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cropaudit.accounting.geometry.shapes import Crop, Patch, PixelMask, Rectangle, Size
-from cropaudit.audit.experiment.pictures import draw_canaries, neighbourhood
-from cropaudit.audit.results.result import CanaryPicture
+from cropaudit.accounting.geometry import Crop, Patch, PixelMask, Rectangle, Size
+from cropaudit.audit.pictures import draw_canaries, neighbourhood
+from cropaudit.audit.result import CanaryPicture
 from cropaudit.training.canaries import CanarySlot, add_slots, fill_slots, filled, plant
 from cropaudit.training.canaries.backgrounds import Sparse
 from cropaudit.training.canaries.designs import BrightTexture, LabelOnly, ObjectPaste, Opposed
 from cropaudit.training.canaries.textures import Flat
-from cropaudit.training.data.images import IGNORE, SegmentationData
-from cropaudit.training.scenes.streets import street_scenes
+from cropaudit.training.data import IGNORE, SegmentationData
+from cropaudit.training.scenes import street_scenes
 
 SCENES = street_scenes(3, Size(40, 56), 1)
 RECTANGLE = Rectangle(Size(8, 10))
@@ -156,7 +156,7 @@ def test_pictures_are_the_same_each_time() -> None:
     ids=str,
 )
 def test_every_design_is_drawn_and_others_of_the_record_follow_their_coins(design) -> None:
-    data, slots = plant(SCENES, design, 4, CROP, RECTANGLE, 2, per_image=2)
+    data, slots = plant(SCENES, design, 4, CROP, RECTANGLE, 2, per_image=2, margin=3)
     member = np.array([True, False, False, True])
     pictures, files = draw_canaries(data, slots, member, CROP, 4)
     for picture, slot in zip(pictures, slots, strict=True):

@@ -6,15 +6,15 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from cropaudit.attacks.registry import querying
-from cropaudit.audit.config.audit_config import AuditConfig
-from cropaudit.audit.experiment.subject import Subject, decoys_of, prepare_subject
-from cropaudit.audit.experiment.training_plan import training_spec
-from cropaudit.audit.games import reference_game as module
-from cropaudit.audit.games.reference_game import needs_references, play_reference, reference_game
-from cropaudit.audit.verdict.estimate import refutes
+from cropaudit.attacks.black_box import ATTACKS
+from cropaudit.audit import reference_game as module
+from cropaudit.audit.claims import state_claim
+from cropaudit.audit.config import AuditConfig
+from cropaudit.audit.estimators.scores import Scores
+from cropaudit.audit.reference_game import needs_references, play_reference, reference_game
+from cropaudit.audit.subject import Subject, decoys_of, prepare_subject
+from cropaudit.audit.training_plan import training_spec
 from cropaudit.errors import InputError
-from cropaudit.estimators.scores import Scores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -72,9 +72,9 @@ def test_an_honest_game_stays_below_the_claim(slots: int) -> None:
     assert done[-1] == 84
     assert played.attack.members + played.attack.nonmembers == 60 * slots
     assert max(bound.epsilon for bound in played.attack.bounds) < audited.bound.epsilon
-    assert not any(refutes(item, 0.05) for item in played.shown)
-    again = reference_game(audited, None)
-    assert np.array_equal(again.table.values, played.table.values)
+    claim = state_claim(audited.config.claim, audited.mechanism, audited.config.game.delta)
+    assert not any(claim.refuted_by(test) for test in played.evidence.tests)
+    assert reference_game(audited, None).scores == played.scores
 
 
 def test_positive_control_a_claim_of_1_is_refuted_where_noise_is_lost(
@@ -83,15 +83,15 @@ def test_positive_control_a_claim_of_1_is_refuted_where_noise_is_lost(
     """The study plays a claim of 8 with a thousand runs; sixty suffice for one of 1."""
     audited = subject()
     quiet(audited, monkeypatch)
+    played = reference_game(audited, None)
     stated = audited.config.claim.model_copy(update={"epsilon": 1.0})
-    config = audited.config.model_copy(update={"claim": stated})
-    played = reference_game(dataclasses.replace(audited, config=config), None)
-    assert any(refutes(item, 0.05) for item in played.shown)
+    claim = state_claim(stated, audited.mechanism, audited.config.game.delta)
+    assert any(claim.refuted_by(test) for test in played.evidence.tests)
     assert played.attack.auc > 0.8
 
 
 @pytest.mark.parametrize("slots", [1, 2])
-@pytest.mark.parametrize("attack", sorted(querying()))
+@pytest.mark.parametrize("attack", sorted(ATTACKS))
 def test_every_attack_plays(attack: str, slots: int) -> None:
     if (attack, slots) == ("quantile", 1):
         with pytest.raises(ValueError, match="canary_slots must be at least 2 for quantile"):
@@ -101,7 +101,7 @@ def test_every_attack_plays(attack: str, slots: int) -> None:
     scores, coins = play_reference(audited, training_spec(audited))
     assert scores.shape == coins.shape == (20, slots)
     assert np.isfinite(scores).all()
-    assert needs_references(attack) == ("references" in querying()[attack].needs)
+    assert needs_references(attack) == ("references" in ATTACKS[attack].needs)
 
 
 def test_null_equal_contents_are_not_told_apart() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cropaudit.audit.scores.repeated_rows import RepeatWatch, refuse_repeats
-from cropaudit.audit.scores.tables import ScoreTable
+from cropaudit.audit.repeated_rows import RepeatWatch, refuse_repeats
+from cropaudit.audit.score_tables import ScoreTable
 from cropaudit.errors import InputError
 
 Array = NDArray[np.float64]

@@ -5,15 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from cropaudit.accounting.bounds.accountant import pair_curve
-from cropaudit.accounting.mechanisms.descriptions import (
+from cropaudit.accounting.accountant import pair_curve
+from cropaudit.accounting.mechanisms import (
     FixedSizePatch,
     PatchMechanism,
     PoissonPatch,
     ShufflePatch,
 )
-from cropaudit.accounting.privacy_loss.dominating_pairs import StepPair
-from cropaudit.audit.games.score_law import attained, score_rates
+from cropaudit.accounting.pairs import StepPair
+from cropaudit.audit.score_law import attained, score_rates
 
 DELTA = 1e-5
 POISSON = PoissonPatch(1.0, 0.1, 0.3, 50)

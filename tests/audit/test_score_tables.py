@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from cropaudit.audit.runs.run_files import score_csv
-from cropaudit.audit.scores.tables import Named, ScoreTable, read_arrays, read_table
+from cropaudit.audit.games import score_csv
+from cropaudit.audit.number_files import LARGEST
+from cropaudit.audit.score_tables import Named, ScoreTable, read_arrays, read_table
 from cropaudit.errors import InputError
-from cropaudit.files.numbers import LARGEST
 
 LONG = "score,member\n1.5,1\n-2,0\n3e2,1\ninf,0\n"
 
@@ -171,7 +171,7 @@ def test_a_position_of_one_world_has_no_game() -> None:
 def test_an_audits_own_scores_are_read_back_exactly() -> None:
     rng = np.random.default_rng(0)
     values, member = rng.normal(size=50) * 1e-7, rng.random(50) < 0.5
-    found = table(score_csv(ScoreTable("", values, member)).decode())
+    found = table(score_csv(values, member).decode())
     assert np.array_equal(found.values, values)
     assert np.array_equal(found.member, member)
 

@@ -4,22 +4,21 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from cropaudit.accounting.mechanisms.descriptions import FixedSizePatch, PoissonPatch
-from cropaudit.audit.games import selftest
-from cropaudit.audit.games.selftest import CHANCE, Coverage, Game, coverages, games, play
-from cropaudit.audit.games.simulated import pair_scores, response_scores
-from cropaudit.audit.results.result import Bound
+from cropaudit.accounting.mechanisms import FixedSizePatch, PoissonPatch
+from cropaudit.audit import selftest
+from cropaudit.audit.estimators.family import Family
+from cropaudit.audit.result import Bound
+from cropaudit.audit.selftest import CHANCE, Coverage, Game, coverages, games, play
+from cropaudit.audit.simulated import pair_scores, response_scores
 from cropaudit.errors import InputError
-from cropaudit.estimators.registry import Plan
-from cropaudit.estimators.trials.family import Family
 from tests.study.law import curve_scores
 
 
 def test_games_cover_both_kinds_of_trials_and_three_truths() -> None:
     found = list(games())
-    assert {game.hypothesis.trials for game in found} == {"independent", "one-run"}
+    assert {game.question.trials for game in found} == {"independent", "one-run"}
     for trials in ("independent", "one-run"):
-        truths = sorted(round(g.truth) for g in found if g.hypothesis.trials == trials)
+        truths = sorted(round(g.truth) for g in found if g.question.trials == trials)
         assert truths == [0, 0, 1, 1, 4, 4]
 
 
@@ -36,11 +35,12 @@ def test_a_sound_estimator_passes() -> None:
     assert len(seen) == 12
     assert all(item.holds for item in found), [item for item in found if not item.holds]
     assert {item.estimator for item in found} >= {
-        *("joint-test", "clopper-pearson", "e-process"),
+        *("joint-test", "clopper-pearson", "joint-beta", "katz", "gaussian-mu", "e-process"),
         *("mechanism-f-dp", "rank-sum-f-dp", "one-run", "one-run-f-dp"),
         "one-run-order-statistics",
     }
-    assert all(item.judged for item in found), "what promises no level is no longer played"
+    quiet = {item.estimator for item in found if not item.judged}
+    assert quiet == {"joint-beta", "katz", "gaussian-mu"}
 
 
 class Overclaiming:
@@ -62,8 +62,7 @@ class Overclaiming:
 
 def test_an_unsound_estimator_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Missed with a chance below 1e-4: 60 games, a third above, 11 are enough."""
-    loud = Plan((Overclaiming(),), (), ())  # type: ignore[arg-type]
-    monkeypatch.setattr(selftest, "plan", lambda hypothesis, sizes: loud)
+    monkeypatch.setattr(selftest, "_methods", lambda question, trials: (Overclaiming(),))
     game = next(g for g in games() if g.truth == 1.0)
     (found,) = play(game, 100, 60, 0, lambda: None)
     assert found.above > 10

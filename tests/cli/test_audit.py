@@ -1,11 +1,11 @@
 """``cropaudit audit`` from end to end, on a small configuration, through its real entry point."""
 
-import hashlib
 import json
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from cropaudit.accounting.geometry.shapes import Size
-from cropaudit.training.scenes.streets import street_scenes
+from cropaudit.accounting.geometry import Size
+from cropaudit.training.scenes import street_scenes
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -27,10 +27,19 @@ SMALL = {
     "patch": "8x8",
     "data": {"images": 12, "validation": 4, "size": "48x96", "short_side": 48},
     "crop": {"size": "32x32"},
-    "training": {"model": "tiny-net", "batch": 8, "steps": 40, "max_grad_norm": 0.5},
-    "game": {"probe_slots": 3000, "control_slots": 400, "canary_slots": 12, "black_box_windows": 2},
+    "training": {
+        "batch": 8,
+        "steps": 40,
+        "noise_multiplier": 1.0,
+        "max_grad_norm": 0.5,
+    },
+    "game": {
+        "probe_slots": 3000,
+        "control_slots": 400,
+        "canary_slots": 12,
+        "black_box_windows": 2,
+    },
 }
-PROBE = ("--set", "game.attacks=[probe]", "--set", "game.probe_slots=600")
 
 
 def errors(done: CompletedProcess[str]) -> list[str]:
@@ -94,6 +103,8 @@ def test_report_has_what_checks_rely_on(honest: tuple[CompletedProcess[str], Pat
 def test_run_folder_holds_what_the_report_names(
     cropaudit: Run, honest: tuple[CompletedProcess[str], Path]
 ) -> None:
+    import hashlib
+
     _, out = honest
     report = json.loads((out / "report.json").read_text())
     for name, digest in report["provenance"]["files"].items():
@@ -113,14 +124,10 @@ def test_run_folder_holds_what_the_report_names(
     )
 
 
-def test_the_run_folder_is_certified_and_never_overwritten(
+def test_existing_run_is_never_overwritten(
     cropaudit: Run, config: Path, honest: tuple[CompletedProcess[str], Path]
 ) -> None:
-    """A sound run is refuted with a chance of 5%; the seed is fixed."""
     _, out = honest
-    found = json.loads(cropaudit("certify", out, "--json").stdout)
-    assert found["causes"] == []
-    assert found["logs"] == [str(out / "raw" / name) for name in ("noise.npy", "inclusion.csv")]
     before = (out / "report.json").read_bytes()
     done = cropaudit("audit", config, "--out", out)
     assert done.returncode == 2
@@ -128,54 +135,48 @@ def test_the_run_folder_is_certified_and_never_overwritten(
     assert (out / "report.json").read_bytes() == before
 
 
-@pytest.mark.usefixtures("few_windows")
 def test_saved_configuration_reproduces_the_run(
-    cropaudit: Run, config: Path, tmp_path: Path
+    cropaudit: Run, honest: tuple[CompletedProcess[str], Path], tmp_path: Path
 ) -> None:
-    source = config
-    for name in ("one", "two"):
-        short = ("--set", "training.steps=5", "--set", "game.probe_slots=600")
-        done = cropaudit("audit", source, "--out", tmp_path / name, *short)
-        assert done.returncode == 0, done.stderr
-        source = tmp_path / name / "raw" / "config.yaml"
-    first, second = (json.loads((tmp_path / n / "report.json").read_text()) for n in ("one", "two"))
-    for report in (first, second):
-        report["identity"].pop("created")
-        report["identity"].pop("report_id")
+    _, out = honest
+    again = tmp_path / "again"
+    assert cropaudit("audit", out / "raw" / "config.yaml", "--out", again).returncode == 0
+    first, second = (json.loads((p / "report.json").read_text()) for p in (out, again))
     for name in ("claim", "headline", "verdict", "controls", "identity"):
+        for report in (first, second):
+            report["identity"].pop("created", None)
+            report["identity"].pop("report_id", None)
         assert first[name] == second[name]
-    assert first["provenance"]["files"] == second["provenance"]["files"]
+    for name in ("probe.csv", "config.yaml"):
+        assert (out / "raw" / name).read_bytes() == (again / "raw" / name).read_bytes()
 
 
-@pytest.mark.usefixtures("few_windows")
 @pytest.mark.parametrize(
-    "options",
+    ("options", "ground"),
     [
-        ["--claim", "shortcut:add-remove"],
-        ["--claim-epsilon", "0.3"],
-        ["--claim-epsilon", "0.05", "--claim-family", "none"],
+        (["--claim", "shortcut:add-remove"], "assumption-free"),
+        (["--claim-epsilon", "0.3"], "assumption-free"),
+        (["--claim-epsilon", "0.05", "--claim-family", "none"], "assumption-free"),
     ],
 )
 def test_wrong_claims_are_violations(
-    cropaudit: Run, config: Path, tmp_path: Path, options: list[str]
+    cropaudit: Run, config: Path, tmp_path: Path, options: list[str], ground: str
 ) -> None:
     done = cropaudit(
         *("audit", config, "--out", tmp_path / "run", "--json", *options),
         *("--set", "training.noise_multiplier=0.6", "--set", "training.steps=100"),
-        *("--set", "game.attacks=[probe]"),
     )
     assert done.returncode == 1, done.stdout[-2000:] + done.stderr
     verdict = json.loads(done.stdout)["verdict"]
-    assert (verdict["status"], verdict["ground"]) == ("violation", "assumption-free")
+    assert (verdict["status"], verdict["ground"]) == ("violation", ground)
     assert verdict["reasons"]
 
 
-@pytest.mark.usefixtures("few_windows")
 @pytest.mark.parametrize("sampler", ["fixed", "shuffle"])
 def test_other_samplers(cropaudit: Run, config: Path, tmp_path: Path, sampler: str) -> None:
     done = cropaudit(
-        *("audit", config, "--out", tmp_path / "run", "--json", "--seed", 5, *PROBE),
-        *("--set", f"training.sampler={sampler}"),
+        *("audit", config, "--out", tmp_path / "run", "--json", "--seed", 5),
+        *("--set", f"training.sampler={sampler}", "--set", "game.probe_slots=600"),
     )
     report = json.loads(done.stdout)
     assert report["claim"]["sampler"] == sampler
@@ -195,13 +196,12 @@ def photographs(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.usefixtures("few_windows")
 def test_a_folder_of_photographs(
     cropaudit: Run, config: Path, photographs: Path, tmp_path: Path
 ) -> None:
     done = cropaudit(
         *("audit", config, "--data", photographs, "--out", tmp_path / "run", "--json"),
-        *("--set", "training.steps=10", *PROBE),
+        *("--set", "game.probe_slots=600", "--set", "training.steps=10"),
     )
     report = json.loads(done.stdout)
     assert report["claim"]["image"] == "48x64"
@@ -210,7 +210,6 @@ def test_a_folder_of_photographs(
 
 
 @pytest.mark.data
-@pytest.mark.usefixtures("few_windows")
 @pytest.mark.parametrize("layout", ["camvid_root", "coco_root"])
 def test_real_photographs(
     cropaudit: Run, config: Path, tmp_path: Path, layout: str, request: pytest.FixtureRequest
@@ -218,7 +217,7 @@ def test_real_photographs(
     root = request.getfixturevalue(layout)
     done = cropaudit(
         *("audit", config, "--data", root, "--out", tmp_path / "run", "--json"),
-        *("--set", "training.steps=5", *PROBE),
+        *("--set", "game.probe_slots=600", "--set", "training.steps=5"),
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -296,18 +295,17 @@ def test_bad_settings(
 def test_an_interrupted_run_leaves_nothing(config: Path, tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("cropaudit")
     command = [str(script), "audit", str(config), "--out", str(tmp_path / "run")]
+    command += ["--set", "training.steps=3000", "--set", "game.probe_slots=20000"]
     # A test run in the background ignores the signal, and its children would inherit that.
     listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stderr=pipe, text=True, preexec_fn=listen) as process:
-        assert process.stderr is not None
-        begun = process.stderr.readline()  # the first stage has begun, none has ended
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
+        time.sleep(6)  # within the imports or the probe: the whole run takes minutes
         process.send_signal(signal.SIGINT)
         try:
             _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert process.returncode == 4, begun + errors
+    assert process.returncode == 4, errors
     assert errors.strip().endswith("interrupted; nothing was written")
     assert not (tmp_path / "run").exists()
 

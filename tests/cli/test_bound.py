@@ -1,4 +1,4 @@
-"""``cropaudit bound``, in process; what only a process shows stands at the end."""
+"""``cropaudit bound`` through its real entry point."""
 
 import json
 import sys
@@ -9,32 +9,7 @@ from subprocess import CompletedProcess, run
 import pytest
 from PIL import Image
 
-from cropaudit.cli.app import COMMANDS, app, main
-from cropaudit.cli.shell import overview
-
 Run = Callable[..., CompletedProcess[str]]
-
-
-@pytest.fixture
-def cropaudit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Returns a function that runs ``cropaudit ARGS`` here and returns what a process would."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*args: object) -> CompletedProcess[str]:
-        words = ["cropaudit", *map(str, args)]
-        monkeypatch.setattr(sys, "argv", words)
-        try:
-            main()
-            code = 0
-        except SystemExit as left:
-            code = int(left.code or 0)
-        out, err = capsys.readouterr()
-        # On a busy machine progress is told, in lines that begin with the time.
-        told = "".join(line for line in err.splitlines(True) if not line.startswith("["))
-        return CompletedProcess(words, code, out, told)
-
-    return call
-
 
 STREETS = [
     *("--image", "1024x2048", "--crop", "505x505", "--patch", "10x10"),
@@ -99,6 +74,52 @@ def test_bad_input_is_one_line_and_exit_2(cropaudit: Run, changes: list[str], me
     assert done.stdout == ""
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_help_and_version(cropaudit: Run) -> None:
+    assert "bound" in cropaudit("--help").stdout
+    assert cropaudit("--version").stdout.startswith("cropaudit 0.")
+    assert cropaudit().returncode == 2
+
+
+def test_python_m_works() -> None:
+    done = run(
+        [sys.executable, "-m", "cropaudit", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("cropaudit ")
+
+
+HEAVY = {"torch", "torchvision", "opacus", "matplotlib", "jsonschema", "scipy.stats"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["--help"], HEAVY | {"numpy", "scipy", "pydantic"}),
+        (["bound", *STREETS, "--steps", "15", "--noise", "1"], HEAVY),
+    ],
+)
+def test_fast_commands_import_nothing_heavy(arguments: list[str], heavy: set[str]) -> None:
+    """What takes longer to import than the answer takes to find is left alone."""
+    code = (
+        "import sys; from cropaudit.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as left: assert not left.code\n"
+        f"print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["cropaudit.cli", "cropaudit.accounting.bound"])
+def test_torch_is_not_imported(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_estimators_do_without_torch() -> None:
+    code = "import sys, cropaudit.audit.estimate; sys.exit('torch' in sys.modules)"
+    assert run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 SMALL = [
@@ -211,67 +232,3 @@ def test_real_photographs_and_objects(cropaudit: Run, camvid_root: Path, tmp_pat
     assert "does not cover" in done.stdout
     assert "Pedestrian" in done.stdout
     assert (tmp_path / "map.png").stat().st_size > 10_000
-
-
-# What only a process shows.
-
-
-def test_help_and_version(cropaudit: Run) -> None:
-    assert "bound" in cropaudit("--help").stdout
-    assert cropaudit("--version").stdout.startswith("cropaudit 0.")
-    assert cropaudit().returncode == 2
-    whole = cropaudit("bound", "--help").stdout
-    assert all(word in whole for word in ("--crops-per-image", "--no-cut-first", "What runs"))
-    assert cropaudit("nope").returncode == 2
-    assert cropaudit("bound", "--nope").stderr.startswith("cropaudit: bound: unrecognized")
-
-
-def test_the_overview_names_every_command() -> None:
-    from typer.testing import CliRunner
-
-    assert {item.name for item in app.registered_commands} == set(COMMANDS)
-    assert overview() in CliRunner().invoke(app, ["--help"]).stdout
-    assert max(map(len, overview().splitlines())) <= 90
-
-
-def test_python_m_works() -> None:
-    done = run(
-        [sys.executable, "-m", "cropaudit", "--version"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.startswith("cropaudit ")
-
-
-HEAVY = {"torch", "torchvision", "opacus", "matplotlib", "jsonschema", "scipy.stats"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "heavy"),
-    [
-        (["--help"], HEAVY | {"numpy", "scipy", "pydantic", "typer", "rich"}),
-        (
-            ["bound", *STREETS, "--steps", "15", "--noise", "1", "--json"],
-            HEAVY | {"pydantic", "typer", "rich", "scipy.fft", "scipy.optimize", "PIL", "yaml"},
-        ),
-    ],
-)
-def test_fast_commands_import_nothing_heavy(arguments: list[str], heavy: set[str]) -> None:
-    """What takes longer to import than the answer takes to find is left alone."""
-    code = (
-        "import sys; from cropaudit.cli.app import main\n"
-        "try: main()\n"
-        "except SystemExit as left: assert not left.code\n"
-        f"print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
-    )
-    done = run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == "[]"
-
-
-@pytest.mark.parametrize("module", ["cropaudit.cli.app", "cropaudit.accounting.bounds.bound"])
-def test_torch_is_not_imported(module: str) -> None:
-    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
-    assert run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_estimators_do_without_torch() -> None:
-    code = "import sys, cropaudit.audit.verdict.estimate; sys.exit('torch' in sys.modules)"
-    assert run([sys.executable, "-c", code], check=False).returncode == 0

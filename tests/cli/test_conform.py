@@ -1,14 +1,14 @@
-"""``cropaudit conform``: one whole run through the real entry point, two here, the rest on a stub.
+"""``cropaudit conform``: two whole runs through the real entry point, the rest on a stub battery.
 
 A stub stands for the probes only where what is tested is what the command makes of their findings:
 exit codes, files and words. Everything that is refused is refused before any code is run.
 """
 
+import io
 import json
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -18,17 +18,16 @@ import pytest
 from junitparser import JUnitXml
 from PIL import Image
 
-from cropaudit.accounting.geometry.crop_laws import ResizedCrop
-from cropaudit.accounting.geometry.shapes import Borders, Crop, Rectangle, Size
-from cropaudit.cli.app import main
-from cropaudit.cli.work import conform as conform_command
-from cropaudit.conformance.catalogue import CHECKS, check_named
-from cropaudit.conformance.mutants.registry import mutant
-from cropaudit.conformance.outcome import Leak, Outcome, decide
-from cropaudit.conformance.outcome import Tested as Null
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.subjects import Subjects
-from cropaudit.conformance.suite import SuiteResult, run_suite
+from cropaudit import conform_command
+from cropaudit.accounting.crop_laws import ResizedCrop
+from cropaudit.accounting.geometry import Borders, Crop, Rectangle, Size
+from cropaudit.audit.conformance.battery import Battery
+from cropaudit.audit.conformance.catalogue import CHECKS
+from cropaudit.audit.conformance.claimed import Claimed
+from cropaudit.audit.conformance.outcome import Outcome, Picture, decide
+from cropaudit.audit.conformance.outcome import Tested as Null
+from cropaudit.audit.conformance.subjects import Subjects
+from cropaudit.cli import main
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -63,9 +62,10 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return run
 
 
-def leak(caption: str) -> Leak:
-    flat = np.zeros((4, 4, 3), dtype=np.uint8)
-    return Leak(caption, (0, 0, 2, 2), (3, 3, 1, 1), (flat, flat), (flat, flat), flat[..., 0] > 0)
+def png() -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.zeros((4, 4, 3), dtype=np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
 
 
 OUTCOMES = {
@@ -77,7 +77,7 @@ OUTCOMES = {
         "non-interference",
         (Null("null", 0.0, "a leak of [1] & <2>"),),
         where="crop.py:3",
-        leaks=(leak("caption one"), leak("two")),
+        pictures=(Picture("leak-1", "caption one", png()), Picture("leak-2", "two", png())),
     ),
 }
 
@@ -87,13 +87,13 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Puts one outcome in the place of the probes; keeps what they were asked."""
     asked: dict[str, Any] = {"outcome": OUTCOMES["pass"]}
 
-    def run(subjects: Subjects, claimed: PipelineClaim, level: float) -> SuiteResult:
+    def run(subjects: Subjects, claimed: Claimed, level: float) -> Battery:
         asked.update(subjects=subjects, claimed=claimed, level=level)
         if isinstance(asked["outcome"], BaseException):
             raise asked["outcome"]
-        return SuiteResult(decide([asked["outcome"]], level), level, claimed)
+        return Battery(decide([asked["outcome"]], level), level, claimed)
 
-    monkeypatch.setattr(conform_command, "run_suite", run)
+    monkeypatch.setattr(conform_command, "run_battery", run)
     return asked
 
 
@@ -164,14 +164,8 @@ def test_junit_holds_every_check(failed: dict[str, Any]) -> None:
     assert cases["contract"].result == []
 
 
-def test_a_sound_mutant_passes_in_words(here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fifth of the draws; fails by chance with 1%, and the seed is fixed."""
-
-    def quick(subjects: Subjects, claimed: PipelineClaim, level: float) -> SuiteResult:
-        return run_suite(replace(subjects, quick=True), claimed, level)
-
-    monkeypatch.setattr(conform_command, "run_suite", quick)
-    done = here("--mutant", "clean-padding")
+def test_a_sound_mutant_passes_in_words(cropaudit: Run) -> None:
+    done = cropaudit("conform", "--mutant", "clean-padding")
     assert done.returncode == 0
     assert only_progress(done.stderr)
     text = " ".join(done.stdout.split())
@@ -179,12 +173,10 @@ def test_a_sound_mutant_passes_in_words(here: Run, monkeypatch: pytest.MonkeyPat
     assert "FAIL" not in text
 
 
-def test_code_that_is_not_there_is_wrong_usage(here: Run, tmp_path: Path) -> None:
-    file = tmp_path / "nothing.py"
-    done = here("--transform", f"{file}:crop", "--json")
+def test_code_that_is_not_there_is_wrong_usage(cropaudit: Run, tmp_path: Path) -> None:
+    done = cropaudit("conform", "--transform", "nothing.py:crop", "--json", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    words = f"cropaudit: transform cannot be read: no such file: {file}"
-    assert done.stderr.strip().splitlines()[-1] == words
+    assert done.stderr.strip() == ("cropaudit: transform cannot be read: no such file: nothing.py")
 
 
 # Lists.
@@ -200,8 +192,6 @@ def test_checks_and_faults_are_listed(here: Run) -> None:
     words = here("--list")
     assert (words.returncode, done.returncode) == (0, 0)
     assert all(name in words.stdout for name in names)
-    assert all(check_named(item["check"]) for item in listed["mutants"])
-    assert all(mutant(name).name == name for name in names)
 
 
 # Exit codes, words and files.
@@ -288,7 +278,7 @@ def test_options_become_subjects_and_a_claim(here: Run, stub: dict[str, Any]) ->
     assert stub["subjects"] == Subjects(
         transform="a:b", style="pil", loader="c.py:d", seed=5, call_limit=2.0
     )
-    assert stub["claimed"] == PipelineClaim(
+    assert stub["claimed"] == Claimed(
         image=Size(60, 80),
         patch=Rectangle(Size(6, 7)),
         crop=Crop(Size(20, 30), Borders(2, 4, 1, 3), "reflect"),
@@ -306,7 +296,7 @@ def test_options_become_subjects_and_a_claim(here: Run, stub: dict[str, Any]) ->
         epsilon=3.0,
     )
     here("--transform", "a:b")
-    assert (stub["subjects"], stub["claimed"]) == (Subjects(transform="a:b"), PipelineClaim())
+    assert (stub["subjects"], stub["claimed"]) == (Subjects(transform="a:b"), Claimed())
     assert stub["level"] == 0.01
     here("--transform", "a:b", "--crop", 50, "--crop-law", "resized", "--scale", "0.5:1")
     crop = stub["claimed"].crop
@@ -316,7 +306,7 @@ def test_options_become_subjects_and_a_claim(here: Run, stub: dict[str, Any]) ->
 
 def test_a_mutant_brings_its_code_and_claim(here: Run, stub: dict[str, Any]) -> None:
     here("--mutant", "copied-border", "--seed", 3, "--time-limit", 9)
-    assert stub["subjects"].transform.endswith(":copied-border")
+    assert stub["subjects"].transform.endswith(":ReflectPadding")
     assert (stub["subjects"].seed, stub["subjects"].call_limit) == (3, 9.0)
     assert stub["claimed"].crop == Crop(Size(100, 100), 90)
 

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 import yaml
+from typer.testing import CliRunner
+
+from cropaudit.cli import app
+from cropaudit.errors import InputError
 
 SMALL = {
     "name": "small",
@@ -21,7 +24,7 @@ SMALL = {
         "learning_rate": 1e30,
     },
     "game": {
-        "probe_slots": 200,
+        "probe_slots": 1000,
         "control_slots": 200,
         "canary_slots": 10,
         "black_box_windows": 2,
@@ -30,16 +33,17 @@ SMALL = {
 
 
 @pytest.fixture
-def run(cropaudit: Callable[..., CompletedProcess[str]], tmp_path: Path) -> Callable[..., str]:
+def run(tmp_path: Path) -> Callable[..., str]:
     """Runs a command that is to be refused and returns its one line."""
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(SMALL))
 
     def refused(command: str, *options: str) -> str:
-        done = cropaudit(command, path, "--out", tmp_path / "out", *options)
-        assert done.returncode == 2
-        (line,) = [line for line in done.stderr.splitlines() if not line.startswith("[")]
-        return line
+        out = ["--out", str(tmp_path / "out")]
+        done = CliRunner().invoke(app, [command, str(path), *out, *options])
+        assert isinstance(done.exception, InputError), done.output
+        assert "\n" not in str(done.exception)
+        return str(done.exception)
 
     return refused
 
@@ -55,7 +59,7 @@ def test_a_training_run_leaves_nothing_but_its_checkpoints(run, tmp_path: Path) 
     assert not (tmp_path / "out" / "train.json").exists()
 
 
-def test_an_audit_says_which_training_diverged(run, tmp_path: Path, few_windows) -> None:
+def test_an_audit_says_which_training_diverged(run, tmp_path: Path) -> None:
     words = run("audit")
     assert "training (the audited model) diverged at step" in words
     assert "learning_rate times max_grad_norm must be small enough to train, got 1e+30" in words

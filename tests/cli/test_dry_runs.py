@@ -1,4 +1,4 @@
-"""``--dry-run`` of audit and train."""
+"""``--dry-run`` of audit and train through their real entry point."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def test_nothing_is_needed_and_nothing_written(
 
 
 def test_json_is_json_alone_and_steps_are_measured(cropaudit: Run) -> None:
-    few = ("--set", "game.probe_slots=200", "--set", "references.targets=100")
+    few = ("--set", "game.probe_slots=400", "--set", "references.targets=100")
     done = cropaudit("audit", "blackbox-lira-small", "--dry-run", "--json", *few)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)

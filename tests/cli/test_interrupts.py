@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from cropaudit.cli.app import app
+from cropaudit.cli import app
 
 SCRIPT = Path(sys.executable).with_name("cropaudit")
 COMMANDS = tuple(sorted(get_command(app).commands))  # type: ignore[attr-defined]

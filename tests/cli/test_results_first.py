@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cropaudit.audit.runs import run
-from cropaudit.cli import app as cli
-from cropaudit.reports.render import html
+from cropaudit import cli
+from cropaudit.audit import own_pipeline, run
+from cropaudit.reports import html
 
 TINY = (
     *("patch=8x8", "data.images=6", "data.validation=2", "data.size=32x48", "data.short_side=32"),
@@ -20,7 +20,10 @@ TINY = (
 
 
 @pytest.fixture
-def audit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, few_windows: None) -> Callable[..., int]:
+def audit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
+    for constant, few in (("_WINDOWS", 300), ("_NEAR", 60), ("_REPLAYS", 10), ("_STEPS", 60)):
+        monkeypatch.setattr(own_pipeline, constant, few)
+
     def call(*options: str) -> int:
         sets = [part for text in TINY for part in ("--set", text)]
         command = ["cropaudit", "audit", "quickstart", "--out", str(tmp_path / "run")]

@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 
 from cropaudit.accounting.names import SamplerName
-from cropaudit.audit.results.result import AuditReport, Check, Claim, Validity, Verdict
+from cropaudit.audit.result import AuditReport, Check, Claim, Validity, Verdict
 from cropaudit.errors import InputError
-from cropaudit.reports.pictures.plots import Plots, plot_report
-from cropaudit.reports.render import html as module
-from cropaudit.reports.render.html import render_html
+from cropaudit.reports.html import render_html
 from cropaudit.reports.store import canonical_json, sha256
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
@@ -73,20 +71,6 @@ def html(report: AuditReport, render: Render) -> str:
     return render(report)
 
 
-@pytest.fixture
-def page(
-    report: AuditReport, render: Render, plots: Plots, monkeypatch: pytest.MonkeyPatch
-) -> Render:
-    """Renders a report with the pictures of another, for what they do not show."""
-    monkeypatch.setattr(module, "plot_report", lambda *_: plots)
-    return render
-
-
-@pytest.fixture(scope="module")
-def plots(report: AuditReport, inclusion: np.ndarray) -> Plots:
-    return plot_report(report, inclusion)
-
-
 @pytest.fixture(scope="module")
 def outline(html: str) -> Outline:
     return Outline(html)
@@ -143,16 +127,16 @@ def test_banner_is_rounded_on_the_honest_side(outline: Outline) -> None:
     ],
 )
 def test_every_verdict_says_that_nothing_is_certified(
-    report: AuditReport, page: Render, status: str, sentence: str
+    report: AuditReport, render: Render, status: str, sentence: str
 ) -> None:
-    html = page(section(report, "verdict", status=status, ground="none"))
+    html = render(section(report, "verdict", status=status, ground="none"))
     assert f'class="verdict {status}"' in html
     assert sentence in Outline(html).text
     assert "A lower bound never certifies ε." in Outline(html).text
 
 
-def test_nothing_detectable_is_said_in_words(report: AuditReport, page: Render) -> None:
-    text = Outline(page(section(report, "verdict", detectable_epsilon=None))).text
+def test_nothing_detectable_is_said_in_words(report: AuditReport, render: Render) -> None:
+    text = Outline(render(section(report, "verdict", detectable_epsilon=None))).text
     assert "no true ε would have been found with 90% power" in text
 
 
@@ -291,17 +275,17 @@ def test_bare_claim_without_curves_renders(report: AuditReport, render: Render) 
     assert "limit of the claimed" in text
 
 
-def test_changed_noise_is_flagged(report: AuditReport, page: Render, html: str) -> None:
+def test_changed_noise_is_flagged(report: AuditReport, render: Render, html: str) -> None:
     words = "The audited training ran with noise multiplier 0.5, but the claim is made for 1."
     assert words not in html
-    assert words in page(section(report, "claim", configured_noise_multiplier=0.5))
+    assert words in render(section(report, "claim", configured_noise_multiplier=0.5))
 
 
 def test_report_without_canaries_attacks_or_checks_renders(
-    report: AuditReport, page: Render
+    report: AuditReport, render: Render
 ) -> None:
     bare = {"canaries": (), "attacks": (), "controls": (), "not_covered": ()}
-    outline = Outline(page(report.model_copy(update=bare)))
+    outline = Outline(render(report.model_copy(update=bare)))
     assert outline.open == []
     assert outline.attributes("img") == []
     for words in ("No pictures of canaries", "No attack was run", "None were run", "no exclusions"):
@@ -309,29 +293,29 @@ def test_report_without_canaries_attacks_or_checks_renders(
 
 
 def test_attack_without_threshold_rates_or_bounds_renders(
-    report: AuditReport, page: Render
+    report: AuditReport, render: Render
 ) -> None:
     attack = report.attacks[1].model_copy(update={"bounds": (), "tpr_at_fpr": {}})
-    text = Outline(page(report.model_copy(update={"attacks": (attack,)}))).text
+    text = Outline(render(report.model_copy(update={"attacks": (attack,)}))).text
     assert "No bound was computed from this attack." in text
     assert "true positives (" not in text
 
 
-def test_missing_picture_is_shown_as_missing(report: AuditReport, page: Render) -> None:
-    outline = Outline(page(report, pictures={}))
+def test_missing_picture_is_shown_as_missing(report: AuditReport, render: Render) -> None:
+    outline = Outline(render(report, pictures={}))
     assert outline.text.count("picture not stored") == 6
     assert outline.attributes("img") == []
 
 
-def test_picture_that_is_no_png_is_refused(report: AuditReport, page: Render) -> None:
+def test_picture_that_is_no_png_is_refused(report: AuditReport, render: Render) -> None:
     name = report.canaries[0].world_a
     with pytest.raises(InputError, match="must be a PNG"):
-        page(report, pictures={name: b"<svg onload='alert(1)'/>" * 4})
+        render(report, pictures={name: b"<svg onload='alert(1)'/>" * 4})
 
 
-def test_crops_may_be_absent(report: AuditReport, page: Render) -> None:
+def test_crops_may_be_absent(report: AuditReport, render: Render) -> None:
     canary = report.canaries[0].model_copy(update={"crop_hit": None, "crop_miss": None})
-    outline = Outline(page(report.model_copy(update={"canaries": (canary,)})))
+    outline = Outline(render(report.model_copy(update={"canaries": (canary,)})))
     assert len(outline.attributes("img")) == 4
     assert "picture not stored" not in outline.text
 
@@ -381,22 +365,22 @@ CHOICES = [
 
 @pytest.mark.parametrize(("part", "field", "value"), CHOICES)
 def test_every_choice_of_the_document_is_rendered(
-    report: AuditReport, page: Render, part: str, field: str, value: str
+    report: AuditReport, render: Render, part: str, field: str, value: str
 ) -> None:
     """A word that the page does not know would lose the page once everything was played."""
     plain = report.model_dump()
     for row in plain[part] if isinstance(plain[part], list | tuple) else [plain[part]]:
         row[field] = value
-    html = page(AuditReport.model_validate(plain))
+    html = render(AuditReport.model_validate(plain))
     assert Outline(html).open == []
     assert "Ground of the verdict:</strong> none" not in html
 
 
 def test_the_verdict_says_what_was_attacked_and_what_the_claim_is_worth(
-    report: AuditReport, page: Render
+    report: AuditReport, render: Render
 ) -> None:
     utility = report.utility.model_copy(update={"miou": 0.02})
-    box = page(report.model_copy(update={"utility": utility})).split("</section>")[0]
+    box = render(report.model_copy(update={"utility": utility})).split("</section>")[0]
     for words in (
         "What was attacked:",
         "Black box, final model</strong>: the real model: ε ≥ 0, could have shown 3.99 at",

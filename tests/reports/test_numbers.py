@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cropaudit.errors import InputError
-from cropaudit.reports.text.intervals import auc_interval, clopper_pearson
-from cropaudit.reports.text.numbers import (
+from cropaudit.reports.intervals import auc_interval, clopper_pearson
+from cropaudit.reports.numbers import (
     format_confidence,
     format_lower,
     format_upper,

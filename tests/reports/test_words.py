@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from cropaudit.audit.results.result import AuditReport, Claim, Utility
-from cropaudit.reports.text import words
+from cropaudit.audit.result import AuditReport, Claim, Utility
+from cropaudit.reports import words
 
 
 def changed(report: AuditReport, **values: object) -> Claim:

@@ -1,4 +1,4 @@
-"""Studies of the estimators and of the conformance suite: ``python -m tests.study``.
+"""Studies of the estimators and of the conformance battery: ``python -m tests.study``.
 
 Coverage: the share of games in which a "lower bound" exceeds the true epsilon, beside its exact 95%
 interval and the nominal level. Tightness: the bound over the epsilon of the pair that was played.

@@ -1,4 +1,4 @@
-"""Score of the conformance suite: mutants found, false alarms, and transforms in use.
+"""Score of the conformance battery: planted faults found, false alarms, and transforms in use.
 
 Faults: each is run as ``cropaudit conform --mutant NAME`` runs it, and held against every check.
 False alarms: each sound pipeline is run many times, quickly; the share of runs in which any check
@@ -9,11 +9,11 @@ the markers of docs/conformance.md.
 import time
 from collections.abc import Callable, Sequence
 
-from cropaudit.certificate.run_logs import Tally
-from cropaudit.conformance.catalogue import CHECKS
-from cropaudit.conformance.mutants.mutant import Mutant
-from cropaudit.conformance.mutants.registry import clean_pipelines, faults
-from cropaudit.conformance.suite import LEVEL, SuiteResult, run_suite
+from cropaudit.audit.conformance.battery import LEVEL, Battery, run_battery
+from cropaudit.audit.conformance.catalogue import CHECKS
+from cropaudit.audit.conformance.faults.fault import Fault
+from cropaudit.audit.conformance.faults.registry import clean_pipelines, faults
+from cropaudit.audit.run_logs import Tally
 from tests.study.forked_runs import PAIRS, SHARE, Alarms, alarms
 from tests.study.guide import guide_table, versions
 from tests.study.mistakes import mistakes_part
@@ -33,7 +33,7 @@ _OUTER = 0.025  # each end of a 95% interval
 
 
 def matrix_part(seeds: int, tick: Tick) -> str:
-    """Runs every mutant at full size; returns the matrix of faults and checks."""
+    """Runs every planted fault at full size; returns the matrix of faults and checks."""
     del seeds
     return matrix([(fault, *_timed(fault, tick)) for fault in faults()])
 
@@ -48,7 +48,7 @@ def alarms_part(seeds: int, tick: Tick) -> str:
 
 
 def guide_part(seeds: int, tick: Tick) -> str:
-    """Runs transforms of common libraries; returns what the suite says of them."""
+    """Runs transforms of common libraries; returns what the battery says of them."""
     del seeds
     return f"{guide_table(tick)}\n\nRun with {versions()}."
 
@@ -61,14 +61,16 @@ PARTS = {
 }
 
 
-def matrix(runs: Sequence[tuple[Mutant, SuiteResult, float]]) -> str:
+def matrix(runs: Sequence[tuple[Fault, Battery, float]]) -> str:
     """Returns the matrix: faults down, numbers of the checks across."""
     numbers = " | ".join(str(i) for i in range(1, len(CHECKS) + 1))
     rows = [f"| fault | {numbers} | s |", "|---|" + ":-:|" * len(CHECKS) + "--:|"]
     rows += [_matrix_row(*run) for run in runs]
-    hits = sum(suite.finding(fault.check).status == "fail" for fault, suite, _ in runs)
-    any_ = sum(bool(suite.failed) for _, suite, _ in runs)
-    missed = [fault.name for fault, suite, _ in runs if suite.finding(fault.check).status != "fail"]
+    hits = sum(battery.finding(fault.check).status == "fail" for fault, battery, _ in runs)
+    any_ = sum(bool(battery.failed) for _, battery, _ in runs)
+    missed = [
+        fault.name for fault, battery, _ in runs if battery.finding(fault.check).status != "fail"
+    ]
     words = f"**{any_} of {len(runs)} faults are found, {hits} by the check that must name them.**"
     if missed:
         words += f" Not by that check: {', '.join(missed)}."
@@ -81,9 +83,9 @@ def matrix(runs: Sequence[tuple[Mutant, SuiteResult, float]]) -> str:
     return "\n".join([words, "", *rows, "", legend])
 
 
-def _matrix_row(fault: Mutant, suite: SuiteResult, seconds: float) -> str:
+def _matrix_row(fault: Fault, battery: Battery, seconds: float) -> str:
     cells = []
-    for item in suite.findings:
+    for item in battery.findings:
         mark = _MARKS[item.status]
         if item.check == fault.check:
             mark = "**X**" if item.status == "fail" else "**!**"
@@ -91,10 +93,10 @@ def _matrix_row(fault: Mutant, suite: SuiteResult, seconds: float) -> str:
     return f"| {fault.name} | {' | '.join(cells)} | {seconds:.0f} |"
 
 
-def _timed(fault: Mutant, tick: Tick) -> tuple[SuiteResult, float]:
+def _timed(fault: Fault, tick: Tick) -> tuple[Battery, float]:
     tick(f"Fault: {fault.name}")
     begun = time.perf_counter()
-    return run_suite(fault.subjects, fault.claimed), time.perf_counter() - begun
+    return run_battery(fault.subjects, fault.claimed), time.perf_counter() - begun
 
 
 def alarms_table(found: Sequence[Alarms]) -> str:

@@ -1,4 +1,4 @@
-"""Quick runs of the suite on sound pipelines: torch is imported once, and each run is a fork.
+"""Quick runs of the battery on sound pipelines: torch is imported once, and each run is a fork.
 
 A run differs from ``cropaudit conform`` in the number of draws, of which ``quick`` takes a part,
 and of replays: they take the time, and what a replay of a sound transform shows is no chance.
@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from cropaudit.conformance.mutants.mutant import Mutant
-from cropaudit.conformance.process import observe_objects
-from cropaudit.conformance.suite import LEVEL, examine
-from cropaudit.conformance.worker import probing
+from cropaudit.audit.conformance.battery import LEVEL, examine
+from cropaudit.audit.conformance.faults.fault import Fault
+from cropaudit.audit.conformance.process import observe_objects
+from cropaudit.audit.conformance.worker import probing
 
 __all__ = ["PAIRS", "SHARE", "Alarms", "alarms"]
 
@@ -23,7 +23,7 @@ SHARE = probing._QUICK  # of draws, one in so many is taken
 
 @dataclass(frozen=True)
 class Alarms:
-    """What the suite said of one sound pipeline.
+    """What the battery said of one sound pipeline.
 
     Attributes:
         name: Of the pipeline.
@@ -38,8 +38,8 @@ class Alarms:
     checks: tuple[str, ...]
 
 
-def alarms(fault: Mutant, seeds: Sequence[int], level: float = LEVEL) -> Alarms:
-    """Runs the suite on a sound pipeline, once for each seed."""
+def alarms(fault: Fault, seeds: Sequence[int], level: float = LEVEL) -> Alarms:
+    """Runs the battery on a sound pipeline, once for each seed."""
     torch.set_num_threads(1)  # threads do not survive a fork
     with _few_replays():
         failing = [_failing(fault, seed, level) for seed in seeds]
@@ -47,10 +47,10 @@ def alarms(fault: Mutant, seeds: Sequence[int], level: float = LEVEL) -> Alarms:
     return Alarms(fault.name, len(failing), sum(map(bool, failing)), checks)
 
 
-def _failing(fault: Mutant, seed: int, level: float) -> list[str]:
+def _failing(fault: Fault, seed: int, level: float) -> list[str]:
     subjects = replace(fault.subjects, seed=seed, quick=True)
-    suite = examine(observe_objects({}, subjects, fault.claimed), fault.claimed, level)
-    return [item.check for item in suite.failed]
+    battery = examine(observe_objects({}, subjects, fault.claimed), fault.claimed, level)
+    return [item.check for item in battery.failed]
 
 
 @contextmanager

@@ -7,12 +7,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cropaudit.accounting.geometry.crop_laws import ResizedCrop
-from cropaudit.accounting.geometry.shapes import Crop, Size
+from cropaudit.accounting.crop_laws import ResizedCrop
+from cropaudit.accounting.geometry import Crop, Size
 from cropaudit.accounting.names import PadMode
-from cropaudit.conformance.pipeline_claim import PipelineClaim
-from cropaudit.conformance.subjects import Subjects
-from cropaudit.conformance.suite import SuiteResult, run_suite
+from cropaudit.audit.conformance.battery import Battery, run_battery
+from cropaudit.audit.conformance.claimed import Claimed
+from cropaudit.audit.conformance.subjects import Subjects
 
 __all__ = ["CASES", "Case", "guide_table", "versions"]
 
@@ -153,8 +153,8 @@ def guide_table(tick: Callable[[str], None], cases: Sequence[Case] = CASES) -> s
     for case in cases:
         tick(f"Guide: {case.name}")
         spec = f"tests.study.{case.module}:{case.name}"
-        suite = run_suite(Subjects(transform=spec), PipelineClaim(**case.said))
-        rows.append(_row(case, suite))
+        battery = run_battery(Subjects(transform=spec), Claimed(**case.said))
+        rows.append(_row(case, battery))
     return "\n".join(rows)
 
 
@@ -163,12 +163,12 @@ def versions() -> str:
     return ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
 
 
-def _row(case: Case, suite: SuiteResult) -> str:
-    odd = suite.failed or suite.undecided
+def _row(case: Case, battery: Battery) -> str:
+    odd = battery.failed or battery.undecided
     why = "; ".join(f"*{item.check}*: {_short(item.detail)}" for item in odd)
     claim = case.claim or "window 100x100"
     cure = case.cure if odd else ""
-    return f"| {_source(case)} | {claim} | **{suite.verdict}** | {why} | {cure} |"
+    return f"| {_source(case)} | {claim} | **{battery.verdict}** | {why} | {cure} |"
 
 
 def _short(words: str) -> str:

@@ -7,8 +7,8 @@ is uniform, under world A its distribution function is the curve.
 
 import numpy as np
 
-from cropaudit.estimators.scores import Scores
-from cropaudit.estimators.trials.family import Family
+from cropaudit.audit.estimators.family import Family
+from cropaudit.audit.estimators.scores import Scores
 
 __all__ = ["curve_scores"]
 

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from cropaudit.estimators.evidence import Counts, Guesses
-from cropaudit.estimators.one_run.guessing import Ends
-from cropaudit.estimators.one_run.steinke import p_value as steinke_p_value
-from cropaudit.estimators.trials.clopper_pearson import ClopperPearson
-from cropaudit.estimators.trials.ladder import extreme, joint_p_value
-from cropaudit.estimators.trials.rate_test import approximate_dp
-from cropaudit.estimators.trials.thresholds import LADDER
+from cropaudit.audit.estimators.clopper_pearson import ClopperPearson
+from cropaudit.audit.estimators.evidence import Counts, Guesses
+from cropaudit.audit.estimators.guessing import Ends
+from cropaudit.audit.estimators.ladder import extreme, joint_p_value
+from cropaudit.audit.estimators.rate_test import approximate_dp
+from cropaudit.audit.estimators.steinke import p_value as steinke_p_value
+from cropaudit.audit.estimators.thresholds import LADDER
 
 __all__ = [
     "EPSILONS",
@@ -101,7 +101,7 @@ def box_needs(members: int, nonmembers: int, epsilon: float, level: float = LEVE
         while high - low > 1:
             hits = (low + high) // 2
             counts = Counts(members, nonmembers, hits, rank - 1, ranked=True)
-            above = ClopperPearson().found([counts], 0.0, level / len(ranks)).epsilon > epsilon
+            above = ClopperPearson().epsilon(counts, 0.0, level / len(ranks)).epsilon > epsilon
             low, high = (low, hits) if above else (hits, high)
         if high <= members:
             found.append((rank, high))

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cropaudit.certificate.run_logs import Tally
-from cropaudit.conformance.subjects import Subjects
-from cropaudit.conformance.suite import LEVEL, SuiteResult, run_suite
+from cropaudit.audit.conformance.battery import LEVEL, Battery, run_battery
+from cropaudit.audit.conformance.subjects import Subjects
+from cropaudit.audit.run_logs import Tally
 from tests import mistakes
 
 __all__ = ["mistakes_part", "probed"]
@@ -20,10 +20,10 @@ _FILE = Path(mistakes.__file__).resolve()
 _OUTER = 0.025  # each end of a 95% interval
 
 
-def probed(name: str, seed: int = 0) -> SuiteResult:
+def probed(name: str, seed: int = 0) -> Battery:
     """Returns what is found of one of them, in a process of its own, as by the command line."""
     route: dict[str, Any] = {name.partition("_")[0]: f"{_FILE}:{name}"}
-    return run_suite(Subjects(**route, seed=seed), mistakes.CLAIMED)
+    return run_battery(Subjects(**route, seed=seed), mistakes.CLAIMED)
 
 
 def mistakes_part(seeds: int, tick: Callable[[str], None]) -> str:
@@ -37,7 +37,7 @@ def mistakes_part(seeds: int, tick: Callable[[str], None]) -> str:
     return "\n".join([*rows, "", _sound(verdicts)])
 
 
-def _row(name: str, found: SuiteResult) -> str:
+def _row(name: str, found: Battery) -> str:
     route, _, words = name.partition("_")
     of = {"fail": found.failed, "inconclusive": found.undecided, "differs": found.differing}
     names = ", ".join(item.check for item in of.get(found.verdict, ()))

@@ -8,8 +8,8 @@ import argparse
 import copy
 
 from cropaudit.errors import InputError
-from cropaudit.training.dpsgd.grad_modes import ALL_MODES, exact_mode
-from cropaudit.training.models.build import MODELS, GradSampleMode, build_model, recipe
+from cropaudit.training.mode_support import ALL_MODES, offered_mode
+from cropaudit.training.models import MODELS, GradSampleMode, build_model, recipe
 from tests.training.test_model_modes import CLASSES, two_steps
 
 NAMES = [*MODELS, "segformer:mit_b0", "unet:mit_b0", "deeplabv3:mobilenet_v3_large", "pspnet:vgg11"]
@@ -19,7 +19,7 @@ def cell(name: str, mode: GradSampleMode) -> str:
     """Returns what one way does with one model."""
     model = build_model(name, CLASSES, 0)
     try:
-        exact_mode(name, model, mode)
+        offered_mode(name, model, mode)
     except InputError as refusal:
         return f"not offered: {str(refusal).rpartition(f'got {mode}: ')[2]}"
     moved = two_steps(copy.deepcopy(model), mode)

@@ -11,25 +11,21 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
-from cropaudit.audit.games.simulated import pair_scores, response_scores
-from cropaudit.estimators.one_run.guessing import Ends
-from cropaudit.estimators.one_run.order_statistics import OrderStatistics, planned_share
-from cropaudit.estimators.one_run.run_fdp import RunFdp
-from cropaudit.estimators.one_run.steinke import Steinke
-from cropaudit.estimators.policies.methods import (
-    HypothesisTest,
-    RankSumMethod,
-    ThresholdMethod,
-    planned_rate,
-)
-from cropaudit.estimators.policies.run_methods import RunMethod
-from cropaudit.estimators.scores import Scores
-from cropaudit.estimators.trials.clopper_pearson import ClopperPearson
-from cropaudit.estimators.trials.family import Family
-from cropaudit.estimators.trials.joint_test import JointTest
-from cropaudit.estimators.trials.thresholds import LADDER, Ranks
-from tests.study.distrusted import GaussianMu, JointBeta
+from cropaudit.accounting.mechanisms import PoissonPatch
+from cropaudit.audit.estimators.clopper_pearson import ClopperPearson
+from cropaudit.audit.estimators.family import Family
+from cropaudit.audit.estimators.gaussian_mu import GaussianMu
+from cropaudit.audit.estimators.guessing import Ends
+from cropaudit.audit.estimators.joint_beta import JointBeta
+from cropaudit.audit.estimators.joint_test import JointTest
+from cropaudit.audit.estimators.methods import Method, RankSumMethod, ThresholdMethod, planned_rate
+from cropaudit.audit.estimators.order_statistics import OrderStatistics, planned_share
+from cropaudit.audit.estimators.run_fdp import RunFdp
+from cropaudit.audit.estimators.run_methods import RunMethod
+from cropaudit.audit.estimators.scores import Scores
+from cropaudit.audit.estimators.steinke import Steinke
+from cropaudit.audit.estimators.thresholds import LADDER, Ranks
+from cropaudit.audit.simulated import pair_scores, response_scores
 from tests.study.law import curve_scores
 
 __all__ = ["Tool", "peers_table", "tools"]
@@ -60,7 +56,7 @@ def tools() -> Iterator[Tool]:
     rate = planned_rate(family, (SLOTS // 2, SLOTS // 2), LEVEL)
     share = planned_share(SLOTS, family, LEVEL)
     ladder = Ranks(LADDER)
-    ours: tuple[tuple[str, HypothesisTest], ...] = (
+    ours: tuple[tuple[str, Method], ...] = (
         ("Clopper-Pearson, 5 ranks", ThresholdMethod(ClopperPearson(), ladder)),
         ("joint test, 5 ranks", ThresholdMethod(JointTest(), ladder)),
         ("joint beta, one rank", ThresholdMethod(JointBeta(), Ranks((rate,)))),

@@ -7,18 +7,19 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from cropaudit.accounting.mechanisms.descriptions import PoissonPatch
-from cropaudit.estimators.evidence import Guesses
-from cropaudit.estimators.hypothesis import Hypothesis, Trials
-from cropaudit.estimators.one_run.guessing import Ends
-from cropaudit.estimators.one_run.steinke import Steinke
-from cropaudit.estimators.policies.methods import ThresholdMethod
-from cropaudit.estimators.registry import plan
-from cropaudit.estimators.scores import Scores
-from cropaudit.estimators.trials.clopper_pearson import ClopperPearson
-from cropaudit.estimators.trials.family import Family
-from cropaudit.estimators.trials.thresholds import LADDER, Ranks
-from tests.study.distrusted import GaussianMu, gaussian_run_epsilon
+from cropaudit.accounting.mechanisms import PoissonPatch
+from cropaudit.audit.estimators.clopper_pearson import ClopperPearson
+from cropaudit.audit.estimators.evidence import Guesses
+from cropaudit.audit.estimators.family import Family
+from cropaudit.audit.estimators.gaussian_mu import GaussianMu
+from cropaudit.audit.estimators.guessing import Ends
+from cropaudit.audit.estimators.methods import ThresholdMethod
+from cropaudit.audit.estimators.run_fdp import gaussian_run_epsilon
+from cropaudit.audit.estimators.scores import Scores
+from cropaudit.audit.estimators.steinke import Steinke
+from cropaudit.audit.estimators.thresholds import LADDER, Ranks
+from cropaudit.audit.method_choice import choose_methods
+from cropaudit.audit.question import Question, Trials
 from tests.study.law import curve_scores
 
 __all__ = ["speed_rows"]
@@ -32,26 +33,26 @@ def speed_rows() -> Iterator[tuple[str, float, str, float | None]]:
     mechanism = PoissonPatch(1.0, 0.1, 0.3, 1000)
     start = time.perf_counter()
     asked = [_asked(mechanism, "independent"), _asked(mechanism, "one-run")]
-    for hypothesis in asked:
-        plan(hypothesis, (MANY // 2, MANY // 2))
+    for question in asked:
+        choose_methods(question, (MANY // 2, MANY // 2))
     yield "plans over the family, T = 1000", time.perf_counter() - start, "", None
     scores = curve_scores(Family(mechanism, DELTA), (MANY // 2,) * 2, np.random.default_rng(0))
-    for hypothesis in asked:
-        _all_bounds(hypothesis, scores)
+    for question in asked:
+        _all_bounds(question, scores)
     start = time.perf_counter()
-    for hypothesis in asked:
-        _all_bounds(hypothesis, scores)
+    for question in asked:
+        _all_bounds(question, scores)
     words = f"{MANY:,} scores through every estimator, family cached"
     yield words, time.perf_counter() - start, "", None
     yield from _beside(scores)
 
 
-def _asked(mechanism: PoissonPatch, trials: Trials) -> Hypothesis:
-    return Hypothesis(delta=DELTA, mechanism=mechanism, order="forward", trials=trials)
+def _asked(mechanism: PoissonPatch, trials: Trials) -> Question:
+    return Question(delta=DELTA, mechanism=mechanism, order="forward", trials=trials)
 
 
-def _all_bounds(hypothesis: Hypothesis, scores: Scores) -> None:
-    for method in plan(hypothesis, (MANY // 2, MANY // 2)).tests:
+def _all_bounds(question: Question, scores: Scores) -> None:
+    for method in choose_methods(question, (MANY // 2, MANY // 2)).methods:
         method.bound(scores, DELTA, LEVEL, 0)
 
 

@@ -11,21 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from cropaudit.accounting.bounds.accountant import pair_curve
-from cropaudit.audit.config.audit_config import load_config
-from cropaudit.audit.experiment.subject import Subject, prepare_subject
-from cropaudit.audit.games.design import game_estimates
-from cropaudit.audit.games.run_games import hypothesis_of
-from cropaudit.audit.games.simulated import pair_scores
-from cropaudit.audit.games.two_world_game import Runs, play_two_world
-from cropaudit.audit.scores.tables import ScoreTable
-from cropaudit.training.models.build import build_model
-from cropaudit.training.models.initial_weights import level_start
-from tests.training.alignment import alignment
+from cropaudit.accounting.accountant import pair_curve
+from cropaudit.audit.config import load_config
+from cropaudit.audit.design import plan_game
+from cropaudit.audit.estimators.scores import Scores
+from cropaudit.audit.games import plan_bounds
+from cropaudit.audit.simulated import pair_scores
+from cropaudit.audit.subject import Subject, prepare_subject
+from cropaudit.audit.two_world_game import Runs, play_two_world
+from cropaudit.training.canaries.alignment import alignment
+from cropaudit.training.initial import level_start
+from cropaudit.training.models import build_model
 
 __all__ = ["two_world_table"]
 
 Tick = Callable[[str], None]
+_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,15 @@ def _line(words: str, subject: Subject) -> str:
     models, delta = subject.config.two_world.models, subject.config.game.delta
     mechanism = subject.mechanism
     values, member = play_two_world(subject, Runs(models, subject.seeds.two_world))
-    tables = [ScoreTable("two-world", row, member) for row in values]
-    found = game_estimates(tables, hypothesis_of(subject, order="forward", games=1))
-    bound = max(item.corrected.epsilon for item in found)
+    scores = [Scores.labelled(row, member) for row in values]
+    plan = plan_game(mechanism, delta, models, models, _LEVEL)
+    tests = plan.tests(scores, _LEVEL)
+    bound = max(item.epsilon for item in plan_bounds(plan, tests, delta, _LEVEL))
     pair = pair_curve(mechanism.pair(), mechanism.compositions, delta).epsilon(delta)
     ideal = pair_scores(mechanism, (4000, 4000), np.random.default_rng(0)).auc()
     shown = " | ".join(f"{value:.2f}" for value in _aligned(subject))
     return (
-        f"| {words} | {shown} | {found[0].auc:.3f} ({ideal:.3f}) | {bound:.2f} | "
+        f"| {words} | {shown} | {scores[0].auc():.3f} ({ideal:.3f}) | {bound:.2f} | "
         f"{bound / pair:.2f} |"
     )
 
@@ -115,6 +117,6 @@ def _aligned(subject: Subject) -> tuple[float, float, float]:
             max_grad_norm=subject.config.training.max_grad_norm,
             seed=seed,
         )
-        found.append((seen.a.mean, seen.b.mean, seen.miss.mean if seen.miss else 0.0))
+        found.append((seen.m_a, seen.m_b, seen.m_miss or 0.0))
     a, b, miss = (statistics.fmean(column) for column in zip(*found, strict=True))
     return a, b, miss

@@ -5,8 +5,8 @@ import copy
 import torch
 from opacus.grad_sample.utils import wrap_model
 
-from cropaudit.training.dpsgd.private_step import quiet_backward
-from cropaudit.training.models.losses import pixel_losses
+from cropaudit.training.losses import pixel_losses
+from cropaudit.training.private_step import quiet_backward
 
 
 def largest_error(model, mode, side=32, classes=4):

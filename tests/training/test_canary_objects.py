@@ -1,5 +1,6 @@
 """Real objects as canaries: there in world A, taken away in world B, nothing else touched."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,25 +8,31 @@ import pytest
 import torch
 from torch import Tensor
 
-from cropaudit.accounting.geometry.shapes import Crop, PixelMask, Rectangle, Size
-from cropaudit.accounting.inclusion.probability import inclusion_map
-from cropaudit.audit.experiment.pictures import draw_canaries
+from cropaudit.accounting.geometry import Crop, PixelMask, Rectangle, Size
+from cropaudit.accounting.inclusion import inclusion_map
+from cropaudit.audit.pictures import draw_canaries
 from cropaudit.errors import InputError
 from cropaudit.training.canaries import fill_slots, filled, plant
 from cropaudit.training.canaries.designs import RealObject
-from cropaudit.training.canaries.planting import covered
+from cropaudit.training.canaries.real import covered
 from cropaudit.training.canaries.slots import footprint
-from cropaudit.training.data.images import IGNORE, SegmentationData
-from cropaudit.training.objects.patches import ObjectPatch
+from cropaudit.training.data import IGNORE, SegmentationData
 
 CROP = Crop(Size(12, 12))
 
 
-def thing(record: int, row: int, column: int, rows: list[str]) -> ObjectPatch:
+@dataclass(frozen=True, eq=False)
+class Thing:
+    record: int
+    name: str
+    box: tuple[int, int, int, int]
+    pixels: Tensor
+
+
+def thing(record: int, row: int, column: int, rows: list[str]) -> Thing:
     """Returns a thing drawn in text: # is a pixel of it."""
     pixels = torch.tensor([[mark == "#" for mark in line] for line in rows])
-    box = row, column, len(rows), len(rows[0])
-    return ObjectPatch(record, "car", box, pixels, int(pixels.sum()), "component")
+    return Thing(record, "car", (row, column, len(rows), len(rows[0])), pixels)
 
 
 THINGS = [
@@ -50,9 +57,10 @@ def scenes() -> SegmentationData:
     )
 
 
-def black(image: Tensor, mask: Tensor, found: ObjectPatch) -> tuple[Tensor, Tensor]:
+def black(image: Tensor, mask: Tensor, found: Thing) -> tuple[Tensor, Tensor]:
     """Takes an object away: black pixels, class 0."""
-    box = found.slices
+    row, column, height, width = found.box
+    box = slice(row, row + height), slice(column, column + width)
     image, mask = image.clone(), mask.clone()
     image[:, *box] = torch.where(found.pixels, 0, image[:, *box])
     mask[box] = torch.where(found.pixels, 0, mask[box])
@@ -108,7 +116,7 @@ def test_an_object_must_fit_into_the_patch_at_some_place_within_the_image() -> N
 
 
 def test_a_removal_that_reaches_further_is_refused() -> None:
-    def smeared(image: Tensor, mask: Tensor, found: ObjectPatch) -> tuple[Tensor, Tensor]:
+    def smeared(image: Tensor, mask: Tensor, found: Thing) -> tuple[Tensor, Tensor]:
         image, mask = black(image, mask, found)
         mask[23, 25] = 0
         return image, mask
@@ -127,11 +135,11 @@ def test_without_an_object_that_fits_there_is_no_slot() -> None:
 @pytest.mark.data
 def test_real_cars_beside_their_neighbours(camvid_root: Path) -> None:
     """Cars of street frames are taken away, and pictures show both worlds."""
-    from cropaudit.training.datasets.registry import load_dataset
+    from cropaudit.training.folders import load_folder
     from cropaudit.training.objects.finding import find_objects
     from cropaudit.training.objects.removal import without
 
-    data = load_dataset("folder", camvid_root, short_side=180, limit=20).train
+    data = load_folder(camvid_root, short_side=180, limit=20).train
     patch = Rectangle(Size(32, 40))
     objects = find_objects(data, classes=["car"], least=60, most=patch.size)
     empty, slots = plant(data, RealObject(objects, without), 3, Crop(Size(96, 96)), patch, 1)

@@ -4,18 +4,18 @@ import json
 import pytest
 import torch
 
-from cropaudit.accounting.geometry.shapes import Crop, Size
+from cropaudit.accounting.geometry import Crop, Size
 from cropaudit.errors import InputError
-from cropaudit.training.data.images import SegmentationData
-from cropaudit.training.dpsgd.loop import DpSgdSpec, StepView, train
-from cropaudit.training.models.build import build_model
-from cropaudit.training.sampling.samplers import FixedSize
-from cropaudit.training.transcript.checkpoints import (
+from cropaudit.training.checkpoints import (
     Checkpoints,
     load_checkpoint,
     load_model,
     save_checkpoint,
 )
+from cropaudit.training.data import SegmentationData
+from cropaudit.training.dpsgd import DpSgdSpec, StepView, train
+from cropaudit.training.models import build_model
+from cropaudit.training.samplers import FixedSize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -53,7 +53,7 @@ def test_weights_are_saved_as_each_step_finds_them(data, tmp_path):
 
 def test_the_initial_state_is_kept_apart_from_what_training_moves(data):
     trained = train(data, SPEC, device=torch.device("cpu"))
-    seeds = trained.transcript.facts.seeds
+    seeds = trained.tape.facts.seeds
     assert equal(trained.initial, build_model("small-unet", 2, seeds.weights).state_dict())
     assert not equal(trained.initial, trained.model.state_dict())
     other = train(data, dataclasses.replace(SPEC, seed=2), device=torch.device("cpu"))

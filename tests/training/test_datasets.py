@@ -10,15 +10,12 @@ import torch
 import torchvision
 from PIL import Image
 
-from cropaudit.accounting.geometry.shapes import Size
-from cropaudit.audit.config.audit_config import load_config
-from cropaudit.audit.experiment.subject import check_folder
+from cropaudit.accounting.geometry import Size
 from cropaudit.errors import InputError
-from cropaudit.training.data.images import IGNORE, Origin, SegmentationData
+from cropaudit.training.data import IGNORE, Origin, SegmentationData
 from cropaudit.training.datasets.a2d2 import _split
-from cropaudit.training.datasets.classes import ClassMap
-from cropaudit.training.datasets.layout import Layout, Listing, Pair, by_name, split_tail
-from cropaudit.training.datasets.registry import LAYOUTS, find_layout, kinds, load_dataset
+from cropaudit.training.datasets.registry import KINDS, LAYOUTS, find_layout, load_dataset
+from cropaudit.training.folder_layout import Pair
 from tests.training.dataset_folders import (
     BUILDERS,
     SHAPE,
@@ -28,7 +25,6 @@ from tests.training.dataset_folders import (
     coco_panoptic,
     oxford_pet,
     save_image,
-    save_mask,
     voc,
 )
 
@@ -67,32 +63,45 @@ def assert_same(found: Labels, wanted: Labels) -> None:
 
 
 @EACH
-def test_what_is_read_is_what_lies_there(case: str, tmp_path: Path) -> None:
-    """Classes, splits, labels, pixels and origins, asked for by its kind and found by its names."""
+def test_masks_classes_and_splits_are_the_layouts(case: str, tmp_path: Path) -> None:
     kind, wanted = built(case, tmp_path / "set")
-    assert find_layout(tmp_path / "set").kind == kind
-    seen: list[int] = []
     for asked in (kind, "auto"):
-        data = load_dataset(asked, tmp_path / "set", progress=seen.append)
+        data = load_dataset(asked, tmp_path / "set")
         assert data.train.classes == data.validation.classes == wanted.classes
         assert_same(shown(data.train), wanted.train)
         assert_same(shown(data.validation), wanted.validation)
         assert data.train.source.startswith(f"{kind} set")
         assert data.train.source.endswith(", training split")
-    assert seen == 2 * list(range(1, len(data.train) + len(data.validation) + 1))
-    for index, name in enumerate(data.train.names):
+
+
+@EACH
+def test_pixels_are_those_of_the_file_and_origins_name_it(case: str, tmp_path: Path) -> None:
+    _, wanted = built(case, tmp_path / "set")
+    data = load_dataset("auto", tmp_path / "set").train
+    for index, name in enumerate(data.names):
         with Image.open(wanted.images[name]) as picture:
             stored = np.asarray(picture.convert("RGB"))
-        assert np.array_equal(data.train.images[index].numpy().transpose(1, 2, 0), stored)
-        origin = data.train.origin(index)
+        assert np.array_equal(data.images[index].numpy().transpose(1, 2, 0), stored)
+        origin = data.origin(index)
         assert origin is not None
         assert origin.size == Size(*SHAPE)
         assert wanted.images[name].as_posix().endswith(origin.path)
         assert not Path(origin.path).is_absolute()
-    small = load_dataset("auto", tmp_path / "set", short_side=3).train
-    assert small.sizes() == (Size(3, 4),)
-    assert {mask.shape for mask in small.masks} == {torch.Size((3, 4))}
-    assert {origin.size for origin in small.origins if origin} == {Size(*SHAPE)}
+
+
+@EACH
+def test_find_layout_knows_it_by_names(case: str, tmp_path: Path) -> None:
+    kind, _ = built(case, tmp_path / "set")
+    assert find_layout(tmp_path / "set").kind == kind
+
+
+@EACH
+def test_short_side_keeps_the_stored_size(case: str, tmp_path: Path) -> None:
+    built(case, tmp_path)
+    data = load_dataset("auto", tmp_path, short_side=3).train
+    assert data.sizes() == (Size(3, 4),)
+    assert {mask.shape for mask in data.masks} == {torch.Size((3, 4))}
+    assert {origin.size for origin in data.origins if origin} == {Size(*SHAPE)}
 
 
 @EACH
@@ -106,6 +115,14 @@ def test_a_limit_opens_no_other_image(case: str, tmp_path: Path) -> None:
     assert data.train.names == (next(iter(wanted.train)),)
     assert data.validation.names == (next(iter(wanted.validation)),)
     refused("auto", tmp_path, "corrupt or truncated", limit=2)
+
+
+@EACH
+def test_progress_counts_images(case: str, tmp_path: Path) -> None:
+    built(case, tmp_path)
+    seen: list[int] = []
+    data = load_dataset("auto", tmp_path, limit=2, progress=seen.append)
+    assert seen == list(range(1, len(data.train) + len(data.validation) + 1))
 
 
 # What is said of broken folders.
@@ -123,30 +140,43 @@ def read_files(case: str, wanted: Built, root: Path) -> list[Path]:
 
 
 @EACH
-def test_any_missing_or_truncated_file_is_named(case: str, tmp_path: Path) -> None:
+def test_any_missing_file_is_named(case: str, tmp_path: Path) -> None:
     kind, wanted = built(case, tmp_path)
     for path in read_files(case, wanted, tmp_path):
+        if path.name in ("classes.txt", "objectInfo150.txt"):  # names are optional
+            continue
         content = path.read_bytes()
-        if path.suffix != ".txt":
-            path.write_bytes(content[: len(content) // 2])
-            refused(kind, tmp_path, path.name)
         path.unlink()
-        if path.name not in ("classes.txt", "objectInfo150.txt"):  # names are optional
-            message = refused(kind, tmp_path)
-            # The partner is named where images are listed by what is there, or the emptied folder.
-            stem = path.stem.removesuffix("_leftImg8bit").replace("_camera_", "_label_")
-            assert stem in message or f"{path.parent} must" in message, message
+        message = refused(kind, tmp_path)
+        # The partner is named where images are listed by what is there, or the emptied folder.
+        stem = path.stem.removesuffix("_leftImg8bit").replace("_camera_", "_label_")
+        assert stem in message or f"{path.parent} must" in message, message
         path.write_bytes(content)
     assert len(load_dataset(kind, tmp_path).train) == len(wanted.train)
-    mask = wanted.masks[next(iter(wanted.train))]
-    with Image.open(mask) as picture:
-        picture.crop((0, 0, 5, 4)).save(mask)
-    refused(kind, tmp_path, mask.name, "6x8", "4x5")
 
 
-@pytest.mark.parametrize(
-    "layout", [x for x in LAYOUTS.values() if x.kind != "folder"], ids=lambda layout: layout.kind
-)
+@EACH
+def test_any_truncated_file_is_named(case: str, tmp_path: Path) -> None:
+    kind, wanted = built(case, tmp_path)
+    for path in read_files(case, wanted, tmp_path):
+        if path.suffix == ".txt":
+            continue
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        refused(kind, tmp_path, path.name)
+        path.write_bytes(content)
+
+
+@EACH
+def test_a_mask_of_another_size_is_named(case: str, tmp_path: Path) -> None:
+    kind, wanted = built(case, tmp_path)
+    path = wanted.masks[next(iter(wanted.train))]
+    with Image.open(path) as mask:
+        mask.crop((0, 0, 5, 4)).save(path)
+    refused(kind, tmp_path, path.name, "6x8", "4x5")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:-1], ids=lambda layout: layout.kind)
 def test_a_missing_set_is_told_its_structure(layout, tmp_path: Path) -> None:
     refused(layout.kind, tmp_path / "nowhere", layout.structure, "nowhere")
     refused(layout.kind, tmp_path, layout.structure)
@@ -161,7 +191,7 @@ def test_auto_takes_any_other_folder_for_the_generic_one(tmp_path: Path) -> None
 
 
 def test_unknown_kinds_are_listed(tmp_path: Path) -> None:
-    refused("imagenet", tmp_path, *kinds(), "got imagenet")
+    refused("imagenet", tmp_path, *KINDS, "got imagenet")
 
 
 @pytest.mark.parametrize(
@@ -408,30 +438,3 @@ def test_real_frames_as_segnet_has_them(camvid_root: Path, tmp_path: Path) -> No
         same = generic.train.names.index(name)
         assert torch.equal(data.train.masks[index], generic.train.masks[same])
         assert torch.equal(data.train.images[index], generic.train.images[same])
-
-
-def test_a_layout_of_ones_own_is_one_line_in_the_registry(tmp_path: Path, monkeypatch) -> None:
-    """It is listed, found by its names and read like any other, in configurations too."""
-    own = Layout(
-        kind="toy",
-        structure="pictures/*.png and truths/*.png",
-        sign=lambda root: (root / "truths").is_dir(),
-        open=lambda root: Listing(
-            root,
-            *split_tail(by_name(root, ("pictures", "truths"), "toy", (".png",)), root),
-            ClassMap.of({4: "road", 2: "sky"}),
-        ),
-    )
-    monkeypatch.setitem(LAYOUTS, own.kind, own)
-    for number in range(3):
-        save_image(tmp_path / "pictures" / f"{number}.png", number)
-        save_mask(tmp_path / "truths" / f"{number}.png", np.full(SHAPE, 2 * number))
-    for kind in ("toy", "auto"):
-        data = load_dataset(kind, tmp_path)
-        assert data.train.classes == ("road", "sky")
-        assert [int(mask.unique()) for mask in data.train.masks] == [IGNORE, 1]
-        assert int(data.validation.masks[0].unique()) == 0
-    refused("imagenet", tmp_path, "toy", "got imagenet")
-    check_folder(load_config("quickstart", {"data.kind": "toy", "data.folder": str(tmp_path)}))
-    with pytest.raises(InputError, match=r"a toy folder with pictures/\*\.png"):
-        check_folder(load_config("quickstart", {"data.kind": "toy"}))

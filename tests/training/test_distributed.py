@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from cropaudit.accounting.geometry.shapes import Crop, Size
+from cropaudit.accounting.geometry import Crop, Size
 from cropaudit.errors import InputError
-from cropaudit.training.data.images import SegmentationData
-from cropaudit.training.dpsgd.distributed import World, current_world, distributed_context
-from cropaudit.training.dpsgd.loop import DpSgdSpec, StepView, train
-from cropaudit.training.sampling.samplers import FixedSize, Poisson
-from cropaudit.training.transcript.checkpoints import Checkpoints
+from cropaudit.training.checkpoints import Checkpoints
+from cropaudit.training.data import SegmentationData
+from cropaudit.training.distributed import World, current_world, distributed_context
+from cropaudit.training.dpsgd import DpSgdSpec, StepView, train
+from cropaudit.training.samplers import FixedSize, Poisson
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,8 +61,8 @@ def outcome(spec: DpSgdSpec, checkpoints: Checkpoints | None = None) -> dict[str
         "sums": np.stack(sums),
         "weights": torch.cat(weights).numpy(),
         "losses": np.array(trained.losses),
-        "indices": trained.transcript.indices,
-        "windows": trained.transcript.windows,
+        "indices": trained.tape.indices,
+        "windows": trained.tape.windows,
     }
 
 

@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from cropaudit.accounting.geometry.shapes import Crop, Size
+from cropaudit.accounting.geometry import Crop, Size
 from cropaudit.attacks.black_box.references import train_references, train_targets
 from cropaudit.errors import InputError
-from cropaudit.training.data.images import SegmentationData
-from cropaudit.training.dpsgd.divergence import Diverged, all_finite, named_run
-from cropaudit.training.dpsgd.loop import DpSgdSpec, train
-from cropaudit.training.dpsgd.run_setup import private_step
-from cropaudit.training.ensembles.ensemble import Members, train_ensemble
-from cropaudit.training.ensembles.stacked import StackedModels
-from cropaudit.training.models.build import build_model
-from cropaudit.training.sampling.samplers import FullBatch, Poisson
-from cropaudit.training.transcript.checkpoints import Checkpoints, load_checkpoint
+from cropaudit.training.checkpoints import Checkpoints, load_checkpoint
+from cropaudit.training.data import SegmentationData
+from cropaudit.training.divergence import Diverged, all_finite, named_run
+from cropaudit.training.dpsgd import DpSgdSpec, train
+from cropaudit.training.ensemble import Members, train_ensemble
+from cropaudit.training.models import build_model
+from cropaudit.training.run_setup import private_step
+from cropaudit.training.samplers import FullBatch, Poisson
+from cropaudit.training.stacked import StackedModels
+from cropaudit.training.twins import train_twins
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -82,7 +83,7 @@ def test_a_model_that_answers_nan_diverges_at_once(data, monkeypatch) -> None:
             next(model.parameters()).fill_(float("inf"))
         return private_step(model, *rest)
 
-    monkeypatch.setattr("cropaudit.training.dpsgd.loop.private_step", poisoned)
+    monkeypatch.setattr("cropaudit.training.dpsgd.private_step", poisoned)
     with pytest.raises(Diverged, match="diverged at step 1 of 5"):
         train(data, spec(), device=CPU)
 
@@ -138,11 +139,13 @@ def test_an_ensemble_that_diverges_names_its_step_and_observers_see_numbers(data
     assert all(seen)
 
 
-def test_each_game_says_which_training_it_was(data) -> None:
+def test_each_game_and_twin_says_which_training_it_was(data) -> None:
     with pytest.raises(Diverged, match=r"training of runs? 1.* \(reference models\) diverged"):
         train_references(data, [], spec(1e30), 4, 0, device=CPU)
     with pytest.raises(Diverged, match=r"training of runs? 1.* \(target models\) diverged"):
         train_targets(data, [], spec(1e30), 4, 0, device=CPU)
+    with pytest.raises(Diverged, match=r"training \(twin of noise multiplier 0\) diverged"):
+        train_twins(data, spec(1e30), data, device=CPU)
     with (
         pytest.raises(Diverged, match=r"training \(outer\) diverged at step 2 of 3"),
         named_run("outer"),

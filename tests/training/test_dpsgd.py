@@ -7,17 +7,17 @@ import torch
 from scipy import stats
 from torch.nn.utils import parameters_to_vector
 
-from cropaudit.accounting.geometry.crop_laws import WholeImage
-from cropaudit.accounting.geometry.shapes import Crop, Size
+from cropaudit.accounting.crop_laws import WholeImage
+from cropaudit.accounting.geometry import Crop, Size
 from cropaudit.errors import InputError
-from cropaudit.training.crops.joint import cut
-from cropaudit.training.data.images import IGNORE, SegmentationData
-from cropaudit.training.dpsgd import run_setup
-from cropaudit.training.dpsgd.grad_modes import ModeChoice
-from cropaudit.training.dpsgd.loop import DpSgdSpec, StepView, pick_device, train
-from cropaudit.training.models.losses import pixel_losses, prepare
-from cropaudit.training.sampling.samplers import FixedSize, FullBatch, Poisson, Shuffle
-from cropaudit.training.sampling.schedules import Cosine, Poly, learning_rates
+from cropaudit.training import run_setup
+from cropaudit.training.crops import cut
+from cropaudit.training.data import IGNORE, SegmentationData
+from cropaudit.training.dpsgd import DpSgdSpec, StepView, pick_device, train
+from cropaudit.training.grad_modes import ModeChoice
+from cropaudit.training.losses import pixel_losses, prepare
+from cropaudit.training.samplers import FixedSize, FullBatch, Poisson, Shuffle
+from cropaudit.training.schedules import Cosine, Poly, learning_rates
 
 CPU = torch.device("cpu")
 
@@ -126,8 +126,8 @@ def test_a_schedule_sets_the_rate_of_every_step(data):
 
 def test_a_schedule_changes_no_batch_window_or_noise(data):
     spec = dataclasses.replace(SPEC, noise_multiplier=1.0, sampling=Poisson(0.5))
-    one = train(data, spec, device=CPU).transcript
-    other = train(data, dataclasses.replace(spec, schedule=Poly()), device=CPU).transcript
+    one = train(data, spec, device=CPU).tape
+    other = train(data, dataclasses.replace(spec, schedule=Poly()), device=CPU).tape
     assert one.facts.seeds == other.facts.seeds
     assert [one.batch(i) for i in range(3)] == [other.batch(i) for i in range(3)]
     assert [one.windows_of(i) for i in range(3)] == [other.windows_of(i) for i in range(3)]
@@ -136,8 +136,8 @@ def test_a_schedule_changes_no_batch_window_or_noise(data):
 def test_whole_images_and_all_of_them_can_be_trained_on(data):
     spec = dataclasses.replace(SPEC, crop=WholeImage(), sampling=FullBatch(), steps=2)
     trained = train(data.take([0, 3]), spec, device=CPU)
-    assert trained.transcript.batch(1) == (0, 1)
-    assert {window.size for window in trained.transcript.windows_of(1)} == {Size(24, 28)}
+    assert trained.tape.batch(1) == (0, 1)
+    assert {window.size for window in trained.tape.windows_of(1)} == {Size(24, 28)}
     with pytest.raises(InputError, match="images must be of one size where they are not cropped"):
         train(data, spec, device=CPU)
 
@@ -157,19 +157,19 @@ def test_gradients_are_taken_as_asked(data, change, mode):
     assert train(data, spec, device=CPU).mode == mode
 
 
-def test_a_fitting_mode_is_never_ghost_where_crops_are_averaged(data, monkeypatch):
+def test_a_measured_mode_is_never_ghost_where_crops_are_averaged(data, monkeypatch):
     asked = []
 
-    def last(name, model, crop, classes, batch, *, modes):
-        asked.append((name, crop, classes, batch))
+    def last(model, crop, classes, batch, *, default, device, modes):
+        asked.append((crop, classes, batch, default, device))
         return ModeChoice(modes[-1], "a test")
 
-    monkeypatch.setattr(run_setup, "fitting_mode", last)
+    monkeypatch.setattr(run_setup, "choose_mode", last)
     spec = dataclasses.replace(SPEC, steps=1, grad_sample_mode="auto")
     assert train(data, spec, device=CPU).mode == "ghost"
     several = dataclasses.replace(spec, crops_per_image=2, physical_batch=3)
     assert train(data, several, device=CPU).mode == "functorch"
-    assert asked == [("small-unet", (16, 18), 3, batch) for batch in (4, 3)]
+    assert asked == [((16, 18), 3, batch, "hooks", CPU) for batch in (4, 3)]
 
 
 @pytest.mark.parametrize("sampling", [FixedSize(4), Poisson(0.4), Shuffle(4)])

@@ -8,19 +8,19 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
+from cropaudit.accounting.geometry import Crop, Rectangle, Size
 from cropaudit.errors import InputError
 from cropaudit.training.canaries import fill_slots, plant
 from cropaudit.training.canaries.designs import Opposed
-from cropaudit.training.data.foreground import as_foreground
-from cropaudit.training.data.images import SegmentationData
-from cropaudit.training.dpsgd.loop import DpSgdSpec, StepView, train
-from cropaudit.training.ensembles.ensemble import EnsembleStep, Members, train_ensemble
-from cropaudit.training.ensembles.worlds import members_of_coins
-from cropaudit.training.models.build import WeightsFile, build_model
-from cropaudit.training.sampling.samplers import FixedSize, Poisson, Shuffle
-from cropaudit.training.sampling.schedules import Poly
-from cropaudit.training.scenes.streets import street_scenes
+from cropaudit.training.data import SegmentationData
+from cropaudit.training.dpsgd import DpSgdSpec, StepView, train
+from cropaudit.training.ensemble import EnsembleStep, Members, train_ensemble
+from cropaudit.training.foreground import as_foreground
+from cropaudit.training.models import WeightsFile, build_model
+from cropaudit.training.samplers import FixedSize, Poisson, Shuffle
+from cropaudit.training.scenes import street_scenes
+from cropaudit.training.schedules import Poly
+from cropaudit.training.worlds import members_of_coins
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -1,4 +1,4 @@
-"""The grad-sample mode is one that is exact on the model, and fits the memory."""
+"""The grad-sample mode is chosen among the exact ones, by measured time and memory."""
 
 import math
 from itertools import pairwise
@@ -8,25 +8,33 @@ import torch
 from torch import nn
 
 from cropaudit.errors import InputError
-from cropaudit.training.dpsgd import grad_modes, mode_trials
-from cropaudit.training.dpsgd.grad_modes import ALL_MODES, ModeChoice, fitting_mode
-from cropaudit.training.dpsgd.mode_trials import Taken, distance, drawn, take, truth
-from cropaudit.training.models.build import build_model, mend
+from cropaudit.training import grad_modes, mode_trials
+from cropaudit.training.grad_modes import ALL_MODES, ModeChoice, ModeTrial, choose_mode
+from cropaudit.training.mode_trials import Taken, distance, drawn, take, truth
+from cropaudit.training.models import build_model, mend
+
+CPU = torch.device("cpu")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(autouse=True)
-def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grad_modes, "_SEEN", {})
+def chosen(model: nn.Module, default="hooks", batch=2, crop=(32, 32), **options) -> ModeChoice:
+    return choose_mode(model, crop, 3, batch, default=default, device=CPU, **options)
 
 
-def chosen(model: nn.Module, batch=2, crop=(32, 32), **options) -> ModeChoice:
-    """The choice for a model as if it were small-unet, whose recipe says hooks."""
-    return fitting_mode("small-unet", model, crop, 3, batch, **options)
+def by_mode(choice: ModeChoice) -> dict[str, ModeTrial]:
+    return {trial.mode: trial for trial in choice.trials}
 
 
-def test_the_recipes_mode_is_taken_where_it_fits_and_the_model_is_left_alone():
+def channels_last() -> nn.Module:
+    """A model short of one mend: Opacus' hooks take its gradients wrongly."""
+    model = build_model("small-unet", 3, 0).to(memory_format=torch.channels_last)
+    for module in model.modules():
+        module._forward_pre_hooks.clear()
+    return model
+
+
+def test_all_exact_modes_are_measured_and_the_model_is_left_alone():
     model = build_model("small-unet", 3, 0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.manual_seed(3)
@@ -34,32 +42,39 @@ def test_the_recipes_mode_is_taken_where_it_fits_and_the_model_is_left_alone():
     torch.manual_seed(3)
     choice = chosen(model)
     assert torch.equal(torch.rand(1), expected)
-    assert choice.mode == "hooks"
-    assert choice.reason.startswith("the recipe's mode; exact, and takes ")
-    (trial,) = choice.trials
-    assert trial.error < 1e-12
-    # More than the gradient and less than 10 MB an image.
-    assert 4 * 40_000 < trial.peak_bytes < 2e7
+    trials = by_mode(choice)
+    assert set(trials) == set(ALL_MODES)
+    for trial in trials.values():
+        assert trial.exact, trial
+        assert trial.error < 1e-12
+        assert 0 < trial.seconds < 60
+        # More than the gradient and less than 10 MB an image.
+        assert 4 * 40_000 < trial.peak_bytes < 2e7
+    assert choice.reason.startswith("exact, ")
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(hasattr(p, "grad_sample") or p.grad is not None for p in model.parameters())
     assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_a_wrong_mode_is_never_chosen():
-    """A model short of one mend: Opacus' hooks take its gradients wrongly."""
-    model = build_model("small-unet", 3, 0).to(memory_format=torch.channels_last)
-    for module in model.modules():
-        module._forward_pre_hooks.clear()
-    for choice in (chosen(model), chosen(model, room=1)):
-        assert choice.mode != "hooks"
-    (wrong,) = (trial for trial in choice.trials if trial.mode == "hooks")
-    assert wrong.error > 1e-3
-    assert "off by" in wrong.note
+    choice = chosen(channels_last(), default="hooks")
+    trials = by_mode(choice)
+    assert trials["hooks"].error > 1e-3
+    assert not trials["hooks"].exact
+    assert math.isnan(trials["hooks"].seconds)
+    assert trials[choice.mode].exact
+
+
+def test_a_refused_mode_is_noted():
+    model = mend(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ConvTranspose2d(4, 3, 1)))
+    choice = chosen(model, default="ew")
+    assert "cannot handle function conv_transpose2d" in by_mode(choice)["ew"].note
+    assert choice.mode != "ew"
 
 
 def test_a_model_that_no_mode_takes_is_refused():
     mixing = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
-    with pytest.raises(InputError, match="exact per-sample gradients, got small-unet: hooks: NotI"):
+    with pytest.raises(InputError, match="exact per-sample gradients, got hooks: NotImplemented"):
         chosen(mixing)
 
 
@@ -72,17 +87,56 @@ def test_ghost_clipping_is_chosen_where_memory_is_short():
     """Only ghost clipping holds one layer's per-sample gradients at a time."""
     model, batch = deep(), 50
     whole = batch * 4 * sum(p.numel() for p in model.parameters())
-    choice = chosen(model, batch=batch, crop=(4, 4), room=whole // 2)
-    peaks = {trial.mode: trial.peak_bytes for trial in choice.trials}
-    assert set(peaks) == set(ALL_MODES)
+    choice = chosen(model, batch=batch, crop=(4, 4), memory=whole // 2)
+    peaks = {mode: trial.peak_bytes for mode, trial in by_mode(choice).items()}
     assert peaks.pop("ghost") < whole // 2
     assert all(whole < peak < 3 * whole for peak in peaks.values()), (whole, peaks)
     assert choice.mode == "ghost"
-    assert "takes the least memory" in choice.reason
-    able = chosen(model, batch=batch, crop=(4, 4), room=1, modes=("hooks", "functorch"))
-    assert able.mode in ("hooks", "functorch"), "only what is allowed is considered"
+    assert math.isnan(by_mode(choice)["hooks"].seconds)
+    assert "no other is exact and fits" in choice.reason
+
+
+def test_the_least_hungry_mode_is_taken_where_none_fits():
+    choice = chosen(deep(), batch=50, crop=(4, 4), memory=1)
+    assert choice.mode == "ghost"
+    assert "takes the least memory of all" in choice.reason
+    assert all(math.isnan(trial.seconds) for trial in choice.trials)
+
+
+def test_nothing_is_measured_where_there_is_no_time(monkeypatch):
+    model = build_model("small-unet", 3, 0)
+    assert chosen(model, default="ew", seconds=0) == ModeChoice(
+        "ew", "the recipe's mode; none was measured"
+    )
+    monkeypatch.setattr(grad_modes, "_forward_seconds", lambda bench: 0.5)
+    choice = chosen(model, default="functorch")
+    assert choice.mode == "functorch"
+    assert choice.trials == ()
+    assert "one forward pass of one image takes 0.5 s" in choice.reason
+
+
+def test_modes_that_the_time_does_not_allow_are_not_tried(monkeypatch):
+    monkeypatch.setattr(grad_modes._Bench, "left", lambda bench: -1.0)
+    choice = chosen(build_model("small-unet", 3, 0), default="functorch")
+    assert choice.mode == "functorch"
+    assert [trial.note for trial in choice.trials] == ["", *["not tried: the time was up"] * 3]
+
+
+def test_only_the_allowed_modes_are_considered():
+    choice = chosen(build_model("small-unet", 3, 0), modes=("hooks", "functorch"))
+    assert set(by_mode(choice)) == {"hooks", "functorch"}
+    with pytest.raises(InputError, match="default must be one of ew, got hooks"):
+        chosen(nn.Identity(), modes=("ew",))
     with pytest.raises(InputError, match="batch must be at least 1, got 0"):
-        chosen(model, batch=0)
+        chosen(nn.Identity(), batch=0)
+
+
+@pytest.mark.parametrize(
+    ("ew", "expected"), [(0.5, "ew"), (0.89, "ew"), (0.91, "hooks"), (2.0, "hooks")]
+)
+def test_the_recipes_mode_stays_unless_another_is_clearly_faster(ew, expected):
+    trials = [ModeTrial("hooks", 0.0, 1.0, 10), ModeTrial("ew", 0.0, ew, 10)]
+    assert grad_modes._decided(trials, 100).mode == expected
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)

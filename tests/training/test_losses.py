@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from cropaudit.training.data.images import IGNORE
-from cropaudit.training.models.losses import pixel_losses, prepare
+from cropaudit.training.data import IGNORE
+from cropaudit.training.losses import pixel_losses, prepare
 
 
 def test_each_image_is_averaged_over_its_labelled_pixels():

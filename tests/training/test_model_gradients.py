@@ -5,7 +5,7 @@ Exact identities in float64, no chance involved; sizes are the smallest that eac
 
 import pytest
 
-from cropaudit.training.models.build import build_model, recipe
+from cropaudit.training.models import build_model, recipe
 from tests.training.per_sample_oracle import largest_error
 
 TINY = "tu-tf_mobilenetv3_small_minimal_100"
@@ -31,17 +31,3 @@ def test_hooks_expanded_weights_and_ghost_norms_are_exact(name):
 def test_a_transformer_with_odd_strides_is_exact(mode):
     """Its last depthwise convolutions see one pixel, transposed: hooks were off by 1e-3."""
     assert largest_error(build_model("segformer:mit_b0", 3, 0), mode, classes=3) < 1e-12
-
-
-@pytest.mark.parametrize(
-    ("name", "modes"),
-    [
-        ("lraspp", ("hooks", "ew", "functorch", "ghost")),
-        ("deeplabv3:mobilenet_v3_large", ("hooks", "ew", "ghost")),
-        ("fcn", ("hooks", "ew", "ghost")),
-    ],
-)
-def test_torchvisions_families_are_exact(name, modes):
-    model = build_model(name, 4, seed=0)
-    for mode in modes:
-        assert largest_error(model, mode, side=16) < 1e-12, mode

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from cropaudit.accounting.geometry.shapes import Crop, Size
+from cropaudit.accounting.geometry import Crop, Size
 from cropaudit.errors import InputError
-from cropaudit.training.data.images import SegmentationData
-from cropaudit.training.dpsgd import grad_modes
-from cropaudit.training.dpsgd.grad_modes import ALL_MODES, ModeTrial, exact_mode
-from cropaudit.training.dpsgd.loop import DpSgdSpec, train
-from cropaudit.training.dpsgd.private_step import PrivateStep
-from cropaudit.training.dpsgd.run_setup import planned_mode
-from cropaudit.training.models.build import MODELS, GradSampleMode, build_model, recipe
-from cropaudit.training.sampling.samplers import FullBatch
+from cropaudit.training import mode_support
+from cropaudit.training.data import SegmentationData
+from cropaudit.training.dpsgd import DpSgdSpec, train
+from cropaudit.training.mode_support import ALL_MODES, offered_mode
+from cropaudit.training.models import MODELS, GradSampleMode, build_model, recipe
+from cropaudit.training.private_step import PrivateStep
+from cropaudit.training.run_setup import planned_mode
+from cropaudit.training.samplers import FullBatch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -29,7 +29,7 @@ REFUSED = {
     "segformer:mit_b0": {"ew"},
 }
 # With the smallest encoder that each has. Torchvision's are large whatever it is: their backward
-# passes by every mode are in test_model_gradients, their steps in the study.
+# passes by every mode are in test_torchvision_gradients, their steps in the study.
 NAMES = [
     *(f"{name}:{TINY}" if found.encoder == "resnet18" else name for name, found in MODELS.items()),
     "segformer:mit_b0",
@@ -69,9 +69,9 @@ def test_every_model_trains_two_steps_by_every_mode_that_it_is_offered(name: str
     assert max(moved.values()) - min(moved.values()) < 1e-2, moved
     for mode in sorted(refused):
         with pytest.raises(InputError, match=f"grad_sample_mode must be one of .*, got {mode}"):
-            exact_mode(name, model, mode)
+            offered_mode(name, model, mode)
     if recipe(name).mode in refused:
-        assert exact_mode(name, model).mode not in refused
+        assert offered_mode(name, model).mode not in refused
 
 
 SPEC = DpSgdSpec(
@@ -110,7 +110,7 @@ def test_an_encoder_that_the_recipes_mode_cannot_take_trains_by_another(data) ->
 def test_a_mode_that_a_model_is_not_offered_is_refused_before_anything_trains(
     data, monkeypatch
 ) -> None:
-    monkeypatch.setattr("cropaudit.training.dpsgd.loop.private_step", None)
+    monkeypatch.setattr("cropaudit.training.dpsgd.private_step", None)
     words = (
         "grad_sample_mode must be one of hooks, functorch, ghost, which are exact for "
         "segformer:mit_b0, got ew: RuntimeError: view size is not"
@@ -125,25 +125,25 @@ def test_a_mode_with_wrong_gradients_is_no_more_offered_than_one_that_dies(
     monkeypatch, wanted
 ) -> None:
     """Strides that Opacus' hooks read wrongly, without a word."""
-    monkeypatch.setattr(grad_modes, "_SEEN", {})
+    monkeypatch.setattr(mode_support, "_SEEN", {})
     model = build_model("small-unet", CLASSES, 0).to(memory_format=torch.channels_last)
     for module in model.modules():
         module._forward_pre_hooks.clear()
     if wanted is None:
-        found = exact_mode("small-unet", model)
+        found = offered_mode("small-unet", model)
         assert found.mode != "hooks"
         assert "mode hooks is not here: its gradients are off by" in found.reason
         return
     with pytest.raises(InputError, match="got hooks: its gradients are off by"):
-        exact_mode("small-unet", model, "hooks")
+        offered_mode("small-unet", model, "hooks")
 
 
 def test_a_model_that_no_mode_takes_is_refused(monkeypatch) -> None:
-    monkeypatch.setattr(grad_modes, "_trial", lambda _, mode: ModeTrial(mode, note=f"no {mode}"))
-    monkeypatch.setattr(grad_modes, "_SEEN", {})
+    monkeypatch.setattr(mode_support, "_tried", lambda precise, mode: f"no {mode}")
+    monkeypatch.setattr(mode_support, "_SEEN", {})
     words = "tiny-net: hooks: no hooks; ew: no ew; functorch: no functorch; ghost: no ghost"
     with pytest.raises(InputError, match=words):
-        exact_mode("tiny-net", build_model("tiny-net", 2, 0))
+        offered_mode("tiny-net", build_model("tiny-net", 2, 0))
 
 
 def test_half_precision_and_measuring_plan_an_exact_mode_too() -> None:

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from cropaudit.errors import InputError
-from cropaudit.training.models.build import (
+from cropaudit.training.losses import pixel_losses
+from cropaudit.training.models import (
     MODELS,
     AnySize,
     ModelSpec,
@@ -16,8 +17,7 @@ from cropaudit.training.models.build import (
     mend,
     pad_to_multiple,
 )
-from cropaudit.training.models.losses import pixel_losses
-from cropaudit.training.models.mending import mend_layers
+from cropaudit.training.networks.mending import mend_layers
 
 NAMES = ["small-unet", "pspnet:mobilenet_v2", "deeplabv3plus", "lraspp"]
 TINY = "tu-tf_mobilenetv3_small_minimal_100"
@@ -126,8 +126,7 @@ def test_every_model_takes_any_size_from_16_pixels_on(name):
 
 def test_no_library_is_imported_before_it_is_asked_for():
     code = (
-        "import sys; from cropaudit.training.models.build import build_model, recipe;"
-        "recipe('fcn');"
+        "import sys; from cropaudit.training.models import build_model, recipe; recipe('fcn');"
         "build_model('small-unet', 3, 0);"
         "print(*({'torchvision', 'timm', 'segmentation_models_pytorch'} & {*sys.modules}))"
     )

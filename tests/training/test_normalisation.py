@@ -6,13 +6,13 @@ from opacus.validators import ModuleValidator
 from torch import nn
 
 from cropaudit.errors import InputError
-from cropaudit.training.dpsgd.private_step import PrivateStep
-from cropaudit.training.models.build import ModelSpec, WeightsFile, build, build_model
-from cropaudit.training.models.normalisation import (
+from cropaudit.training.models import ModelSpec, WeightsFile, build, build_model
+from cropaudit.training.networks.normalisation import (
     FrozenBatchNorm2d,
     batch_norms,
     replace_batch_norms,
 )
+from cropaudit.training.private_step import PrivateStep
 from tests.training.per_sample_oracle import largest_error
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -61,7 +61,7 @@ def test_a_frozen_batch_norm_is_a_batch_norm_in_evaluation():
     assert isinstance(frozen, FrozenBatchNorm2d)
     torch.testing.assert_close(frozen(features), norm(features))
     assert not list(frozen.parameters())
-    assert frozen.eps == 0.001
+    assert "5, eps=0.001" in repr(frozen)
 
 
 def test_nothing_thaws_it(model):

@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cropaudit.accounting.geometry.shapes import Size
+from cropaudit.accounting.geometry import Size
 from cropaudit.errors import InputError
-from cropaudit.training.data.images import IGNORE, Origin, SegmentationData
+from cropaudit.training.data import IGNORE, Origin, SegmentationData
 from cropaudit.training.datasets.registry import load_dataset
-from cropaudit.training.objects.finding import _span, find_objects
-from cropaudit.training.scenes.streets import street_scenes
+from cropaudit.training.objects.annotated import _span
+from cropaudit.training.objects.finding import find_objects, survey_objects
+from cropaudit.training.objects.patches import ObjectCount
+from cropaudit.training.scenes import street_scenes
 
 MASKS = arrays.arrays(
     np.uint8,
@@ -57,7 +59,7 @@ def flooded(mask: np.ndarray, index: int) -> list[set[tuple[int, int]]]:
 
 
 @given(MASKS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_components_are_those_of_a_walk(mask: np.ndarray) -> None:
     patches = find_objects(dataset(mask), classes=["car", "person"], rim=0)
     found = []
@@ -75,7 +77,7 @@ def test_components_are_those_of_a_walk(mask: np.ndarray) -> None:
 
 
 @given(MASKS, st.integers(1, 3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_rim_is_what_is_near_and_within_the_image(mask: np.ndarray, rim: int) -> None:
     data = dataset(mask)
     thin = find_objects(data, classes=["Car"], rim=0)
@@ -101,17 +103,36 @@ def _near(places: list[tuple[int, int]], rim: int, shape: tuple[int, ...]) -> se
     }
 
 
-def test_what_is_too_large_or_too_small_is_left_out() -> None:
+@given(MASKS, st.integers(1, 4), st.integers(1, 5), st.integers(1, 5))
+@settings(max_examples=80, deadline=None)
+def test_none_is_dropped_in_silence(mask: np.ndarray, least: int, height: int, width: int) -> None:
+    most = Size(height, width)
+    found = survey_objects(dataset(mask), classes=["person", "CAR"], least=least, most=most, rim=0)
+    assert [count.name for count in found.counts] == ["person", "Car"]
+    everything = find_objects(dataset(mask), classes=["Car", "person"], rim=0)
+    for count in found.counts:
+        assert count.found == sum(patch.name == count.name for patch in everything)
+        assert count.found == count.covered + count.too_large + count.too_small
+        assert count.covered == sum(patch.name == count.name for patch in found.patches)
+    for patch in found.patches:
+        assert patch.area >= least
+        assert patch.size.height <= height
+        assert patch.size.width <= width
+
+
+def test_counts_by_hand() -> None:
     mask = np.zeros((8, 12))
     mask[0:2, 0:2] = 1  # covered
     mask[4:8, 0:3] = 1  # too large
     mask[0, 6] = 1  # too small
-    data = dataset(mask)
-    found = find_objects(data, classes=["car"], least=2, most=Size(3, 3), rim=0)
-    assert [patch.box for patch in found] == [(0, 0, 2, 2)]
-    (thick,) = find_objects(data, classes=["car"], least=4, most=Size(3, 3))
-    assert thick.box == (0, 0, 3, 3), "with its rim"
-    assert find_objects(data, classes=["person"]) == ()
+    found = survey_objects(dataset(mask), classes=["car"], least=2, most=Size(3, 3), rim=0)
+    assert found.counts == (ObjectCount("Car", found=3, covered=1, too_large=1, too_small=1),)
+    assert [patch.box for patch in found.patches] == [(0, 0, 2, 2)]
+    (grown,) = find_objects(dataset(mask), classes=["car"], least=4, most=Size(3, 3))
+    assert grown.box == (0, 0, 3, 3), "with its rim"
+    assert survey_objects(dataset(mask), classes=["person"]).counts == (
+        ObjectCount("person", 0, 0, 0, 0),
+    )
 
 
 def test_objects_are_in_the_order_of_images_and_places() -> None:
@@ -125,12 +146,10 @@ def test_objects_are_in_the_order_of_images_and_places() -> None:
 
 def test_faces_and_plates_of_scenes_and_the_whole_they_are_part_of() -> None:
     data = street_scenes(6, Size(160, 320), 5)
-    found = find_objects(data, classes=["Face", "Plate", "person", "car"], least=9, rim=0)
-    counts = Counter(patch.name for patch in found)
-    assert len(counts) == 4
-    assert min(counts.values()) >= 3
+    found = survey_objects(data, classes=["Face", "Plate", "person", "car"], least=9, rim=0)
+    assert all(count.covered >= 3 for count in found.counts)
     face, person = data.classes.index("face"), data.classes.index("person")
-    whole = [patch for patch in found if patch.name == "person"]
+    whole = [patch for patch in found.patches if patch.name == "person"]
     inside = torch.cat([data.masks[p.record][p.slices][p.pixels] for p in whole])
     assert set(inside.tolist()) == {face, person}
 
@@ -184,17 +203,16 @@ def test_both_formats_and_faces(tmp_path: Path) -> None:
             "train/b.jpg": [{"name": "Car", "xyxy": [0, 0, 9, 9]}],
         },
     )
-    names = ["car", "PERSON", "face", "dog"]
-    found = find_objects(data, classes=names, objects_file=path, rim=0)
-    assert len(found) == 4, "b.jpg is not loaded"
-    boxes = {patch.name: (patch.box, patch.area) for patch in found}
+    found = survey_objects(data, classes=["car", "PERSON", "face", "dog"], objects_file=path, rim=0)
+    boxes = {patch.name: (patch.box, patch.area) for patch in found.patches}
     assert boxes == {
         "Car": ((4, 6, 6, 6), 36),
         "Person": ((5, 20, 4, 4), 16),
         "face": ((5, 20, 3, 2), 6),
         "dog": ((0, 0, 2, 2), 4),
     }
-    assert {patch.origin for patch in found} == {"objects file"}
+    assert {patch.origin for patch in found.patches} == {"objects file"}
+    assert [count.found for count in found.counts] == [1, 1, 1, 1], "b.jpg is not loaded"
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Pictures without an object: what changes, what may not, and how it looks."""
+"""Pictures without an object, or with another one: what changes, what may not, and how it looks."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cropaudit.accounting.geometry.shapes import Size
+from cropaudit.accounting.geometry import Size
 from cropaudit.errors import InputError
-from cropaudit.training.data.images import IGNORE
+from cropaudit.training.data import IGNORE
+from cropaudit.training.objects.cloning import best_shift
 from cropaudit.training.objects.finding import find_objects
+from cropaudit.training.objects.membrane import harmonic
 from cropaudit.training.objects.patches import ObjectPatch
-from cropaudit.training.objects.removal import best_shift, harmonic, without
-from cropaudit.training.scenes.streets import street_scenes
+from cropaudit.training.objects.removal import exchanged, without
+from cropaudit.training.objects.views import neighbourhood
+from cropaudit.training.scenes import street_scenes
 
 FEW = settings(max_examples=60, deadline=None)
 
@@ -41,9 +44,9 @@ def changed(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     return (before != after).reshape(-1, *before.shape[-2:]).any(dim=0)
 
 
-def allowed(mask: torch.Tensor, patch: ObjectPatch) -> torch.Tensor:
+def allowed(mask: torch.Tensor, patch: ObjectPatch, *, whole_box: bool) -> torch.Tensor:
     found = torch.zeros(mask.shape, dtype=torch.bool)
-    found[patch.slices] = patch.pixels
+    found[patch.slices] = True if whole_box else patch.pixels
     return found
 
 
@@ -56,7 +59,7 @@ def test_only_the_objects_pixels_change(case) -> None:
     image, mask, patch = case
     kept = image.clone(), mask.clone()
     new_image, new_mask = without(image, mask, patch)
-    beyond = ~allowed(mask, patch)
+    beyond = ~allowed(mask, patch, whole_box=False)
     assert not (changed(image, new_image) & beyond).any()
     assert not (changed(mask, new_mask) & beyond).any()
     assert (new_image.dtype, new_mask.dtype) == (torch.uint8, torch.uint8)
@@ -65,6 +68,26 @@ def test_only_the_objects_pixels_change(case) -> None:
     again = without(image, mask, patch)
     assert torch.equal(new_image, again[0])
     assert torch.equal(new_mask, again[1])
+
+
+@FEW
+@given(cases(), cases())
+def test_another_object_changes_its_box_alone(case, other_case) -> None:
+    (image, mask, patch), (other_image, other_mask, other) = case, other_case
+    new_image, new_mask = exchanged(image, mask, patch, other_image, other_mask, other)
+    beyond = ~allowed(mask, patch, whole_box=True)
+    assert not (changed(image, new_image) & beyond).any()
+    assert not (changed(mask, new_mask) & beyond).any()
+    assert set(new_mask.unique().tolist()) <= {*mask.tolist()[0], 0, 1, 2, IGNORE}
+
+
+@FEW
+@given(cases())
+def test_an_object_in_its_own_place_changes_nothing(case) -> None:
+    image, mask, patch = case
+    new_image, new_mask = exchanged(image, mask, patch, image, mask, patch)
+    assert torch.equal(new_image, image)
+    assert torch.equal(new_mask, mask)
 
 
 def test_the_scenes_lose_their_faces_and_plates() -> None:
@@ -194,7 +217,7 @@ def test_the_best_place_is_the_equal_one() -> None:
     assert best_shift(pixels, hole, np.zeros_like(hole)) is None
 
 
-# Wrong use.
+# Wrong use, and pictures for reports.
 
 
 @pytest.mark.parametrize("box", [(0, 0, 9, 3), (-1, 0, 3, 3), (6, 6, 3, 3), (0, 8, 1, 1)])
@@ -202,3 +225,33 @@ def test_boxes_that_reach_out_are_refused(box: tuple[int, int, int, int]) -> Non
     image, mask = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(8, 8, dtype=torch.uint8)
     with pytest.raises(InputError, match="box of car must be within its image of 8x8"):
         without(image, mask, patch_at(box))
+    with pytest.raises(InputError, match="box of car must be within its image of 8x8"):
+        exchanged(image, mask, patch_at((0, 0, 2, 2)), image, mask, patch_at(box))
+
+
+def test_only_objects_of_one_name_are_exchanged() -> None:
+    image, mask = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(8, 8, dtype=torch.uint8)
+    pixels = torch.ones(2, 2, dtype=torch.bool)
+    face = ObjectPatch(0, "face", (0, 0, 2, 2), pixels, 4, "component")
+    with pytest.raises(InputError, match="other object must be a car too, got face"):
+        exchanged(image, mask, patch_at((0, 0, 2, 2)), image, mask, face)
+
+
+@FEW
+@given(cases(), st.floats(0, 3), st.integers(1, 200))
+def test_a_neighbourhood_shows_the_object_where_it_says(case, context: float, side: int) -> None:
+    image, _, patch = case
+    view = neighbourhood(image, patch, context=context, side=side)
+    row, column, height, width = view.box
+    part = view.picture[:, row : row + height, column : column + width]
+    assert torch.equal(part[:, :: view.scale, :: view.scale], image[:, *patch.slices])
+    assert part.shape[1:] == (patch.box[2] * view.scale, patch.box[3] * view.scale)
+    if context == 0:
+        assert view.picture.shape == part.shape
+
+
+@pytest.mark.parametrize("option", [{"context": -1.0}, {"side": 0}])
+def test_neighbourhoods_out_of_range(option: dict) -> None:
+    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    with pytest.raises(InputError, match="must be at least"):
+        neighbourhood(image, patch_at((0, 0, 2, 2)), **option)

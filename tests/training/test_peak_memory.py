@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from cropaudit.training.dpsgd.peak_memory import PeakMemory
+from cropaudit.training.peak_memory import PeakMemory
 
 
 def test_views_and_operations_in_place_hold_nothing_new():

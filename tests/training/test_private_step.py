@@ -7,9 +7,9 @@ from scipy import stats
 from torch import Tensor, nn
 
 from cropaudit.errors import InputError
-from cropaudit.training.dpsgd.private_step import PrivateStep
-from cropaudit.training.models.build import GradSampleMode, build_model
-from cropaudit.training.models.losses import pixel_losses
+from cropaudit.training.losses import pixel_losses
+from cropaudit.training.models import GradSampleMode, build_model
+from cropaudit.training.private_step import PrivateStep
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -3,14 +3,14 @@ import pytest
 import torch
 from scipy import stats
 
-from cropaudit.accounting.geometry.crop_laws import ResizedCrop, WholeImage
-from cropaudit.accounting.geometry.shapes import Crop, Rectangle, Size
-from cropaudit.accounting.inclusion.resized import resized_map
-from cropaudit.accounting.inclusion.window_sizes import size_law
+from cropaudit.accounting.crop_laws import ResizedCrop, WholeImage
+from cropaudit.accounting.geometry import Crop, Rectangle, Size
+from cropaudit.accounting.resized import resized_map
+from cropaudit.accounting.window_sizes import size_law
 from cropaudit.errors import InputError
-from cropaudit.training.crops.cutting import cut_window, draw_window, output_size, shows
-from cropaudit.training.crops.joint import Window
-from cropaudit.training.data.images import SegmentationData
+from cropaudit.training.crops import Window
+from cropaudit.training.cutting import cut_window, draw_window, output_size, shows
+from cropaudit.training.data import SegmentationData
 
 IMAGE = Size(11, 14)
 CROP = ResizedCrop(Size(6, 8), scale=(0.2, 0.9))

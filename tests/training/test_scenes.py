@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy import ndimage
 
-from cropaudit.accounting.geometry.shapes import Size
+from cropaudit.accounting.geometry import Size
 from cropaudit.errors import InputError
-from cropaudit.training.data.images import SegmentationData
-from cropaudit.training.scenes.streets import CLASSES, street_scenes
+from cropaudit.training.data import SegmentationData
+from cropaudit.training.scenes import CLASSES, street_scenes
 
 _SIZE = Size(96, 192)
 _COUNT = 40

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cropaudit.errors import InputError
-from cropaudit.training.sampling.schedules import Constant, Cosine, Poly, Steps, learning_rates
+from cropaudit.training.schedules import Constant, Cosine, Poly, Steps, learning_rates
 
 KINDS = [Constant(), Poly(), Cosine(), Steps(every=3)]
 

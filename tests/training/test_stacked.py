@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cropaudit.accounting.geometry.shapes import Size
+from cropaudit.accounting.geometry import Size
 from cropaudit.errors import InputError
-from cropaudit.training.data.images import IGNORE
-from cropaudit.training.ensembles.stacked import StackedModels
-from cropaudit.training.models.build import build_model
-from cropaudit.training.models.initial_weights import GAIN, level_start
-from cropaudit.training.models.losses import logit_gradients, pixel_losses, prepare
-from cropaudit.training.scenes.streets import street_scenes
+from cropaudit.training.data import IGNORE
+from cropaudit.training.initial import GAIN, level_start
+from cropaudit.training.losses import logit_gradients, pixel_losses, prepare
+from cropaudit.training.models import build_model
+from cropaudit.training.scenes import street_scenes
+from cropaudit.training.stacked import StackedModels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -70,7 +70,7 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = torch.stack([models.flatten(build_model("tiny-net", CLASSES, s)) for s in range(7)])
     images, masks = drawn(7, 16, 3)
     whole = models.gradients(rows, images, masks)
-    monkeypatch.setattr("cropaudit.training.ensembles.stacked._ROWS", 3)
+    monkeypatch.setattr("cropaudit.training.stacked._ROWS", 3)
     assert torch.allclose(models.gradients(rows, images, masks), whole, atol=1e-7)
     assert models.gradients(rows[:0], images[:0], masks[:0]).shape == (0, models.size)
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from cropaudit.errors import InputError
-from cropaudit.training.models.build import ModelSpec, WeightsFile, build, build_model
-from cropaudit.training.models.weights import WeightsReport, read_weights
+from cropaudit.training.models import ModelSpec, WeightsFile, build, build_model
+from cropaudit.training.networks.pretrained import WeightsReport
+from cropaudit.training.networks.weights import read_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

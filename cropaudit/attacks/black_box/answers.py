@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cropaudit.attacks.black_box.queries import Queries
-from cropaudit.training.data.images import IGNORE
+from cropaudit.training.data import IGNORE
 
 __all__ = ["Predict", "answers"]
 

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cropaudit.accounting.geometry.crop_laws import CropLaw
+from cropaudit.accounting.geometry import Crop
 from cropaudit.attacks.black_box.answers import Predict, answers
 from cropaudit.attacks.black_box.queries import slot_queries
-from cropaudit.attacks.signals import Decoys, Signals
+from cropaudit.attacks.black_box.signals import Decoys, Signals
 from cropaudit.errors import require
 from cropaudit.training.canaries import CanarySlot
-from cropaudit.training.data.images import IGNORE, SegmentationData
-from cropaudit.training.ensembles.stacked import StackedModels
-from cropaudit.training.models.losses import prepare
+from cropaudit.training.data import IGNORE, SegmentationData
+from cropaudit.training.losses import prepare
+from cropaudit.training.stacked import StackedModels
 
 __all__ = ["collect", "collect_one"]
 
@@ -29,11 +29,12 @@ def collect(
     parameters: Tensor,
     empty: SegmentationData,
     slots: Sequence[CanarySlot],
-    crop: CropLaw,
+    crop: Crop,
     *,
     windows: int,
     seed: int,
     maps: int = 0,
+    covering: bool = True,
     decoys: Decoys | None = None,
 ) -> Signals:
     """Queries every model of an ensemble.
@@ -47,6 +48,7 @@ def collect(
         windows: W, drawn by the crop's law for each slot, the same for all models.
         seed: Of the windows.
         maps: Cells along each side of the loss maps; 0 for none.
+        covering: Whether windows show all of the patch, as far as any does, or only meet it.
         decoys: Known nonmembers to be shown as well.
 
     Raises:
@@ -58,7 +60,7 @@ def collect(
         _Stacked(models.skeleton, {**frozen, **{k: p[number] for k, p in pieces.items()}})
         for number in range(len(parameters))
     ]
-    asked = _Asked(crop, windows, seed, maps, parameters.device)
+    asked = _Asked(crop, windows, seed, maps, covering, parameters.device)
     return asked.signals(predicts, empty, slots, decoys)
 
 
@@ -66,16 +68,17 @@ def collect_one(
     model: nn.Module,
     empty: SegmentationData,
     slots: Sequence[CanarySlot],
-    crop: CropLaw,
+    crop: Crop,
     *,
     windows: int,
     seed: int,
     maps: int = 0,
+    covering: bool = True,
     decoys: Decoys | None = None,
 ) -> Signals:
     """Queries one model of any size, where it lies, in evaluation mode; else as `collect`."""
     device = next(model.parameters()).device
-    asked = _Asked(crop, windows, seed, maps, device)
+    asked = _Asked(crop, windows, seed, maps, covering, device)
     return asked.signals([model.eval()], empty, slots, decoys)
 
 
@@ -95,10 +98,11 @@ class _Stacked:
 class _Asked:
     """The arguments of `collect` that do not change from slot to slot."""
 
-    crop: CropLaw
+    crop: Crop
     windows: int
     seed: int
     maps: int
+    covering: bool
     device: torch.device
 
     def signals(
@@ -131,7 +135,9 @@ class _Asked:
     ) -> tuple[Array, Array, Array]:
         """Returns all models' losses and confidences (M, W, 2, 2) and maps (M, 2, 2, g, g)."""
         side = max(1, self.maps)
-        queries = slot_queries(empty, slot, self.crop, self.windows, generator, side)
+        queries = slot_queries(
+            empty, slot, self.crop, self.windows, generator, side, covering=self.covering
+        )
         pixels = prepare(queries.images.to(self.device))
         asked = queries.to(self.device)
         found = [answers(predict, pixels, asked, side) for predict in predicts]

@@ -7,34 +7,88 @@ Source: Shokri, Stronati, Song and Shmatikov, S&P 2017 (shadow models); losses b
 segmentation attacks (He, Rahimian, Schiele and Fritz, ECCV 2020).
 """
 
+from dataclasses import dataclass, field
+
 import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cropaudit.attacks.base import Array, Querying
-from cropaudit.attacks.signals import Coins, Signals, checked_coins
+from cropaudit.attacks.black_box.base import Array, Coins, checked
+from cropaudit.attacks.black_box.signals import Signals
 from cropaudit.errors import require
 
-__all__ = ["LEARNED"]
-
-_INVERSE_PENALTY = 0.01  # scikit-learn's C
+__all__ = ["Boosting", "Learned", "Logistic"]
 
 
-def _learned(target: Signals, references: Signals | None, coins: Coins | None) -> Array:
-    """Returns log-odds of world A, by window statistics, and by loss maps where there are any."""
-    known, worlds = checked_coins("learned", target, references, coins)
-    require(len(known) >= 2, "references", "at least 2", len(known))
-    both = bool(worlds.any()) and not bool(worlds.all())
-    require(both, "coins", "of both worlds", "one world only")
-    seen, values = _statistics(target), _statistics(known)
-    mean = values.mean(axis=0)
-    # Without its own row the mean lies R / (R - 1) times as far from a reference's value.
-    rows = (values - mean) * (len(known) / (len(known) - 1))
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=_INVERSE_PENALTY, max_iter=1000))
-    model.fit(rows.reshape(-1, rows.shape[2]), worlds.ravel())
-    found = model.decision_function((seen - mean).reshape(-1, rows.shape[2]))
-    return np.asarray(found, dtype=np.float64).reshape(len(target), -1)
+@dataclass(frozen=True)
+class Logistic:
+    """Logistic regression.
+
+    Attributes:
+        inverse_penalty: scikit-learn's C.
+    """
+
+    inverse_penalty: float = 0.01
+
+    def __post_init__(self) -> None:
+        given = self.inverse_penalty
+        require(given > 0, "inverse_penalty", "above 0", given)
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """Gradient-boosted trees, for effects that are not linear.
+
+    Attributes:
+        rounds: Number of trees.
+        leaves: Leaves of each.
+    """
+
+    rounds: int = 100
+    leaves: int = 8
+
+    def __post_init__(self) -> None:
+        require(self.rounds >= 1, "rounds", "at least 1", self.rounds)
+        require(self.leaves >= 2, "leaves", "at least 2", self.leaves)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A classifier on window statistics, and on loss maps where signals have them.
+
+    Attributes:
+        classifier: Its kind.
+    """
+
+    classifier: Logistic | Boosting = field(default_factory=Logistic)
+
+    def score(self, target: Signals, references: Signals | None, coins: Coins | None) -> Array:
+        """Returns scores of shape (T, S), log-odds of world A."""
+        known, worlds = checked("learned", target, references, coins)
+        require(len(known) >= 2, "references", "at least 2", len(known))
+        both = bool(worlds.any()) and not bool(worlds.all())
+        require(both, "coins", "of both worlds", "one world only")
+        seen, values = _statistics(target), _statistics(known)
+        mean = values.mean(axis=0)
+        # Without its own row the mean lies R / (R - 1) times as far from a reference's value.
+        rows = (values - mean) * (len(known) / (len(known) - 1))
+        model = self._unfitted()
+        model.fit(rows.reshape(-1, rows.shape[2]), worlds.ravel())
+        found = model.decision_function((seen - mean).reshape(-1, rows.shape[2]))
+        return np.asarray(found, dtype=np.float64).reshape(len(target), -1)
+
+    def _unfitted(self) -> Pipeline:
+        match self.classifier:
+            case Logistic(penalty):
+                kind: ClassifierMixin = LogisticRegression(C=penalty, max_iter=1000)
+            case Boosting(rounds, leaves):
+                kind = HistGradientBoostingClassifier(
+                    max_iter=rounds, max_leaf_nodes=leaves, early_stopping=False, random_state=0
+                )
+        return make_pipeline(StandardScaler(), kind)
 
 
 def _statistics(signals: Signals) -> Array:
@@ -45,8 +99,3 @@ def _statistics(signals: Signals) -> Array:
         own = signals.maps[:, :, 1, 1] - signals.maps[:, :, 0, 0]
         parts.append(own.reshape(*own.shape[:2], -1))
     return np.concatenate(parts, axis=2)
-
-
-LEARNED = Querying(
-    name="learned", needs="references", source="Shokri et al. 2017", score=_learned, maps=4
-)

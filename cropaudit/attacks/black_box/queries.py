@@ -6,16 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cropaudit.accounting.geometry.crop_laws import CropLaw
+from cropaudit.accounting.geometry import Crop
 from cropaudit.errors import require
 from cropaudit.training.canaries import CanarySlot, filled
 from cropaudit.training.canaries.windows import windows_of
-from cropaudit.training.crops.cutting import cut_windows
-from cropaudit.training.data.images import IGNORE, SegmentationData
+from cropaudit.training.crops import cut
+from cropaudit.training.data import SegmentationData
 
 __all__ = ["Queries", "slot_queries"]
-
-_MOST = 15  # cells along a side: their numbers are held as labels are, in 8 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +39,14 @@ class Queries:
 def slot_queries(
     empty: SegmentationData,
     slot: CanarySlot,
-    crop: CropLaw,
+    crop: Crop,
     windows: int,
     generator: np.random.Generator,
     side: int,
+    *,
+    covering: bool,
 ) -> Queries:
-    """Draws windows by the crop's law among those that cover the patch, as far as any does.
+    """Draws windows by the crop's law among those that cover (or meet) the patch, and cuts them.
 
     Args:
         empty: The records; other slots of this record are shown as they are there.
@@ -55,24 +55,28 @@ def slot_queries(
         windows: W.
         generator: Of the draw.
         side: Cells along each side of the patch's bounding box, at least 1.
+        covering: Whether a window shows all of the patch, as far as any does.
 
     Raises:
         InputError: If no window meets the patch.
     """
-    require(1 <= side <= _MOST, "maps", f"at most {_MOST}", side)
     law = windows_of(slot, empty.masks[slot.record], crop)
-    chosen = law.covers() & law.hits()
+    chosen = law.covers() & law.hits() if covering else law.hits()
     legal = "where some window of the crop meets it"
     require(law.probability(chosen) > 0, "canary", legal, slot.position)
     worlds = [filled(empty, slot, world_a=world_a) for world_a in (True, False)]
-    drawn = law.draw(chosen, windows, generator)
-    images, labels = cut_windows(worlds, drawn, crop)
-    # Cells are cut as labels are: looked up, never filtered.
     cells = _cell_map(slot, empty.masks[slot.record], side)
-    places = cut_windows([(worlds[0][0], cells)], drawn, crop)[1]
-    places = places.masked_fill(places == IGNORE, 0)
-    both = torch.stack([labels[:windows], labels[windows:]], dim=1)
-    return Queries(images, both.repeat(2, 1, 1, 1), places.long().repeat(2, 1, 1))
+    images, labels, places = [], [], []
+    for window in law.draw(chosen, windows, generator):
+        shown = [cut(image, mask, window, crop) for image, mask in worlds]
+        images.append(torch.stack([pixels for pixels, _ in shown]))
+        labels.append(torch.stack([marked for _, marked in shown]))
+        places.append(cut(cells[None], worlds[0][1], window, crop)[0][0])
+    return Queries(
+        torch.stack(images, dim=1).flatten(0, 1),
+        torch.stack(labels).repeat(2, 1, 1, 1),
+        torch.stack(places).repeat(2, 1, 1),
+    )
 
 
 def _cell_map(slot: CanarySlot, mask: Tensor, side: int) -> Tensor:
@@ -80,6 +84,6 @@ def _cell_map(slot: CanarySlot, mask: Tensor, side: int) -> Tensor:
     height, width = slot.pixels.shape
     rows = torch.arange(height) * side // height
     columns = torch.arange(width) * side // width
-    found = torch.zeros(mask.shape, dtype=torch.uint8)
-    found[slot.box] = ((rows[:, None] * side + columns + 1) * slot.pixels).to(torch.uint8)
+    found = torch.zeros(mask.shape, dtype=torch.int64)
+    found[slot.box] = (rows[:, None] * side + columns + 1) * slot.pixels
     return found

@@ -13,19 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cropaudit.attacks.base import Game, Work, queries
-from cropaudit.attacks.signals import Coins
+from cropaudit.attacks.black_box.base import Array, Attack, Coins
+from cropaudit.attacks.black_box.signals import Signals
 from cropaudit.errors import require
 from cropaudit.training.canaries import CanarySlot
-from cropaudit.training.data.images import SegmentationData
-from cropaudit.training.dpsgd.divergence import named_run
-from cropaudit.training.dpsgd.loop import DpSgdSpec
-from cropaudit.training.ensembles.ensemble import train_ensemble
-from cropaudit.training.ensembles.stacked import StackedModels
-from cropaudit.training.ensembles.worlds import members_of_coins
+from cropaudit.training.data import SegmentationData
+from cropaudit.training.divergence import named_run
+from cropaudit.training.dpsgd import DpSgdSpec
+from cropaudit.training.ensemble import train_ensemble
+from cropaudit.training.stacked import StackedModels
 from cropaudit.training.streams import spawn_seeds
+from cropaudit.training.worlds import members_of_coins
 
-__all__ = ["REFERENCE", "TrainedWorlds", "train_references", "train_targets"]
+__all__ = ["TrainedWorlds", "leave_one_out", "train_references", "train_targets"]
 
 _AT_ONCE = 128  # models trained together: more do not make a step cheaper, and cost memory
 
@@ -106,6 +106,29 @@ def train_targets(
         return _trained(empty, slots, coins, spec, run_seed, initial, device, progress)
 
 
+def leave_one_out(attack: Attack, signals: Signals, coins: Coins) -> Array:
+    """Scores every model of one ensemble with all the others as its references.
+
+    This estimates an attack's power from few models. For a lower bound on epsilon take references
+    apart from targets: here each coin also acts on the scores of the other models.
+
+    Args:
+        attack: The attack.
+        signals: Of M models.
+        coins: Theirs, fair and independent (`train_targets`), shape (M, S).
+
+    Returns:
+        Shape (M, S).
+    """
+    everyone = np.arange(len(signals))
+    scores = []
+    for one in everyone:
+        others = np.delete(everyone, one)
+        target = signals.take(everyone[one : one + 1])
+        scores.append(attack.score(target, signals.take(others), coins[others])[0])
+    return np.stack(scores)
+
+
 def _seeds(seed: int, role: int) -> tuple[int, int]:
     """Returns seeds of the coins and of the runs; roles never share one."""
     first, second = spawn_seeds(np.random.SeedSequence([seed, role]), 2)
@@ -136,17 +159,3 @@ def _trained(
         parts.append(trained.parameters)
         done += len(part) * spec.steps
     return TrainedWorlds(trained.models, torch.cat(parts), coins)
-
-
-def _cost(work: Work) -> float:
-    own = work.options
-    models = own["targets"] + own["references"]
-    return float(models * (work.steps * work.expected + queries(work)))
-
-
-REFERENCE = Game(
-    name="reference",
-    title="Black-box with reference models",
-    model="the real model {model}, trained several times, queried once trained",
-    cost=_cost,
-)

@@ -9,41 +9,22 @@ in theory.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cropaudit.accounting.geometry.crop_laws import CropLaw
-from cropaudit.accounting.geometry.shapes import Crop
-from cropaudit.errors import InputError
+from cropaudit.accounting.geometry import Crop
 from cropaudit.training.canaries.slots import CanarySlot, footprint
 from cropaudit.training.canaries.windows import window_sums
-from cropaudit.training.crops.joint import Window, cut
-from cropaudit.training.data.images import IGNORE
+from cropaudit.training.crops import Window, cut
+from cropaudit.training.data import IGNORE
 
-__all__ = ["BACKGROUNDS", "Background", "Ignore", "Natural", "Sparse", "empty_mask"]
-
-Around = tuple[Sequence[CanarySlot], CropLaw, np.random.Generator]
-
-
-class Background:
-    """One kind of background; the plain one keeps the record's own labels.
-
-    Attributes:
-        miss_gradient: What a missing window ideally gives, as `CanarySlot.miss_gradient` has it.
-    """
-
-    miss_gradient: ClassVar[float | None] = None
-
-    def labels(self, mask: Tensor, around: Around) -> Tensor:
-        """Returns the record's labels, uint8 (H, W), given its own; those of patches are unused."""
-        return mask.clone()
+__all__ = ["Background", "Ignore", "Natural", "Sparse", "empty_mask", "miss_gradient"]
 
 
 @dataclass(frozen=True)
-class Natural(Background):
+class Natural:
     """The record keeps its own labels, which dilute the patch and make windows differ."""
 
     def __str__(self) -> str:
@@ -51,24 +32,19 @@ class Natural(Background):
 
 
 @dataclass(frozen=True)
-class Ignore(Background):
+class Ignore:
     """No pixel outside the patch is labelled: a missing crop gives a gradient of exactly 0.
 
     The patch is the only source of its record's gradient, so that even a thin overlap fills the
     clip.
     """
 
-    miss_gradient: ClassVar[float | None] = 0.0
-
     def __str__(self) -> str:
         return "ignored background"
 
-    def labels(self, mask: Tensor, around: Around) -> Tensor:  # noqa: D102
-        return torch.full_like(mask, IGNORE)
-
 
 @dataclass(frozen=True)
-class Sparse(Background):
+class Sparse:
     """Few pixels outside are labelled, as in world B: a missing crop gives B's gradient.
 
     They form a lattice whose spacing is the crop, so that every window holds exactly one pixel of
@@ -78,48 +54,77 @@ class Sparse(Background):
     on the texture: pixels elsewhere in a photograph have other features, on a flat record the same.
     """
 
-    miss_gradient: ClassVar[float | None] = -1.0
-
     def __str__(self) -> str:
         return "sparse background"
 
-    def labels(self, mask: Tensor, around: Around) -> Tensor:  # noqa: D102
-        slots, crop, generator = around
-        if not isinstance(crop, Crop):
-            words = "a crop of one size, for sparse labels are as far apart as it is wide"
-            raise InputError(f"crop must be {words}, got {crop}")
-        legal = ~torch.stack([footprint(slot, mask) for slot in slots]).any(dim=0)
-        sparse = torch.full_like(mask, IGNORE)
-        labels = np.unique(torch.cat([slot.labels_b[slot.pixels] for slot in slots]).numpy())
-        height, width = crop.size.height, crop.size.width
-        # Just behind the patches begins the lattice: no point lies in one shorter than the crop.
-        below, left = (
-            max(slot.position[axis] + slot.pixels.shape[axis] for slot in slots) for axis in (0, 1)
-        )
-        for offset, label in enumerate(labels[:width]):
-            sparse[below % height :: height, (left + offset) % width :: width] = int(label)
-        sparse[~legal] = IGNORE
-        marked = sparse != IGNORE
-        added = _mended(marked.clone(), legal, crop) & ~marked
-        sparse[added] = torch.from_numpy(generator.choice(labels, int(added.sum())))
-        return sparse
+
+Background = Natural | Ignore | Sparse
 
 
-BACKGROUNDS: dict[str, Background] = {"ignore": Ignore(), "sparse": Sparse(), "natural": Natural()}
+def miss_gradient(background: Background) -> float | None:
+    """Returns what a missing window ideally gives, as `CanarySlot.miss_gradient` has it."""
+    match background:
+        case Natural():
+            return None
+        case Ignore():
+            return 0.0
+        case Sparse():
+            return -1.0
 
 
 def empty_mask(
     background: Background,
     mask: Tensor,
     slots: Sequence[CanarySlot],
-    crop: CropLaw,
+    crop: Crop,
     generator: np.random.Generator,
 ) -> Tensor:
-    """Returns the labels of a record whose slots are empty, uint8, shape (H, W)."""
-    empty = background.labels(mask, (slots, crop, generator))
+    """Returns the labels of a record whose slots are empty, uint8, shape (H, W).
+
+    Args:
+        background: What it bears outside the patches.
+        mask: Its own labels.
+        slots: Its slots: no pixel of theirs is labelled.
+        crop: The crop, for the spacing of sparse labels.
+        generator: Of the sparse labels.
+    """
+    match background:
+        case Natural():
+            empty = mask.clone()
+        case Ignore():
+            return torch.full_like(mask, IGNORE)
+        case Sparse():
+            empty = _lattice(mask, slots, crop, generator)
     for slot in slots:
         empty[footprint(slot, mask)] = IGNORE
     return empty
+
+
+def _lattice(
+    mask: Tensor, slots: Sequence[CanarySlot], crop: Crop, generator: np.random.Generator
+) -> Tensor:
+    """Labels a row of pixels in every window outside the patches, one for each label of world B.
+
+    The pattern's period is the window: wherever that is, it shows each point of a period once.
+    """
+    legal = ~torch.stack([footprint(slot, mask) for slot in slots]).any(dim=0)
+    sparse = torch.full_like(mask, IGNORE)
+    labels = np.unique(torch.cat([slot.labels_b[slot.pixels] for slot in slots]).numpy())
+    height, width = crop.size.height, crop.size.width
+    # The lattice begins just behind the patch: no point lies in one that is shorter than the crop.
+    top, left = _behind(slots, 0) % height, _behind(slots, 1)
+    for offset, label in enumerate(labels[:width]):
+        sparse[top::height, (left + offset) % width :: width] = int(label)
+    sparse[~legal] = IGNORE
+    marked = sparse != IGNORE
+    added = _mended(marked.clone(), legal, crop) & ~marked
+    sparse[added] = torch.from_numpy(generator.choice(labels, int(added.sum())))
+    return sparse
+
+
+def _behind(slots: Sequence[CanarySlot], axis: int) -> int:
+    """Returns the first row or column behind all patches."""
+    return max(slot.position[axis] + slot.pixels.shape[axis] for slot in slots)
 
 
 def _mended(points: Tensor, legal: Tensor, crop: Crop) -> Tensor:

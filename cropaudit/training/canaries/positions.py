@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cropaudit.errors import require
 
-__all__ = ["POSITIONS", "Positions", "Random", "Stratified", "Worst", "choose", "free_places"]
+__all__ = ["At", "Positions", "Random", "Stratified", "Worst", "choose", "free_places"]
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,14 @@ class Stratified:
         require(self.levels >= 1, "levels", "at least 1", self.levels)
 
 
-Positions = Worst | Random | Stratified
-POSITIONS: dict[str, Positions] = {
-    "worst": Worst(),
-    "random": Random(),
-    "stratified": Stratified(),
-}
+@dataclass(frozen=True)
+class At:
+    """At one place of every image: row and column of the patch's top left."""
+
+    place: tuple[int, int]
+
+
+Positions = Worst | Random | Stratified | At
 
 
 def choose(
@@ -55,7 +57,18 @@ def choose(
     number: int,
     generator: np.random.Generator,
 ) -> tuple[int, int]:
-    """Chooses the place of slot ``number``, given each place's inclusion and which are free."""
+    """Chooses a place.
+
+    Args:
+        positions: The rule.
+        inclusion: Inclusion probability of every place, shape (rows, columns).
+        free: Which places are free, same shape.
+        number: Of the slot, from 0.
+        generator: Of the choice.
+
+    Raises:
+        InputError: If no place is free, or the one asked for is not.
+    """
     require(bool(free.any()), "canaries per image", "few enough to fit beside each other", "more")
     match positions:
         case Worst(share):
@@ -64,19 +77,32 @@ def choose(
             found = free
         case Stratified(levels):
             found = free & _level(inclusion, free, number % levels, levels)
+        case At(place):
+            found = free & _only(place, inclusion.shape)
+            require(bool(found.any()), "place", "within the image and free", place)
     places = np.argwhere(found)
     row, column = places[generator.integers(len(places))]
     return int(row), int(column)
 
 
 def free_places(
-    shape: tuple[int, ...], size: tuple[int, int], taken: list[tuple[int, int]]
+    shape: tuple[int, ...],
+    size: tuple[int, int],
+    taken: list[tuple[int, int]],
+    margin: int,
 ) -> NDArray[np.bool_]:
-    """Returns where a patch of a ``size`` keeps clear of those at the places ``taken``."""
+    """Returns the places where a patch keeps clear of those that are taken already.
+
+    Args:
+        shape: Number of places, rows and columns.
+        size: Height and width of the patches.
+        taken: Places of the patches there are.
+        margin: Pixels between two patches, at least.
+    """
     free = np.ones(shape, dtype=np.bool_)
     for row, column in taken:
-        rows = slice(max(0, row - size[0] + 1), row + size[0])
-        free[rows, max(0, column - size[1] + 1) : column + size[1]] = False
+        rows = slice(max(0, row - size[0] - margin + 1), row + size[0] + margin)
+        free[rows, max(0, column - size[1] - margin + 1) : column + size[1] + margin] = False
     return free
 
 
@@ -89,3 +115,10 @@ def _level(
     away = np.abs(inclusion - middle)
     inside = away <= (high - low) / (2 * levels)
     return np.asarray(inside if bool((inside & free).any()) else away <= away[free].min())
+
+
+def _only(place: tuple[int, int], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    found = np.zeros(shape, dtype=np.bool_)
+    if 0 <= place[0] < shape[0] and 0 <= place[1] < shape[1]:
+        found[place] = True
+    return found

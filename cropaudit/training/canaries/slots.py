@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cropaudit.accounting.geometry.shapes import Patch
-from cropaudit.training.data.images import SegmentationData
+from cropaudit.accounting.geometry import Patch
+from cropaudit.training.data import SegmentationData
 
 __all__ = ["CanarySlot", "fill_slots", "filled", "footprint", "trimmed"]
 

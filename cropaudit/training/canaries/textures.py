@@ -13,31 +13,11 @@ from torch import Tensor
 
 from cropaudit.errors import require
 
-__all__ = ["TEXTURES", "Blocks", "Flat", "NaturalTexture", "Periodic", "Texture", "blocks"]
-
-
-class Texture:
-    """One kind of texture; the plain one is the photograph's own pixels, in both worlds."""
-
-    def record(self, image: Tensor, generator: np.random.Generator) -> Tensor:
-        """Returns the pixels of the whole record before slots are planted, uint8 (3, H, W)."""
-        return image
-
-    def patch(self, there: Tensor, generator: np.random.Generator) -> Tensor:
-        """Returns the pixels of a slot, given the record's there, uint8 (3, h, w)."""
-        return there.clone()
+__all__ = ["Blocks", "Flat", "NaturalTexture", "Periodic", "Texture", "blocks", "canvas"]
 
 
 @dataclass(frozen=True)
-class NaturalTexture(Texture):
-    """The photograph's own pixels, in both worlds."""
-
-    def __str__(self) -> str:
-        return "natural texture"
-
-
-@dataclass(frozen=True)
-class Blocks(Texture):
+class Blocks:
     """Blocks of pure colours of ``grain`` pixels: loud in every channel, drawn for each world.
 
     A coarse grain is seen by every layer, and gradients of different windows point the same way
@@ -52,13 +32,9 @@ class Blocks(Texture):
     def __str__(self) -> str:
         return f"blocks of {self.grain}"
 
-    def patch(self, there: Tensor, generator: np.random.Generator) -> Tensor:  # noqa: D102
-        pure = np.array([0, 255])
-        return torch.stack([blocks(generator, pure, there[0].shape, self.grain) for _ in there])
-
 
 @dataclass(frozen=True)
-class Flat(Texture):
+class Flat:
     """One colour all over the record: what a window sees hardly depends on where it is.
 
     The record is no photograph any more, which patch substitution allows: the worst case is over
@@ -76,12 +52,17 @@ class Flat(Texture):
     def __str__(self) -> str:
         return "flat"
 
-    def record(self, image: Tensor, generator: np.random.Generator) -> Tensor:  # noqa: D102
-        return torch.tensor(self.colour, dtype=torch.uint8)[:, None, None].expand_as(image).clone()
+
+@dataclass(frozen=True)
+class NaturalTexture:
+    """The photograph's own pixels, in both worlds."""
+
+    def __str__(self) -> str:
+        return "natural texture"
 
 
 @dataclass(frozen=True)
-class Periodic(Texture):
+class Periodic:
     """A smooth pattern of this period, in pixels, all over the record.
 
     Every window sees the same pattern, shifted; unlike a flat record it drives many features.
@@ -95,32 +76,37 @@ class Periodic(Texture):
     def __str__(self) -> str:
         return f"period {self.period}"
 
-    def record(self, image: Tensor, generator: np.random.Generator) -> Tensor:  # noqa: D102
-        channels = []
-        for _ in range(3):  # a product of two cosines with random phases, over 0 to 255
-            waves = [
-                np.cos(2 * np.pi * np.arange(side) / self.period + phase)
-                for side, phase in zip(
-                    image.shape[1:], generator.uniform(0, 2 * np.pi, 2), strict=True
-                )
-            ]
-            channels.append(np.rint(127.5 * (1 + np.multiply.outer(*waves))).astype(np.uint8))
-        return torch.from_numpy(np.stack(channels))
+
+Texture = Blocks | Flat | NaturalTexture | Periodic
 
 
-TEXTURES: dict[str, Texture] = {
-    "blocks": Blocks(),
-    "flat": Flat(),
-    "natural": NaturalTexture(),
-    "periodic": Periodic(),
-}
+def canvas(texture: Texture, image: Tensor, generator: np.random.Generator) -> Tensor:
+    """Returns the pixels of the whole record before slots are planted, uint8, shape (3, H, W)."""
+    match texture:
+        case Blocks() | NaturalTexture():
+            return image
+        case Flat(colour):
+            return torch.tensor(colour, dtype=torch.uint8)[:, None, None].expand_as(image).clone()
+        case Periodic(period):
+            return _waves(period, (image.shape[1], image.shape[2]), generator)
 
 
 def blocks(
-    generator: np.random.Generator, values: NDArray[np.int64], shape: torch.Size, grain: int
+    generator: np.random.Generator, values: NDArray[np.int64], shape: tuple[int, int], grain: int
 ) -> Tensor:
     """Returns random blocks, uint8, shape (h, w), in which values cover nearly equal shares."""
     rows, columns = -(-shape[0] // grain), -(-shape[1] // grain)
     cells = generator.permutation(np.resize(values, rows * columns)).reshape(rows, columns)
     full = np.kron(cells, np.ones((grain, grain), dtype=np.int64))
     return torch.from_numpy(full[: shape[0], : shape[1]].astype(np.uint8))
+
+
+def _waves(period: int, shape: tuple[int, int], generator: np.random.Generator) -> Tensor:
+    """Returns a product of two cosines in each channel, with random phases, over 0 to 255."""
+    channels = []
+    for _ in range(3):
+        down, across = generator.uniform(0, 2 * np.pi, 2)
+        rows = np.cos(2 * np.pi * np.arange(shape[0]) / period + down)
+        columns = np.cos(2 * np.pi * np.arange(shape[1]) / period + across)
+        channels.append(np.rint(127.5 * (1 + np.multiply.outer(rows, columns))).astype(np.uint8))
+    return torch.from_numpy(np.stack(channels))

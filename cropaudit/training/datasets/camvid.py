@@ -14,21 +14,24 @@ from functools import partial
 from pathlib import Path
 
 from cropaudit.errors import InputError
-from cropaudit.training.datasets.classes import ClassMap
+from cropaudit.training.datasets.colours import pack, read_known
 from cropaudit.training.datasets.layout import (
     Layout,
     Listing,
-    Pair,
-    Pairs,
-    by_name,
     entries,
+    folder_under,
     read_lines,
+    refuse_missing,
+    sub_folders,
 )
-from cropaudit.training.datasets.pictures import pack, read_known
+from cropaudit.training.folder_classes import ClassMap
+from cropaudit.training.folder_layout import Pair
+from cropaudit.training.folder_pictures import read_mask
 
 __all__ = ["CAMVID"]
 
-_COLOURS, _LABEL, _PNG = "label_colors.txt", "_L.png", (".png",)
+_COLOURS = "label_colors.txt"
+_LABEL = "_L.png"
 _LINE = re.compile(r"(\d+)\s+(\d+)\s+(\d+)\s+(\S.*)")
 _SEGNET = (
     *("Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence"),
@@ -36,27 +39,38 @@ _SEGNET = (
 )
 
 
+def _sign(root: Path) -> bool:
+    return (root / "trainannot").is_dir() or (root / _COLOURS).is_file()
+
+
 def _open(root: Path) -> Listing:
-    if (root / _COLOURS).is_file():
-        return _open_stills(root)
-    train, validation = (
-        by_name(root, (split, f"{split}annot"), "camvid", _PNG) for split in ("train", "val")
-    )
-    return Listing(root, train, validation, ClassMap.of(dict(enumerate(_SEGNET))))
+    return _open_stills(root) if (root / _COLOURS).is_file() else _open_segnet(root)
+
+
+def _open_segnet(root: Path) -> Listing:
+    train, validation = (_segnet_pairs(root, split) for split in ("train", "val"))
+    classes = ClassMap.of(dict(enumerate(_SEGNET)))
+    return Listing(root, train, validation, read_mask, lambda _: classes)
+
+
+def _segnet_pairs(root: Path, split: str) -> tuple[Pair, ...]:
+    images = folder_under(root, split, "camvid")
+    masks = folder_under(root, f"{split}annot", "camvid")
+    frames = [path for path in entries(images) if path.suffix == ".png"]
+    pairs = [Pair(path, masks / path.name) for path in frames]
+    return refuse_missing(pairs, images, masks.glob("[!.]*.png"))
 
 
 def _open_stills(root: Path) -> Listing:
-    table, pairs = _table(root / _COLOURS), _stills(root)
+    table = _table(root / _COLOURS)
     classes = ClassMap.of({id_: name for id_, name in table.items() if name.lower() != "void"})
-    splits = {split: tuple(p for p in pairs if _split(p) == split) for split in ("train", "val")}
-    for split, frames in (
-        ("train", "other than the test split's"),
-        ("val", "0016E5_07959 to 08159"),
-    ):
+    read = partial(read_known, known=frozenset(table))
+    pairs = _stills(root)
+    splits = {split: [p for p in pairs if _split(p.image.stem) == split] for split in ("", "val")}
+    for split, frames in (("", "other than the test split's"), ("val", "0016E5_07959 to 08159")):
         if not splits[split]:
             raise InputError(f"camvid folder {root} must hold frames {frames}, got none")
-    read = partial(read_known, known=frozenset(table))
-    return Listing(root, splits["train"], splits["val"], classes, read)
+    return Listing(root, tuple(splits[""]), tuple(splits["val"]), read, lambda _: classes)
 
 
 def _table(path: Path) -> dict[int, str]:
@@ -69,16 +83,15 @@ def _table(path: Path) -> dict[int, str]:
     return table
 
 
-def _stills(root: Path) -> Pairs:
+def _stills(root: Path) -> tuple[Pair, ...]:
     """Pairs the frames and the labels, wherever among the folders below they are."""
-    folders = (root, *(path for path in entries(root) if path.is_dir()))
-    pictures = {path.name: path for folder in folders for path in entries(folder, _PNG)}
+    found = [path for folder in (root, *sub_folders(root)) for path in entries(folder)]
+    pictures = {path.name: path for path in found if path.suffix == ".png"}
     labels = [name for name in sorted(pictures) if name.endswith(_LABEL)]
     if not labels:
         raise InputError(f"camvid folder {root} must hold LabeledApproved_full/*{_LABEL}, got none")
     for name in sorted(pictures):
-        stem = name.removesuffix(".png")
-        partner = _frame(name) if name.endswith(_LABEL) else f"{stem}{_LABEL}"
+        partner = _frame(name) if name.endswith(_LABEL) else name.removesuffix(".png") + _LABEL
         if partner not in pictures:
             raise InputError(f"{pictures[name]} must have a partner {partner}, got no such file")
     return tuple(Pair(pictures[_frame(name)], pictures[name]) for name in labels)
@@ -88,18 +101,17 @@ def _frame(label: str) -> str:
     return label.removesuffix(_LABEL) + ".png"
 
 
-def _split(pair: Pair) -> str:
-    """Returns SegNet's split of a frame."""
-    stem = pair.image.stem
+def _split(stem: str) -> str:
+    """Returns SegNet's split of a frame: train is ""."""
     if stem.startswith("Seq05VD") or "0001TP_008550" <= stem < "0001TP_~":
         return "test"
-    return "val" if "0016E5_07959" <= stem <= "0016E5_08159" else "train"
+    return "val" if "0016E5_07959" <= stem <= "0016E5_08159" else ""
 
 
 CAMVID = Layout(
     kind="camvid",
     structure=f"train/, trainannot/, val/ and valannot/ with *.png, or {_COLOURS} beside "
     f"701_StillsRaw_full/*.png and LabeledApproved_full/*{_LABEL}",
-    sign=lambda root: (root / "trainannot").is_dir() or (root / _COLOURS).is_file(),
+    sign=_sign,
     open=_open,
 )

@@ -5,6 +5,7 @@ Read as categories, in the order of the file; pixels of no segment are ignored.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,23 +14,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropaudit.errors import InputError
-from cropaudit.training.datasets.classes import ClassMap
 from cropaudit.training.datasets.layout import (
     Layout,
     Listing,
-    Pair,
-    Pairs,
     folder_under,
     read_json,
     refuse_missing,
 )
-from cropaudit.training.datasets.pictures import read_colours
+from cropaudit.training.folder_classes import ClassMap
+from cropaudit.training.folder_layout import Pair
+from cropaudit.training.folder_pictures import read_colours
 
 __all__ = ["COCO_PANOPTIC"]
 
-_KIND, _SPLITS = "coco-panoptic", ("train", "val")
+_SPLITS = ("train", "val")
 _NO_CATEGORY = -1  # no id in COCO
-_Segments = Mapping[Path, Mapping[int, int]]  # by mask, the category of each segment
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One split: its files, the categories of segments by mask, and names by category."""
+
+    pairs: tuple[Pair, ...]
+    segments: Mapping[Path, Mapping[int, int]]
+    names: Mapping[int, str]
+
+
+def _sign(root: Path) -> bool:
+    return any(_json(root, split).is_file() for split in _SPLITS)
 
 
 def _json(root: Path, split: str) -> Path:
@@ -37,18 +49,18 @@ def _json(root: Path, split: str) -> Path:
 
 
 def _open(root: Path) -> Listing:
-    (train, segments, names), (validation, others, same) = (_part(root, s) for s in _SPLITS)
-    if names != same:
+    train, validation = (_part(root, split) for split in _SPLITS)
+    if train.names != validation.names:
         raise InputError(
             f"{_json(root, 'val')} must name the categories of {_json(root, 'train').name}, "
             "got others"
         )
-    read = partial(_read_ids, segments={**segments, **others})
-    return Listing(root, train, validation, ClassMap.of(names), read)
+    read = partial(_read_ids, segments={**train.segments, **validation.segments})
+    classes = ClassMap.of(train.names)
+    return Listing(root, train.pairs, validation.pairs, read, lambda _: classes)
 
 
-def _part(root: Path, split: str) -> tuple[Pairs, _Segments, dict[int, str]]:
-    """Returns one split: its files, its segments, and the names of categories."""
+def _part(root: Path, split: str) -> _Part:
     path = _json(root, split)
     values = read_json(path)
     try:
@@ -60,11 +72,9 @@ def _part(root: Path, split: str) -> tuple[Pairs, _Segments, dict[int, str]]:
         ) from None
 
 
-def _parse(root: Path, split: str, values: Any) -> tuple[Pairs, _Segments, dict[int, str]]:
-    images, name = folder_under(root, f"{split}2017", _KIND), f"panoptic_{split}2017"
-    # The archive of masks is unpacked beside its JSON file or at the root.
-    beside = root / "annotations" / name
-    masks = beside if beside.is_dir() else folder_under(root, name, _KIND)
+def _parse(root: Path, split: str, values: Any) -> _Part:
+    images = folder_under(root, f"{split}2017", "coco-panoptic")
+    masks = _masks(root, split)
     names = {int(item["id"]): str(item["name"]) for item in values["categories"]}
     files = {item["id"]: str(item["file_name"]) for item in values["images"]}
     items = sorted(values["annotations"], key=lambda item: str(item["file_name"]))
@@ -73,10 +83,17 @@ def _parse(root: Path, split: str, values: Any) -> tuple[Pairs, _Segments, dict[
         pair.mask: {int(s["id"]): int(s["category_id"]) for s in item["segments_info"]}
         for pair, item in zip(pairs, items, strict=True)
     }
-    return refuse_missing(pairs, _json(root, split)), segments, names
+    return _Part(refuse_missing(pairs, _json(root, split)), segments, names)
 
 
-def _read_ids(path: Path, segments: _Segments) -> NDArray[np.int32]:
+def _masks(root: Path, split: str) -> Path:
+    """Returns the folder of masks: the archive is unpacked beside its JSON file or at the root."""
+    name = f"panoptic_{split}2017"
+    beside = root / "annotations" / name
+    return beside if beside.is_dir() else folder_under(root, name, "coco-panoptic")
+
+
+def _read_ids(path: Path, segments: Mapping[Path, Mapping[int, int]]) -> NDArray[np.int32]:
     """Returns the category of each pixel."""
     packed = read_colours(path)
     # Colours are packed with red first, and segments with red last.
@@ -91,9 +108,9 @@ def _read_ids(path: Path, segments: _Segments) -> NDArray[np.int32]:
 
 
 COCO_PANOPTIC = Layout(
-    kind=_KIND,
+    kind="coco-panoptic",
     structure="annotations/panoptic_{train,val}2017.json, panoptic_{train,val}2017/*.png and "
     "{train,val}2017/*.jpg",
-    sign=lambda root: any(_json(root, split).is_file() for split in _SPLITS),
+    sign=_sign,
     open=_open,
 )

@@ -5,45 +5,31 @@ line that names the file wanted. Nothing is ever downloaded or unpacked.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cropaudit.accounting.geometry.image_sizes import SUFFIXES
+from cropaudit.accounting.image_sizes import SUFFIXES
 from cropaudit.errors import InputError
-from cropaudit.training.datasets.classes import ClassMap
-from cropaudit.training.datasets.pictures import read_mask
+from cropaudit.training.folder_classes import ClassMap
+from cropaudit.training.folder_layout import Pair
 
 __all__ = [
     "Layout",
     "Listing",
-    "Pair",
-    "Pairs",
-    "by_list",
-    "by_name",
     "entries",
+    "find_image",
     "folder_under",
-    "inner",
     "read_json",
     "read_lines",
     "refuse_missing",
     "split_tail",
+    "sub_folders",
 ]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """An image and its mask."""
-
-    image: Path
-    mask: Path
-
-
-Pairs = tuple[Pair, ...]
 
 
 @dataclass(frozen=True)
@@ -54,18 +40,18 @@ class Listing:
         root: The folder that is read, which may be a part of the one that was given.
         train: Pairs to train on, in a fixed order.
         validation: Pairs to validate with; never the test split, where there is another.
-        classes: The map from ids to class indices; None if classes are the ids that occur.
         read_ids: Reads one mask as ids, int32 of shape (H, W); colours are packed into one number.
-        names: Of ids, where classes are those that occur.
+        classes: The map from ids to class indices, given the ids that occur in what was read.
+        named: Ids that the data set names; None where it says which ids there can be at all.
         left_out: What lies beside the files that are read, in words.
     """
 
     root: Path
-    train: Pairs
-    validation: Pairs
-    classes: ClassMap | None
-    read_ids: Callable[[Path], NDArray[np.int32]] = read_mask
-    names: Mapping[int, str] = field(default_factory=dict)
+    train: tuple[Pair, ...]
+    validation: tuple[Pair, ...]
+    read_ids: Callable[[Path], NDArray[np.int32]]
+    classes: Callable[[frozenset[int]], ClassMap]
+    named: frozenset[int] | None = None
     left_out: tuple[str, ...] = ()
 
 
@@ -86,64 +72,47 @@ class Layout:
     open: Callable[[Path], Listing]
 
 
-def entries(folder: Path, ends: Collection[str] = ()) -> list[Path]:
-    """Returns what a folder holds, of these endings if any, sorted and without hidden entries."""
+def entries(folder: Path) -> list[Path]:
+    """Returns what a folder holds, sorted; hidden entries are the desktop's own and are left out.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
     try:
-        found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise InputError(f"{folder} must be a readable folder, got: {error.strerror}") from None
-    return [path for path in found if path.suffix.lower() in ends] if ends else found
 
 
-def inner(root: Path, name: str) -> Path:
-    """Returns the folder of this name below, or the folder itself where there is none."""
-    return root / name if (root / name).is_dir() else root
+def sub_folders(folder: Path) -> list[Path]:
+    """Returns the folders in a folder, sorted."""
+    return [path for path in entries(folder) if path.is_dir()]
 
 
-def folder_under(root: Path, below: Path | str, kind: str) -> Path:
-    """Returns a folder that a layout must have."""
-    wanted = root / below
+def folder_under(root: Path, inner: Path | str, kind: str) -> Path:
+    """Returns a folder that a layout must have.
+
+    Raises:
+        InputError: If it is not there.
+    """
+    wanted = root / inner
     if not wanted.is_dir():
-        raise InputError(f"{kind} folder {root} must hold {below}/, got no such folder")
+        raise InputError(f"{kind} folder {root} must hold {inner}/, got no such folder")
     return wanted
 
 
-def by_name(
-    root: Path,
-    below: tuple[str, str],
-    kind: str,
-    ends: Collection[str] = (".jpg",),
-    mask_end: str = ".png",
-) -> Pairs:
-    """Pairs all images of a folder with the masks of the same stem in another, or in the same.
-
-    Args:
-        root: Where both folders are.
-        below: The folder of images and the one of masks.
-        kind: Of the layout, for messages.
-        ends: Of images.
-        mask_end: What a mask has behind the image's stem.
-    """
-    images, masks = (folder_under(root, name, kind) for name in below)
-    found = entries(images, ends)
-    if images == masks:
-        found = [path for path in found if not path.name.endswith(mask_end)]
-    pairs = [Pair(path, masks / f"{path.stem}{mask_end}") for path in found]
-    return refuse_missing(pairs, images, masks.glob(f"[!.]*{mask_end}"))
-
-
-def by_list(path: Path, images: Path, masks: Path, name_in: Callable[[str], str] = str) -> Pairs:
-    """Pairs the images whose names a list holds, whatever their ending; see `refuse_missing`."""
-    pairs = []
-    for name in map(name_in, read_lines(path)):
-        named = [images / f"{name}{end}" for end in (".jpg", *sorted(SUFFIXES))]
-        image = next((one for one in named if one.is_file()), named[0])
-        pairs.append(Pair(image, masks / f"{name}.png"))
-    return refuse_missing(pairs, path)
+def find_image(folder: Path, stem: str) -> Path:
+    """Returns the image of this name, whatever its ending; the JPEG that is missing if none is."""
+    named = [folder / f"{stem}{end}" for end in (".jpg", *sorted(SUFFIXES))]
+    return next((path for path in named if path.is_file()), named[0])
 
 
 def read_lines(path: Path) -> list[str]:
-    """Returns the lines of a text file that are neither empty nor comments (``#``)."""
+    """Returns the lines of a text file that are neither empty nor comments (``#``).
+
+    Raises:
+        InputError: If it is missing or no text.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -153,7 +122,11 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_json(path: Path) -> Any:
-    """Returns what a JSON file holds."""
+    """Returns what a JSON file holds.
+
+    Raises:
+        InputError: If it is missing or no JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -163,8 +136,19 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} must be a JSON file, got: {reason}") from None
 
 
-def refuse_missing(pairs: Iterable[Pair], where: Path, masks: Iterable[Path] = ()) -> Pairs:
-    """Returns the pairs, all of whose files are there, if every one of ``masks`` is a pair's."""
+def refuse_missing(
+    pairs: Iterable[Pair], where: Path, masks: Iterable[Path] = ()
+) -> tuple[Pair, ...]:
+    """Returns the pairs, all of whose files are there.
+
+    Args:
+        pairs: Images and masks.
+        where: What names the images, a folder or a list.
+        masks: The masks that are there, where images are listed by what a folder holds.
+
+    Raises:
+        InputError: If there are no pairs, a file is missing, or a mask is no pair's.
+    """
     listed = tuple(pairs)
     if not listed:
         raise InputError(f"{where} must name at least one image, got none")
@@ -177,8 +161,12 @@ def refuse_missing(pairs: Iterable[Pair], where: Path, masks: Iterable[Path] = (
     return listed
 
 
-def split_tail(items: Sequence[Pair], where: Path) -> tuple[Pairs, Pairs]:
-    """Returns all but the last quarter, and that quarter (at least one)."""
+def split_tail(items: Sequence[Pair], where: Path) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    """Returns all but the last quarter, and that quarter (at least one).
+
+    Raises:
+        InputError: If there are fewer than two.
+    """
     if len(items) < 2:
         raise InputError(
             f"{where} must hold at least 2 images, one to train on and one to validate with, "

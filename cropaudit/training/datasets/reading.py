@@ -6,25 +6,25 @@ other are refused: palettes in which one index has two colours, ids that smoothi
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cropaudit.accounting.geometry.shapes import Size
-from cropaudit.errors import InputError
-from cropaudit.training.data.images import IGNORE, Origin, SegmentationData
-from cropaudit.training.datasets.classes import ClassMap, map_classes
-from cropaudit.training.datasets.layout import Listing, Pair
-from cropaudit.training.datasets.pictures import read_image, read_indexed, read_mask, resize_mask
+from cropaudit.accounting.geometry import Size
+from cropaudit.errors import InputError, require
+from cropaudit.training.data import IGNORE, Origin, SegmentationData
+from cropaudit.training.datasets.layout import Listing
+from cropaudit.training.folder_classes import ClassMap
+from cropaudit.training.folder_layout import Pair
+from cropaudit.training.folder_pictures import read_image, read_indexed, read_mask, resize_mask
 
-__all__ = ["FolderSplits", "read_splits"]
+__all__ = ["FolderSplits", "check_options", "read_splits"]
 
 _MADE_UP = 3  # ids without a name that nowhere fill an area; fewer may be thin things
-_Palettes = dict[int, tuple[tuple[int, int, int], Path]]  # by index, its colour and where first
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,10 @@ class FolderSplits:
 
 @dataclass(frozen=True, eq=False)
 class _Labelled:
-    """One image with the ids of its mask: as wanted, all before resizing, and the solid ones."""
+    """One image with the ids of its file's mask.
+
+    ``ids`` are those before any resizing, and ``solid`` the ones that fill two by two pixels.
+    """
 
     name: str
     image: NDArray[np.uint8]
@@ -45,6 +48,34 @@ class _Labelled:
     ids: frozenset[int]
     solid: frozenset[int]
     origin: Origin
+
+
+@dataclass(frozen=True)
+class _Palettes:
+    """The colour that palettes give each index, and the mask in which it was seen first."""
+
+    seen: dict[int, tuple[tuple[int, int, int], Path]] = field(default_factory=dict)
+
+    def add(self, path: Path, shown: Mapping[int, tuple[int, int, int]]) -> None:
+        """Notes one mask's palette.
+
+        Raises:
+            InputError: If an index had another colour before: then the indices mean nothing.
+        """
+        for id_, colour in shown.items():
+            before, where = self.seen.setdefault(id_, (colour, path))
+            if before != colour:
+                raise InputError(
+                    f"masks must share one palette, got index {id_} as #{bytes(before).hex()} in "
+                    f"{where} and as #{bytes(colour).hex()} in {path}: a labelmap.txt beside them "
+                    "that names the colours is read instead"
+                )
+
+
+def check_options(short_side: int | None, limit: int | None) -> None:
+    """Raises `InputError` unless both are None or at least 1."""
+    require(short_side is None or short_side >= 1, "short side", "at least 1", short_side)
+    require(limit is None or limit >= 1, "limit", "at least 1", limit)
 
 
 def read_splits(
@@ -67,35 +98,29 @@ def read_splits(
     Raises:
         InputError: If a file cannot be used; the message names it.
     """
-    train, validation = (_thin(pairs, limit) for pairs in (listing.train, listing.validation))
-    stems, palettes = Counter(pair.image.stem for pair in (*train, *validation)), _Palettes()
-    items: list[_Labelled] = []
-    for pair in (*train, *validation):
+    check_options(short_side, limit)
+    thinned = [_thin(pairs, limit) for pairs in (listing.train, listing.validation)]
+    chosen = [*thinned[0], *thinned[1]]
+    stems, palettes = Counter(pair.image.stem for pair in chosen), _Palettes()
+    items = []
+    for pair in chosen:
         items.append(_read(pair, listing, short_side, palettes, stems[pair.image.stem] == 1))
         if progress is not None:
             progress(len(items))
-    classes = listing.classes
-    if classes is None:
-        _refuse_smoothed(items, listing)
-        ids = frozenset[int]().union(*(item.ids for item in items))
-        classes = map_classes(ids, listing.names, listing.root)
-    found = len(listing.train) + len(listing.validation)
-    files = (
-        f"{words}: {found} images with masks found, {len(train)} trained on, "
-        f"{len(validation)} validate"
-    )
-    files += f"; left out: {', '.join(listing.left_out)}" if listing.left_out else ""
+    _refuse_smoothed(items, listing)
+    classes = listing.classes(frozenset[int]().union(*(item.ids for item in items)))
+    middle = len(thinned[0])
+    files = _files(listing, words, middle, len(items) - middle)
     return FolderSplits(
-        train=_data(items[: len(train)], classes, f"{words}, training split", files),
-        validation=_data(items[len(train) :], classes, f"{words}, validation split", files),
+        train=_data(items[:middle], classes, f"{words}, training split", files),
+        validation=_data(items[middle:], classes, f"{words}, validation split", files),
     )
 
 
-def _thin(pairs: Sequence[Pair], limit: int | None) -> list[Pair]:
-    """Returns at most ``limit`` pairs, evenly spaced, the first one among them."""
-    if limit is None or limit >= len(pairs):
-        return list(pairs)
-    return [pairs[step * len(pairs) // limit] for step in range(limit)]
+def _files(listing: Listing, words: str, train: int, validation: int) -> str:
+    found = len(listing.train) + len(listing.validation)
+    used = f"{words}: {found} images with masks found, {train} trained on, {validation} validate"
+    return f"{used}; left out: {', '.join(listing.left_out)}" if listing.left_out else used
 
 
 def _refuse_smoothed(items: Sequence[_Labelled], listing: Listing) -> None:
@@ -103,9 +128,14 @@ def _refuse_smoothed(items: Sequence[_Labelled], listing: Listing) -> None:
 
     Smoothing puts ids between those of two neighbours, along borders alone: they fill nowhere two
     by two pixels. Few such ids may be thin things; where they are the most, they are no classes.
+
+    Raises:
+        InputError: If half of the ids, and at least three, are such and have no name.
     """
+    if listing.named is None:
+        return
     ids = frozenset[int]().union(*(item.ids for item in items)) - {IGNORE}
-    thin = ids - set(listing.names) - frozenset[int]().union(*(item.solid for item in items))
+    thin = ids - listing.named - frozenset[int]().union(*(item.solid for item in items))
     if len(thin) >= _MADE_UP and 2 * len(thin) >= len(ids):
         some = ", ".join(map(str, sorted(thin)[:4]))
         raise InputError(
@@ -115,19 +145,19 @@ def _refuse_smoothed(items: Sequence[_Labelled], listing: Listing) -> None:
         )
 
 
+def _thin(pairs: Sequence[Pair], limit: int | None) -> list[Pair]:
+    """Returns at most ``limit`` pairs, evenly spaced, the first one among them."""
+    if limit is None or limit >= len(pairs):
+        return list(pairs)
+    return [pairs[step * len(pairs) // limit] for step in range(limit)]
+
+
 def _read(
     pair: Pair, listing: Listing, short_side: int | None, palettes: _Palettes, lone: bool
 ) -> _Labelled:
     if listing.read_ids is read_mask:
         ids, shown = read_indexed(pair.mask)
-        for id_, colour in shown.items():
-            before, where = palettes.setdefault(id_, (colour, pair.mask))
-            if before != colour:
-                raise InputError(
-                    f"masks must share one palette, got index {id_} as #{bytes(before).hex()} in "
-                    f"{where} and as #{bytes(colour).hex()} in {pair.mask}: a labelmap.txt beside "
-                    "them that names the colours is read instead"
-                )
+        palettes.add(pair.mask, shown)
     else:
         ids = listing.read_ids(pair.mask)
     size = Size(*ids.shape)
@@ -137,17 +167,23 @@ def _read(
             f"mask {pair.mask} must have the size of its image, {stored} (height x width), "
             f"got {size}"
         )
-    path = f"{listing.root.resolve().name}/{pair.image.relative_to(listing.root).as_posix()}"
+    occurring = frozenset(np.unique(ids).tolist())
+    path = _path_in(listing.root, pair.image)
+    name = pair.image.stem if lone else path.rpartition(".")[0]
+    mask = resize_mask(ids, short_side)
+    return _Labelled(name, image, mask, occurring, _solid(ids), Origin(path, stored))
+
+
+def _solid(ids: NDArray[np.int32]) -> frozenset[int]:
+    """Returns the ids of which some two by two pixels are full."""
     corner = ids[:-1, :-1]
     full = (corner == ids[1:, :-1]) & (corner == ids[:-1, 1:]) & (corner == ids[1:, 1:])
-    return _Labelled(
-        pair.image.stem if lone else path.rpartition(".")[0],
-        image,
-        resize_mask(ids, short_side),
-        frozenset(np.unique(ids).tolist()),
-        frozenset(np.unique(corner[full]).tolist()),
-        Origin(path, stored),
-    )
+    return frozenset(np.unique(corner[full]).tolist())
+
+
+def _path_in(root: Path, path: Path) -> str:
+    """Returns a path below the parent of ``root``."""
+    return f"{root.resolve().name}/{path.relative_to(root).as_posix()}"
 
 
 def _data(

@@ -1,16 +1,13 @@
-"""The description of one object of one image."""
+"""Descriptions: one object of one image, and how many objects a claimed patch covers."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
-from cropaudit.accounting.geometry.shapes import Size
+from cropaudit.accounting.geometry import Size
 
-__all__ = ["ObjectPatch", "grown"]
+__all__ = ["ObjectCount", "ObjectPatch", "Survey"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +43,33 @@ class ObjectPatch:
         return slice(row, row + height), slice(column, column + width)
 
 
-def grown(pixels: NDArray[np.bool_], rim: int) -> NDArray[np.bool_]:
-    """Returns pixels and those at most ``rim`` rows and columns away from one."""
-    if rim == 0:  # which scipy would take for "until nothing changes"
-        return pixels
-    return np.asarray(ndimage.binary_dilation(pixels, np.ones((3, 3)), iterations=rim))
+@dataclass(frozen=True)
+class ObjectCount:
+    """What became of the objects of one name.
+
+    Attributes:
+        name: The name.
+        found: All of them: the sum of the other three.
+        covered: The claimed patch covers them.
+        too_large: Their box is larger than the claimed patch, which protects only a part of them.
+        too_small: They have fewer pixels than were asked for.
+    """
+
+    name: str
+    found: int
+    covered: int
+    too_large: int
+    too_small: int
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """The objects that a claimed patch covers, and how many there are in all.
+
+    Attributes:
+        patches: The covered ones, in the order of images, then of rows and columns.
+        counts: By name, in the order in which names were asked for.
+    """
+
+    patches: tuple[ObjectPatch, ...]
+    counts: tuple[ObjectCount, ...]

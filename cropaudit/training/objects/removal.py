@@ -1,4 +1,4 @@
-"""A picture without one of its objects.
+"""A picture without one of its objects, or with another object in its place.
 
 World B of a real object: only pixels of the object change, all of them in its box, so that the two
 pictures are neighbours under substitution of any patch that covers the box. The fill is a copy of
@@ -8,28 +8,28 @@ it is smooth throughout, and each pixel takes the label of the nearest one outsi
 deterministic.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
-from scipy.sparse.linalg import splu
+from scipy import ndimage
 from torch import Tensor
 
 from cropaudit.errors import require
-from cropaudit.training.data.images import IGNORE
-from cropaudit.training.objects.patches import ObjectPatch, grown
+from cropaudit.training.data import IGNORE
+from cropaudit.training.objects.cloning import best_shift
+from cropaudit.training.objects.components import grown
+from cropaudit.training.objects.membrane import harmonic
+from cropaudit.training.objects.patches import ObjectPatch
 
-__all__ = ["best_shift", "harmonic", "without"]
+__all__ = ["exchanged", "without"]
 
 _GREY = 128.0
 _TEXTURED = 8  # pixels of the shorter side
 _REACH = 3  # sides of the box
 _LEAST_REACH = 32
-_RING = 3  # pixels around the hole that are compared
-_MOST_POINTS, _MOST_SHIFTS = 300, 4000
-# Grey levels by which a place must be better for each height or width of the hole that it is away:
-# near places share the light and the perspective.
-_DISTANCE = 10.0
 
 
 def without(image: Tensor, mask: Tensor, patch: ObjectPatch) -> tuple[Tensor, Tensor]:
@@ -43,14 +43,7 @@ def without(image: Tensor, mask: Tensor, patch: ObjectPatch) -> tuple[Tensor, Te
     Raises:
         InputError: If the object's box does not lie within the image.
     """
-    row, column, height, width = patch.box
-    fits = min(row, column) >= 0 and height <= mask.shape[0] - row
-    require(
-        fits and width <= mask.shape[1] - column,
-        f"box of {patch.name}",
-        f"within its image of {mask.shape[0]}x{mask.shape[1]}",
-        f"row {row}, column {column}, {height}x{width}",
-    )
+    _require_within(mask, patch)
     near = _surroundings(patch, mask)
     hole = np.zeros(mask.shape, dtype=bool)
     hole[patch.slices] = patch.pixels.numpy()
@@ -59,6 +52,48 @@ def without(image: Tensor, mask: Tensor, patch: ObjectPatch) -> tuple[Tensor, Te
     new_image[:, *near] = torch.from_numpy(colours)
     new_mask[near] = torch.from_numpy(labels)
     return new_image, new_mask
+
+
+def exchanged(
+    image: Tensor,
+    mask: Tensor,
+    patch: ObjectPatch,
+    other_image: Tensor,
+    other_mask: Tensor,
+    other: ObjectPatch,
+) -> tuple[Tensor, Tensor]:
+    """Returns copies of an image and its mask with another object of the same class in the box.
+
+    The object is taken out as in `without`, and the other one, resized to the box, is put there.
+
+    Args:
+        image: uint8, shape (3, H, W).
+        mask: uint8, shape (H, W).
+        patch: An object of this image.
+        other_image: The image of the other object, uint8.
+        other_mask: Its mask, of the same classes.
+        other: The other object.
+
+    Raises:
+        InputError: If the objects' names differ, or a box does not lie within its image.
+    """
+    _require_within(other_mask, other)
+    require(other.name == patch.name, "other object", f"a {patch.name} too", other.name)
+    new_image, new_mask = without(image, mask, patch)
+    size = patch.box[2:]
+    colours = _resized(other_image[:, *other.slices], size, "bilinear")
+    shape = _resized(other.pixels[None].to(torch.uint8), size, "nearest-exact")[0].bool()
+    labels = _resized(other_mask[other.slices][None], size, "nearest-exact")[0]
+    new_image[:, *patch.slices] = torch.where(shape, colours, new_image[:, *patch.slices])
+    new_mask[patch.slices] = torch.where(shape, labels, new_mask[patch.slices])
+    return new_image, new_mask
+
+
+def _resized(values: Tensor, size: Sequence[int], mode: str) -> Tensor:
+    """Returns uint8 values of shape (C, H, W) at another size."""
+    smooth = {"antialias": True, "align_corners": False} if mode == "bilinear" else {}
+    wide = F.interpolate(values[None].to(torch.float32), tuple(size), mode=mode, **smooth)[0]
+    return wide.round().clamp(0, 255).to(torch.uint8)
 
 
 def _fill(
@@ -113,95 +148,12 @@ def _surroundings(patch: ObjectPatch, mask: Tensor) -> tuple[slice, slice]:
     return rows, columns
 
 
-def best_shift(
-    pixels: NDArray[np.float64], hole: NDArray[np.bool_], usable: NDArray[np.bool_]
-) -> tuple[int, int] | None:
-    """Returns the rows and columns from where the hole is to be copied from to the hole.
-
-    The copy of the hole's box must be usable throughout. Among those the one is best whose
-    surroundings differ least (root mean square) from the hole's, near ones preferred.
-
-    Args:
-        pixels: Shape (3, H, W).
-        hole: Pixels to fill, shape (H, W).
-        usable: Pixels that may be copied and compared, shape (H, W).
-
-    Returns:
-        None if there is no such place.
-    """
-    ring = ndimage.binary_dilation(hole, iterations=_RING) & ~hole & usable
-    points = _thin(np.argwhere(ring), _MOST_POINTS)
-    shifts = _shifts(hole, usable, points)
-    if len(points) == 0 or len(shifts) == 0:
-        return None
-    rows, columns = (points[:, None] - shifts[None]).transpose(2, 0, 1)
-    here = pixels[:, points[:, 0], points[:, 1]][:, :, None]
-    difference = np.sqrt(((pixels[:, rows, columns] - here) ** 2).mean(axis=(0, 1)))
-    away = np.hypot(*(shifts / (np.ptp(np.argwhere(hole), axis=0) + 1)).T)
-    best = shifts[int(np.argmin(difference + _DISTANCE * away))]
-    return int(best[0]), int(best[1])
-
-
-def _shifts(
-    hole: NDArray[np.bool_], usable: NDArray[np.bool_], points: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Returns the shifts whose copy is usable and whose surroundings lie within the picture."""
-    inside = np.argwhere(hole)
-    (top, left), (bottom, right) = inside.min(axis=0), inside.max(axis=0) + 1
-    height, width = bottom - top, right - left
-    table = np.pad((~usable).astype(np.int64), ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
-    unusable = (
-        table[height:, width:] - table[:-height, width:] - table[height:, :-width]
-        + table[:-height, :-width]
-    )  # fmt: skip
-    found = np.array([top, left]) - np.argwhere(unusable == 0)
-    if len(points) and len(found):
-        moved_low, moved_high = points.min(axis=0) - found, points.max(axis=0) - found
-        fits = (moved_low >= 0).all(axis=1) & (moved_high < hole.shape).all(axis=1)
-        found = found[fits]
-    return _thin(found, _MOST_SHIFTS)
-
-
-def _thin(items: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    return items[:: max(1, -(-len(items) // most))]
-
-
-def harmonic(
-    values: NDArray[np.float64], hole: NDArray[np.bool_], usable: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Returns values that are harmonic in a hole, and as given beside it.
-
-    Each pixel of the hole is the mean of its neighbours in the hole and of those that are usable;
-    over other neighbours and the picture's edge no condition holds, as if the surface ended there.
-
-    Args:
-        values: Shape (channels, H, W).
-        hole: The pixels to fill, shape (H, W); values there are not read.
-        usable: Pixels outside the hole whose values bind the surface, shape (H, W).
-
-    Returns:
-        Shape (channels, H, W); parts of the hole that touch no usable pixel are 0.
-    """
-    places = np.argwhere(hole)
-    number = np.full(hole.shape, -1)
-    number[hole] = np.arange(len(places))
-    # A trace of stiffness keeps parts that nothing binds at 0, and the matrix regular.
-    degree = np.full(len(places), 1e-9)
-    flow = np.zeros((len(places), len(values)))
-    links = []
-    for step in ((0, 1), (0, -1), (1, 0), (-1, 0)):
-        beside = places + step
-        inside = ((beside >= 0) & (beside < hole.shape)).all(axis=1)
-        at = np.flatnonzero(inside)
-        rows, columns = beside[inside].T
-        free, bound = hole[rows, columns], usable[rows, columns] & ~hole[rows, columns]
-        links.append((at[free], number[rows[free], columns[free]]))
-        degree[at[free | bound]] += 1
-        flow[at[bound]] += values[:, rows[bound], columns[bound]].T
-    start, end = (np.concatenate(part) for part in zip(*links, strict=True))
-    ones = np.full(len(start), -1.0)
-    matrix = sparse.coo_array((ones, (start, end)), shape=(len(places),) * 2)
-    filled = values.copy()
-    laplace = (matrix + sparse.diags_array(degree)).tocsc()
-    filled[:, hole] = splu(laplace, permc_spec="MMD_AT_PLUS_A").solve(flow).T
-    return filled
+def _require_within(mask: Tensor, patch: ObjectPatch) -> None:
+    row, column, height, width = patch.box
+    fits = min(row, column) >= 0 and height <= mask.shape[0] - row
+    require(
+        fits and width <= mask.shape[1] - column,
+        f"box of {patch.name}",
+        f"within its image of {mask.shape[0]}x{mask.shape[1]}",
+        f"row {row}, column {column}, {height}x{width}",
+    )

@@ -1,1 +1,0 @@
-"""What images, crops and patches are: sizes, shapes, laws of windows. Described, not computed."""

@@ -1,1 +1,0 @@
-"""DP-SGD on random crops, described: samplers, pairs, names, and pipelines in users' words."""

@@ -1,1 +1,0 @@
-"""Dominating pairs of one step, their privacy losses, and the composition of many."""

@@ -1,1 +1,0 @@
-"""Attacks that see every update: likelihood ratios from gradients or projections of them."""

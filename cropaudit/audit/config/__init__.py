@@ -1,1 +1,0 @@
-"""The configuration of an audit: its keys, ranges, defaults and presets."""

@@ -1,0 +1,1 @@
+"""Planted faults: pipelines that are broken on purpose, each with the check that must name it."""

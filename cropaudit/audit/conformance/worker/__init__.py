@@ -1,0 +1,1 @@
+"""The process in which the user's code runs; nothing here is imported by the rest of the tool."""

@@ -1,0 +1,1 @@
+"""Betting against trade-off curves: the parts of the e-process."""

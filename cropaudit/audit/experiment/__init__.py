@@ -1,1 +1,0 @@
-"""What is audited: data with canaries, the pipeline, the model, and who watches it."""

@@ -1,1 +1,0 @@
-"""Documents that are saved: frozen, versioned, read by every report."""

@@ -1,1 +1,0 @@
-"""Whole jobs: an audit, a training, attacks on a saved run, a dry run."""

@@ -1,1 +1,0 @@
-"""Scores that users bring: tables of attacks, lines as they arrive, and copies among them."""

@@ -1,1 +1,0 @@
-"""From scores and a claim to tests, bounds, the headline and the decision."""

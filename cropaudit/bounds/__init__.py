@@ -1,0 +1,1 @@
+"""Questions about bounds, as users ask them: options and presets, sweeps, profiles, maps."""

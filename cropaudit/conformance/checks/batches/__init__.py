@@ -1,1 +1,0 @@
-"""Checks of batches: who joins them, at which rate, in how many steps."""

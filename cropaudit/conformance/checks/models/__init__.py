@@ -1,1 +1,0 @@
-"""Checks of models: a gradient of each image's own."""

@@ -1,1 +1,0 @@
-"""Checks of DP-SGD steps: clipping, noise, updates."""

@@ -1,1 +1,0 @@
-"""Mutants: pipelines that are broken on purpose, each with the check that must name it."""

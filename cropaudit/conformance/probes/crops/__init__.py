@@ -1,1 +1,0 @@
-"""Probes of crops: images whose pixels say where they are, and replays from one random state."""

@@ -1,1 +1,0 @@
-"""Probes of loaders: who came when, with which window."""

@@ -1,1 +1,0 @@
-"""Probes of models: per-sample gradients against autograd, and what images do to each other."""

@@ -1,1 +1,0 @@
-"""Probes of trainers and whole trainings: what each step did, and what it was given."""

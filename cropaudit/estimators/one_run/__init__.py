@@ -1,1 +1,0 @@
-"""Bounds from one training run with many canaries."""

@@ -1,1 +1,0 @@
-"""Estimators with the rules that feed them: where thresholds come from, what is corrected."""

@@ -1,1 +1,0 @@
-"""Betting against trade-off curves: bounds that hold at any stop."""

@@ -1,1 +1,0 @@
-"""Bounds from independent trials: error rates, ranks, and families of mechanisms."""

@@ -1,1 +1,0 @@
-"""Files of users and ours: tables, arrays and YAML read with limits, and atomic writing."""

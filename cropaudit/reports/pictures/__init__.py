@@ -1,1 +1,0 @@
-"""Pictures: what they show, and how it is drawn with matplotlib."""

@@ -1,1 +1,0 @@
-"""One document in many forms: terminal, HTML, JSON, JUnit."""

@@ -1,1 +1,0 @@
-"""Numbers, intervals and wording that all forms share."""

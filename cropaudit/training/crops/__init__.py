@@ -1,1 +1,0 @@
-"""Random crops of images and masks alike, under every crop law of the accountant."""

@@ -1,1 +1,0 @@
-"""Images with dense masks: the one description that training, attacks and reports share."""

@@ -1,1 +1,0 @@
-"""DP-SGD on random crops, with Opacus: the run, the step, the ways of per-sample gradients."""

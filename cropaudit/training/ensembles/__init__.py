@@ -1,1 +1,0 @@
-"""Many models at once, and how well a model segments."""

@@ -1,1 +1,0 @@
-"""Segmentation models fit for per-sample gradients, their losses and initial weights."""

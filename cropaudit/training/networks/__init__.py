@@ -1,0 +1,1 @@
+"""The parts that audited models are built from; `cropaudit.training.models` is their door."""

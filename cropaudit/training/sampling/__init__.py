@@ -1,1 +1,0 @@
-"""Who joins a batch, and how learning rates run."""
