@@ -136,7 +136,13 @@ def test_weights_that_are_changed_after_the_last_step_are_noticed() -> None:
             model.head.bias.add_(0.01)
 
     assert after(lambda model, mean: model.load_state_dict(mean.module.state_dict())) < 1e-6
+
+    def spoiled(model, _) -> None:
+        with torch.no_grad():
+            [*model.parameters()][-1].fill_(float("nan"))
+
     assert after(moved) > 1e-4
+    assert np.isnan(after(spoiled))
 
 
 def test_copies_of_the_model_and_other_optimisers_are_told_apart() -> None:

@@ -205,9 +205,12 @@ class TrainingDiary:
         """Notes what is left when the training is over."""
         if self.told and self.rows:
             largest = max(float(p.abs().max()) for p in self._start.values())
-            held = {name: p.detach() for name, p in self._weights.items()}
-            moved = [float((p - self._start[name]).abs().max()) for name, p in held.items()]
-            self._after = max(moved) / max(largest, 1e-30)
+            moved = [
+                float((p.detach() - self._start[name]).abs().max())
+                for name, p in self._weights.items()
+            ]
+            # numpy's maximum keeps a NaN wherever it stands; Python's drops all but a first one.
+            self._after = float(np.max(moved)) / max(largest, 1e-30)
         if not self.told and self.rows and self._pending:
             self._end_step(_Row(count=sum(len(b.images) for b in self._pending)), {})
         elif not self.rows:  # no step was told: each batch that was shown is one
