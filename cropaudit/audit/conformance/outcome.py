@@ -180,7 +180,7 @@ def decide(outcomes: Sequence[Outcome], level: float) -> tuple[Finding, ...]:
 
 def doubtful(outcomes: Sequence[Outcome], level: float) -> bool:
     """Returns whether a test is rejected that chance might have: fresh draws should decide it."""
-    return any(True for rows in _doubts(outcomes, level) for _ in rows)
+    return any(_doubts(outcomes, level))
 
 
 def settled(
@@ -229,18 +229,24 @@ def _answers(first: Outcome, second: Sequence[Outcome]) -> dict[int, float]:
         for item in found
         for why in ("skipped", "unmeasured", "undecided")
     )
-    values: dict[str, list[float]] = {}
-    for test in () if blind else (test for item in found for test in item.tests):
-        values.setdefault(test.null, []).append(test.p_value)
-    places: dict[str, list[int]] = {}
-    for j, test in enumerate(first.tests):
-        places.setdefault(test.null, []).append(j)
+    if blind:
+        return {}
+    again = [test for item in found for test in item.tests]
+    there = _places(again)
     return {
-        j: p_value
-        for null, here in places.items()
-        if len(here) == len(values.get(null, ()))
-        for j, p_value in zip(here, values[null], strict=True)
+        j: again[k].p_value
+        for null, here in _places(first.tests).items()
+        if len(here) == len(there.get(null, ()))
+        for j, k in zip(here, there[null], strict=True)
     }
+
+
+def _places(tests: Sequence[Tested]) -> dict[str, list[int]]:
+    """Returns where the tests of each null stand."""
+    found: dict[str, list[int]] = {}
+    for j, test in enumerate(tests):
+        found.setdefault(test.null, []).append(j)
+    return found
 
 
 def _without(outcome: Outcome, chance: set[int]) -> Outcome:

@@ -203,12 +203,14 @@ def _missing(found: Certificate, seen: Seen, updates: int) -> dict[str, str]:
         "inclusion probability": "no windows were read off",
     }
     missing = {name: whys[name] for name in found.assumed}
-    if seen.training is not None and "noise multiplier" in missing:
-        missing["noise multiplier"] = "see noise and clipping"
-    if seen.training is not None and (moved_after(seen.training) or not followed(seen.training)):
-        missing["weights"] = "see update"
-    if seen.training is not None and adapted_norm(seen.training.max_grad_norm):
-        missing["clipping norm"] = "see clipping"
+    training = seen.training
+    if training is not None:
+        if "noise multiplier" in missing:
+            missing["noise multiplier"] = "see noise and clipping"
+        if moved_after(training) or not followed(training):
+            missing["weights"] = "see update"
+        if adapted_norm(training.max_grad_norm):
+            missing["clipping norm"] = "see clipping"
     if updates < 1:
         missing["steps"] = "no whole training was run"
     return missing
